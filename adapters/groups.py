@@ -1,0 +1,183 @@
+"""Torch-Pruning's groups: who reads the channels, how indices map, and which channels go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch_pruning.dependency import DependencyGraph, Group
+from torch_pruning.ops import OPTYPE
+
+from ..batches import Call
+from ..capture import ForwardFn, Reads, Tap
+
+__all__ = [
+    "build_graph",
+    "bundled",
+    "bundles",
+    "full_group",
+    "group_name",
+    "group_reads",
+    "is_output",
+    "prunable_groups",
+    "rooted_at_reader",
+]
+
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
+_ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR, tp.ops.TORCH_LSTM)
+
+
+def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> DependencyGraph:
+    """Trace a model, frozen or not, into Torch-Pruning's dependency graph."""
+    example = call.item if forward_fn is not None else call.kwargs or call.args
+    with torch.enable_grad(), _trainable(model):
+        return DependencyGraph().build_dependency(model, example, forward_fn=forward_fn, verbose=False)
+
+
+@contextmanager
+def _trainable(model: nn.Module) -> Iterator[None]:
+    """Let gradients flow to all parameters, since the graph is read off autograd; afterwards as before."""
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[Group]:
+    """All groups with their full indices, but those that an ignored layer belongs to."""
+    return list(graph.get_all_groups(ignored_layers=ignored_layers, root_module_types=_ROOTS))
+
+
+def group_name(group: Group) -> str:
+    """The name of the group's root layer in the model."""
+    return str(group._DG._module2name.get(group[0].dep.target.module) or type(group[0].dep.target.module).__name__)
+
+
+def full_group(group: Group) -> Group:
+    """The group over all channels of its root, for one that was made for some of them."""
+    channels = _root_channels(group)
+    if list(group[0].idxs) == list(range(channels)):
+        return group
+    return group._DG.get_pruning_group(group[0].dep.target.module, group[0].dep.handler, list(range(channels)))
+
+
+def rooted_at_reader(group: Group) -> Group | None:
+    """The full group seen from the last layer that reads it, which is how Torch-Pruning roots attention layers."""
+    readers = [item.dep for item in group if _reads(group, item)]
+    if not readers:
+        return None
+    return full_group(group._DG.get_pruning_group(readers[-1].target.module, readers[-1].handler, [0]))
+
+
+def _root_channels(group: Group) -> int:
+    dep, graph = group[0].dep, group._DG
+    count = graph.get_out_channels if graph.is_out_channel_pruning_fn(dep.handler) else graph.get_in_channels
+    return int(count(dep.target))
+
+
+def is_output(group: Group) -> bool:
+    """Whether removing channels of the group would change the shape of what the model returns."""
+    return any(
+        item.dep.target.type == OPTYPE.OUTPUT
+        or not item.dep.target.outputs
+        and group._DG.is_out_channel_pruning_fn(item.dep.handler)
+        for item in group
+    )
+
+
+def bundles(group: Group) -> int:
+    """Into how many equal parts the channels fall that must lose the same relative indices.
+
+    These are the groups of grouped convolutions and of GroupNorm and the heads of ``nn.MultiheadAttention``.
+    """
+    counts = [1]
+    for item in group:
+        layer = item.dep.target.module
+        if isinstance(layer, nn.MultiheadAttention):
+            counts.append(layer.num_heads)
+        elif isinstance(layer, nn.GroupNorm):
+            counts.append(layer.num_groups)
+        elif isinstance(layer, _ConvNd) and layer.groups != layer.out_channels:
+            counts.append(layer.groups)
+    return max(counts)
+
+
+def group_reads(group: Group) -> Reads:
+    """Where the channels of a full group are read, in the order of its root's channels.
+
+    A channel is judged by what its readers see: the inputs of the convolutions and linear layers that take the
+    channels in. Where no such layer sees all of them, it is judged by what the layers that make it give out, after
+    the normalisation that follows.
+    """
+    channels = _root_channels(group)
+    taps = [tap for item in group if _reads(group, item) and (tap := _tap(item, "input", channels)) is not None]
+    if not taps:
+        items = {item.dep.target.module: item for item in group if isinstance(item.dep.target.module, nn.Module)}
+        for item in group:
+            last = items.get(_after_norm(item.dep.target)) if _makes(group, item) else None
+            if last is not None and (tap := _tap(last, "output", channels)) is not None:
+                taps.append(tap)
+    return Reads(group_name(group), channels, tuple(taps))
+
+
+def _reads(group: Group, item: Any) -> bool:
+    graph, handler = group._DG, item.dep.handler
+    return (
+        isinstance(item.dep.target.module, (_ConvNd, nn.Linear))
+        and graph.is_in_channel_pruning_fn(handler)
+        and not graph.is_out_channel_pruning_fn(handler)
+    )
+
+
+def _makes(group: Group, item: Any) -> bool:
+    layer = isinstance(item.dep.target.module, (_ConvNd, nn.Linear))
+    return layer and bool(group._DG.is_out_channel_pruning_fn(item.dep.handler))
+
+
+def _after_norm(node: Any) -> nn.Module:
+    """The last of the normalisation layers (and PReLU) that follow a layer directly, or the layer itself."""
+    while len(node.outputs) == 1 and isinstance(node.outputs[0].module, _NORMS):
+        node = node.outputs[0]
+    module: nn.Module = node.module
+    return module
+
+
+def _tap(item: Any, side: Any, channels: int) -> Tap | None:
+    """The tap at an item's layer, or None where it does not see every channel of the root, and each equally often."""
+    held: list[list[int]] = [[] for _ in range(channels)]
+    for index, root in zip(item.idxs, item.root_idxs, strict=True):
+        if root is None or not 0 <= root < channels:
+            return None
+        held[root].append(index)
+    if len({len(indices) for indices in held}) != 1 or not held[0]:
+        return None
+    columns = torch.tensor([sorted(indices) for indices in held])
+    layer = item.dep.target.module
+    whole = _width(layer, side) == channels and torch.equal(columns[:, 0], torch.arange(channels))
+    return Tap(layer, side, None if whole else columns)
+
+
+def _width(layer: nn.Module, side: str) -> int | None:
+    names = ("in_channels", "in_features") if side == "input" else ("out_channels", "out_features")
+    for name in (*names, "num_features", "num_channels"):
+        if hasattr(layer, name):
+            return int(getattr(layer, name))
+    return None
+
+
+def bundled(similarity: Tensor, parts: int) -> Tensor:
+    """Mean similarity of relative indices over equal parts: (C, C) to (C / parts, C / parts)."""
+    if parts == 1:
+        return similarity
+    size = len(similarity) // parts
+    return similarity.view(parts, size, parts, size).diagonal(dim1=0, dim2=2).mean(-1)

@@ -1,0 +1,222 @@
+"""FOAD as an importance for Torch-Pruning."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from ..batches import as_calls, check_data, is_one_shot, model_device, one_image
+from ..capture import ForwardFn, calibrate_channels
+from ..messages import UnreadGroupWarning, warn
+from ..ordering import check_order, elimination_order
+from ..quiet import undisturbed
+from ..selection import Selection, check_rule, greedy_select
+from ..similarity import ChannelStatistics
+from .groups import build_graph, bundled, bundles, full_group, group_name, group_reads, prunable_groups, rooted_at_reader
+
+__all__ = ["FOADImportance"]
+
+
+class FOADImportance(tp.importance.Importance):
+    """Importance of channels by how unlike their feature maps are to those of other channels.
+
+    Pass it to any pruner of Torch-Pruning; it needs images, and neither labels nor gradients::
+
+        pruner = tp.pruner.MetaPruner(model, images, importance=FOADImportance(images), pruning_ratio=0.5)
+        pruner.step()
+
+    The model is calibrated once for all groups when the first one is scored, and again when it has changed since: after
+    a pruning step, fine-tuning, or another model's turn. A channel is judged by the feature maps that its readers see
+    (the inputs of the layers that take it in), so behind normalisation, activation and pooling; where different
+    tensors carry the channels, as in a residual stage, their similarities are averaged. Channels that can only go
+    together with others (grouped convolutions, GroupNorm, attention heads) share one score.
+
+    Args:
+        data: calibration data: a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or
+            (batch, label) pairs such as a DataLoader. Labels are not used. One hundred images or so are enough.
+        neighbors: t of the published rule, at least 1; used by ``order="rounds"``.
+        threshold: s of the published rule, in [0, 1]; used by ``order="rounds"``.
+        order: how all channels are ranked, ``"rounds"`` or ``"backward"``; see
+            :func:`~foad_plugins.elimination_order`.
+        max_batches: use so many batches of ``data`` at most; None uses all.
+        forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
+        progress: show a progress bar while calibrating.
+
+    Raises:
+        TypeError: data of another form.
+        ValueError: a parameter out of its range.
+    """
+
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        neighbors: int = 1,
+        threshold: float = 0.0,
+        order: str = "rounds",
+        max_batches: int | None = None,
+        forward_fn: ForwardFn | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.neighbors, self.threshold = check_rule(neighbors, threshold)
+        self.order = check_order(order)
+        if max_batches is not None and (isinstance(max_batches, bool) or max_batches < 1):
+            raise ValueError(f"max_batches must be None or at least 1, got {max_batches!r}")
+        if data is not None:
+            check_data(data)
+        self.data = data
+        self.max_batches = max_batches
+        self.forward_fn = forward_fn
+        self.progress = progress
+        self._statistics: dict[Any, ChannelStatistics] = {}
+        self._state: _ModelState | None = None
+
+    def calibrate(self, model: nn.Module, data: Any = None) -> FOADImportance:
+        """Read the feature maps now, for all groups of a model.
+
+        Args:
+            model: the network to be pruned; left as it was.
+            data: calibration data as for the constructor; None takes that given there.
+
+        Returns:
+            This object.
+
+        Raises:
+            TypeError: data of another form.
+            ValueError: no data, no batch, images without a batch dimension, or NaN or Inf in a feature map (names
+                the layer).
+        """
+        if data is not None:
+            check_data(data)
+            self.data = data
+        source = self._source()
+        first = next(as_calls(source, model_device(model), 1))
+        with undisturbed(model):
+            graph = build_graph(model, one_image(first), self.forward_fn)
+        if is_one_shot(source):
+            source = chain([first.item], source)
+        return self._calibrate(model, prunable_groups(graph, []), source)
+
+    def __call__(self, group: tp.Group) -> Tensor | None:
+        """Score the channels of a group.
+
+        Args:
+            group: one of Torch-Pruning's coupled groups.
+
+        Returns:
+            (len(group[0].idxs),) float64 tensor on the CPU, higher for more important; or None, with an
+            :class:`~foad_plugins.UnreadGroupWarning`, if none of the group's feature maps could be read.
+
+        Raises:
+            ValueError: no data was given, or it can be read only once and the model has changed since; and as
+                :meth:`calibrate`.
+        """
+        similarity = self.similarity(group)
+        if similarity is None:
+            return None
+        parts = bundles(group)
+        ranked = elimination_order(
+            bundled(similarity, parts), self.order, neighbors=self.neighbors, threshold=self.threshold
+        )
+        return ranked.importance().repeat(parts)[list(group[0].idxs)]
+
+    def similarity(self, group: tp.Group) -> Tensor | None:
+        """Mean similarity of the channels of a group's root, (C, C) float32; None as for scoring."""
+        statistics = self._find(full_group(group))
+        if statistics.count == 0:
+            name = group_name(group)
+            warn(
+                f"no feature map of the group of layer {name!r} could be read: no layer that reads or makes all of its "
+                "channels ran on the calibration data. It gets no score and stays as it is.",
+                UnreadGroupWarning,
+            )
+            return None
+        return statistics.compute()
+
+    def selection(self, group: tp.Group) -> Selection | None:
+        """What the published rule selects in a group, by channel index of its root; None as for scoring.
+
+        Where channels can only go together, the indices are those within one part (see :func:`bundles`).
+        """
+        similarity = self.similarity(group)
+        if similarity is None:
+            return None
+        return greedy_select(bundled(similarity, bundles(group)), self.neighbors, self.threshold)
+
+    def _find(self, group: tp.Group) -> ChannelStatistics:
+        """The statistics of a full group, calibrated now if there are none for the model as it stands."""
+        graph = group._DG
+        current = self._state is not None and self._state.still_holds(graph.model)
+        key = group_reads(group).key()
+        if not current or key not in self._statistics:
+            groups = [group, *prunable_groups(graph, [])]
+            if current:
+                # Rooted elsewhere than Torch-Pruning's default, as attention layers are: so will be its fellows.
+                groups += [other for other in map(rooted_at_reader, groups) if other is not None]
+            self._calibrate(graph.model, groups, self._source())
+        return self._statistics[key]
+
+    def _source(self) -> Any:
+        if self.data is None:
+            raise ValueError(
+                "FOADImportance has no calibration data: give images to the constructor, FOADImportance(images), or "
+                "call calibrate(model, images) first"
+            )
+        if is_one_shot(self.data) and self._state is not None:
+            raise ValueError(
+                "the model has changed since it was calibrated and the calibration data can be read only once: give a "
+                "tensor, a list or a DataLoader instead of a generator, or call calibrate(model, data) again"
+            )
+        return self.data
+
+    def _calibrate(self, model: nn.Module, groups: Iterable[tp.Group], data: Any) -> FOADImportance:
+        reads = {read.key(): read for read in map(group_reads, groups)}
+        statistics = calibrate_channels(
+            model,
+            data,
+            list(reads.values()),
+            max_batches=self.max_batches,
+            forward_fn=self.forward_fn,
+            progress=self.progress,
+        )
+        self._statistics = dict(zip(reads, statistics, strict=True))
+        self._state = _ModelState(model)
+        return self
+
+
+class _ModelState:
+    """Tells whether a model is still what it was: the same tensors, not written to since.
+
+    Writes through ``.data`` leave no mark on a tensor, so one value of each is compared as well.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = weakref.ref(model)
+        tensors = [*model.parameters(), *model.buffers()]
+        self._tensors = [(weakref.ref(tensor), tensor._version) for tensor in tensors]
+        self._values = _first_values(tensors)
+
+    def still_holds(self, model: nn.Module) -> bool:
+        tensors = [*model.parameters(), *model.buffers()]
+        return (
+            self._model() is model
+            and len(tensors) == len(self._tensors)
+            and all(
+                ref() is tensor and version == tensor._version
+                for tensor, (ref, version) in zip(tensors, self._tensors, strict=True)
+            )
+            and torch.equal(self._values, _first_values(tensors))
+        )
+
+
+def _first_values(tensors: list[Tensor]) -> Tensor:
+    if not tensors:
+        return torch.empty(0)
+    with torch.no_grad():
+        return torch.cat([tensor.reshape(-1)[:1].to("cpu", torch.float64) for tensor in tensors])

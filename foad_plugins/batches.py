@@ -1,0 +1,147 @@
+"""Every accepted form of calibration data becomes a sequence of calls ``model(*args, **kwargs)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
+
+__all__ = ["Call", "as_calls", "check_data", "is_one_shot", "model_device", "one_image"]
+
+_FORMS = (
+    "a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or (batch, label) pairs such as "
+    "a DataLoader"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a model.
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+        item: the batch as the data gave it, on the model's device: what a ``forward_fn`` receives.
+    """
+
+    args: tuple[Any, ...]
+    item: Any
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def as_calls(data: Any, device: torch.device | None = None, max_batches: int | None = None) -> Iterator[Call]:
+    """Turn calibration data into calls, one a batch, its tensors on the model's device.
+
+    A tensor is one batch; a tuple is the positional and a dict the keyword arguments of one call. Of an iterable, each
+    element is a batch: a tensor, a dict of keyword arguments, or a tuple or list whose first element is the input (a
+    tensor, or a tuple or dict of several) and whose rest (labels) is not used.
+
+    Args:
+        data: calibration data in one of these forms.
+        device: where to move tensors; None leaves them.
+        max_batches: stop after so many batches; None takes all.
+
+    Yields:
+        The calls.
+
+    Raises:
+        TypeError: another form.
+        ValueError: no batch at all, an empty batch, or a tensor without dimensions.
+    """
+    check_data(data)
+    whole = isinstance(data, (Tensor, tuple, Mapping))
+    number = 0
+    for item in islice((data,) if whole else data, max_batches):
+        yield _as_call(_move(item, device), whole=whole)
+        number += 1
+    if number == 0:
+        raise ValueError("the calibration data gave no batch: the loader is empty")
+
+
+def check_data(data: Any) -> None:
+    """Refuse what cannot be calibration data.
+
+    Raises:
+        TypeError: ``data`` has none of the accepted forms.
+    """
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise TypeError("data is a Dataset, which gives single samples: wrap it in torch.utils.data.DataLoader")
+    if isinstance(data, (str, bytes)) or hasattr(data, "__array__") and not isinstance(data, Tensor):
+        raise TypeError(f"data must be {_FORMS}, got {type(data).__name__}")
+    if not isinstance(data, (Tensor, Iterable)):
+        raise TypeError(f"data must be {_FORMS}, got {type(data).__name__}")
+
+
+def is_one_shot(data: Any) -> bool:
+    """Whether the data can be read only once, as a generator can."""
+    return isinstance(data, Iterator)
+
+
+def model_device(model: nn.Module) -> torch.device | None:
+    """The device of the model's first parameter or buffer; None for a model without any."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return None
+
+
+def one_image(call: Call) -> Call:
+    """The call cut down to its first image, where all tensors in it agree on the number of images."""
+    tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor)]
+    if not tensors or any(tensor.dim() == 0 or len(tensor) != len(tensors[0]) for tensor in tensors):
+        return call
+
+    def first(value: Any) -> Any:
+        return value[:1] if isinstance(value, Tensor) else value
+
+    kwargs = {name: first(value) for name, value in call.kwargs.items()}
+    return Call(tuple(first(value) for value in call.args), call.item, kwargs)
+
+
+def _as_call(item: Any, *, whole: bool) -> Call:
+    inputs = item
+    if not whole and isinstance(item, (tuple, list)):
+        if not item:
+            raise ValueError("the calibration data gave an empty tuple instead of a batch")
+        inputs = item[0]
+    for tensor in _tensors(inputs):
+        if tensor.dim() == 0:
+            raise ValueError("the calibration data gave a tensor without a batch dimension (shape ())")
+        if len(tensor) == 0:
+            raise ValueError(f"the calibration data gave an empty batch: shape {tuple(tensor.shape)}")
+    if isinstance(inputs, Tensor):
+        return Call((inputs,), item)
+    if isinstance(inputs, Mapping):
+        return Call((), item, {str(name): value for name, value in inputs.items()})
+    if isinstance(inputs, (tuple, list)):
+        return Call(tuple(inputs), item)
+    raise TypeError(f"data must be {_FORMS}; a batch was a {type(inputs).__name__}")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _move(value: Any, device: torch.device | None) -> Any:
+    if device is None:
+        return value
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {name: _move(part, device) for name, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_move(part, device) for part in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(_move(part, device) for part in value)
+    return value

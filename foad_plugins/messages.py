@@ -1,0 +1,28 @@
+"""The warning types of the package, so that a caller can filter or escalate each one by itself."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+__all__ = ["FOADWarning", "NoEffectWarning", "UnreadGroupWarning"]
+
+
+class FOADWarning(UserWarning):
+    """Base class of every warning that this package gives."""
+
+
+class NoEffectWarning(FOADWarning):
+    """A pruning call that removed nothing."""
+
+
+class UnreadGroupWarning(FOADWarning):
+    """A coupled group left without a score because none of its feature maps could be read."""
+
+
+def warn(message: str, category: type[FOADWarning]) -> None:
+    """Give a warning that points at the first caller outside this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("foad_plugins"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level - 1)

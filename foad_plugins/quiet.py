@@ -1,0 +1,74 @@
+"""Running a model for measurement only: eval mode inside, everything as it was outside."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = ["undisturbed"]
+
+_HOOK_TABLES = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+
+
+@contextmanager
+def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Put a model into eval mode, and leave no trace of what runs inside, also after an exception.
+
+    On exit every module's train flag, every buffer and the hooks are what they were, and so is the state of the
+    random number generators (torch on the CPU and the model's devices, NumPy, random). Inside, the generators start
+    from ``seed``, so that random layers which stay active in eval mode, and shuffling loaders, give the same each time.
+    The fused inference path of ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` is off inside, since it
+    goes round the layers in it.
+
+    Args:
+        model: the model.
+        seed: where the generators start.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer._version, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    hooks = [(table, set(table)) for module in model.modules() for table in _hook_tables(module)]
+    devices = sorted({tensor.device.index or 0 for tensor in model.parameters() if tensor.is_cuda})
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.backends.mha.set_fastpath_enabled(False)
+            model.eval()
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        for table, known in hooks:
+            for handle in set(table) - known:
+                del table[handle]
+        for module, name, buffer, version, value in buffers:
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(value)
+            module._buffers[name] = buffer
+        for module, training in flags:
+            module.training = training
+
+
+def _hook_tables(module: nn.Module) -> list[dict[int, object]]:
+    return [getattr(module, name) for name in _HOOK_TABLES]

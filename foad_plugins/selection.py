@@ -1,0 +1,168 @@
+"""The paper's greedy selection: which channels stay, and for whose sake each of the others goes."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["Selection", "greedy_select"]
+
+Similarity = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What :func:`greedy_select` decided for one set of channels.
+
+    Attributes:
+        kept: indices of the channels that stay, ascending.
+        removed: indices of the channels that go, ascending.
+        keeper: for each removed channel, the kept channel it was removed for, in the order of ``removed``.
+        similarity: for each removed channel, its similarity to its keeper, in (0, 1], in the order of ``removed``.
+        neighbors: the paper's t.
+        threshold: the paper's s.
+    """
+
+    kept: tuple[int, ...]
+    removed: tuple[int, ...]
+    keeper: tuple[int, ...]
+    similarity: tuple[float, ...]
+    neighbors: int
+    threshold: float
+
+    @property
+    def num_channels(self) -> int:
+        """The number of channels there were."""
+        return len(self.kept) + len(self.removed)
+
+    def __str__(self) -> str:
+        head = (
+            f"{len(self.kept)} of {self.num_channels} channels kept "
+            f"(neighbors={self.neighbors}, threshold={self.threshold:g})"
+        )
+        lines = [
+            f"  channel {channel} removed: channel {keeper} is similar to {similarity:.4f}"
+            for channel, keeper, similarity in zip(self.removed, self.keeper, self.similarity, strict=True)
+        ]
+        return "\n".join([head, *lines])
+
+
+def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0) -> Selection:
+    """Select channels by the rule of Shi et al. 2024 (section 3.2).
+
+    Channels are walked in index order. One that has been removed is skipped; any other is kept, and all channels not
+    removed, itself excluded, are ranked by their similarity to it, highest first, ties to the lower index. Of the
+    first ``neighbors``, each that is not kept already and is similar to at least ``threshold`` is removed. So the two
+    parameters decide how many channels remain, and no ratio is given.
+
+    A channel whose nearest neighbour was kept already removes nothing. Of many dead channels most survive therefore;
+    that is the published rule, and it is reproduced here.
+
+    Args:
+        similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it. Row i ranks the neighbours of
+            channel i; the diagonal is not looked at.
+        neighbors: t, how many of the most similar channels may go for each channel kept; at least 1.
+        threshold: s, the least similarity at which a channel goes, in [0, 1].
+
+    Returns:
+        The selection. At least one channel is kept where there is one; with fewer than two nothing is removed.
+
+    Raises:
+        TypeError: ``similarity`` is no tensor, or ``neighbors`` no integer.
+        ValueError: not a square matrix, NaN in it, ``neighbors`` below 1 or ``threshold`` outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> print(greedy_select(torch.tensor([[1.0, 0.9, 0.2], [0.9, 1.0, 0.3], [0.2, 0.3, 1.0]])))
+        2 of 3 channels kept (neighbors=1, threshold=0)
+          channel 1 removed: channel 0 is similar to 0.9000
+    """
+    neighbors, threshold = check_rule(neighbors, threshold)
+    table = as_table(similarity)
+    keepers = walk(table, np.arange(len(table)), neighbors, threshold)
+    removed = sorted(keepers)
+    return Selection(
+        kept=tuple(channel for channel in range(len(table)) if channel not in keepers),
+        removed=tuple(removed),
+        keeper=tuple(keepers[channel] for channel in removed),
+        similarity=tuple(float(table[keepers[channel], channel]) for channel in removed),
+        neighbors=neighbors,
+        threshold=threshold,
+    )
+
+
+def check_rule(neighbors: int, threshold: float) -> tuple[int, float]:
+    """The two parameters of the rule, validated.
+
+    Raises:
+        TypeError: ``neighbors`` is no integer, or ``threshold`` no number.
+        ValueError: ``neighbors`` below 1 or ``threshold`` outside [0, 1].
+    """
+    try:
+        count = operator.index(neighbors)
+    except TypeError:
+        raise TypeError(f"neighbors must be an integer of at least 1, got {neighbors!r}") from None
+    if isinstance(neighbors, bool) or count < 1:
+        raise ValueError(f"neighbors must be an integer of at least 1, got {neighbors!r}")
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.floating)):
+        raise TypeError(f"threshold must be a number in [0, 1], got {threshold!r}")
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold must be in [0, 1], got {threshold!r}")
+    return count, float(threshold)
+
+
+def as_table(similarity: Tensor) -> Similarity:
+    """A similarity matrix as a NumPy array of its own, validated.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: not square, or NaN in it.
+    """
+    if not isinstance(similarity, Tensor):
+        raise TypeError(f"similarity must be a (C, C) tensor, got {type(similarity).__name__}")
+    if similarity.dim() != 2 or similarity.shape[0] != similarity.shape[1]:
+        raise ValueError(f"similarity must be a square (C, C) matrix, got shape {tuple(similarity.shape)}")
+    precision = torch.float64 if similarity.dtype == torch.float64 else torch.float32
+    table: Similarity = similarity.detach().to("cpu", precision).numpy().copy()
+    if np.isnan(table).any():
+        raise ValueError("similarity must not hold NaN")
+    return table
+
+
+def walk(table: Similarity, alive: npt.NDArray[np.intp], neighbors: int, threshold: float) -> dict[int, int]:
+    """One pass of the rule over the channels ``alive`` (ascending): the removed channels and their keepers."""
+    work = table[np.ix_(alive, alive)]
+    np.fill_diagonal(work, -np.inf)
+    kept = np.zeros(len(alive), dtype=bool)
+    gone = np.zeros(len(alive), dtype=bool)
+    keepers: dict[int, int] = {}
+    for here in range(len(alive)):
+        if gone[here]:
+            continue
+        kept[here] = True
+        row = np.where(gone, -np.inf, work[here])
+        for there in _nearest(row, neighbors):
+            if row[there] < threshold or row[there] == -np.inf:
+                break
+            if not kept[there]:
+                gone[there] = True
+                keepers[int(alive[there])] = int(alive[here])
+    return keepers
+
+
+def _nearest(row: Similarity, count: int) -> npt.NDArray[np.intp]:
+    """Indices of the ``count`` highest values, highest first, ties to the lower index."""
+    if count == 1:
+        return np.array([row.argmax()])
+    if count < len(row):
+        bound = np.partition(row, -count)[-count]
+        above, level = np.flatnonzero(row > bound), np.flatnonzero(row == bound)
+        candidates = np.sort(np.concatenate([above, level[: count - len(above)]]))
+    else:
+        candidates = np.arange(len(row))
+    return candidates[np.argsort(-row[candidates], kind="stable")]

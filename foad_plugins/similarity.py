@@ -1,0 +1,222 @@
+"""Channel similarity: how alike the feature maps of a layer's channels are, averaged over images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["ChannelStatistics", "channel_similarity"]
+
+# Squared distances below this share of the channel's squared norm are taken again from the direct difference:
+# the Gram expansion loses them to cancellation, and identical channels must come out at distance zero.
+_NEAR = 2.0**-7
+# Maps of so few positions are cheaper to subtract than to multiply, and then nothing is lost at all.
+_DIRECT_POSITIONS = 4
+_PANEL_ROWS = 128
+# Elements of one block of distances: 1 MiB of float32, which stays in a core's cache between the in-place steps.
+_BLOCK_CPU = 2**18
+_BLOCK_GPU = 2**25
+
+
+def channel_similarity(features: Tensor) -> Tensor:
+    """Mean similarity between the channels of one layer's feature maps.
+
+    ``s[i, j]`` is the mean over images of ``1 / (1 + ||features[n, i] - features[n, j]||_2)``, the Euclidean norm
+    taken over all positions of a map (Shi et al. 2024, section 3.1; doi 10.7544/issn1000-1239.202330085).
+
+    Args:
+        features: floating-point tensor of shape (N, C, ...): N images, C channels, any number of spatial
+            dimensions, or none. Half precision is computed in float32, float64 in float64.
+
+    Returns:
+        (C, C) float32 tensor on the device of ``features``, symmetric, in (0, 1], with a diagonal of exactly 1.
+        Higher means more alike; identical channels have similarity 1 and identical rows.
+
+    Raises:
+        TypeError: ``features`` is not a floating-point tensor.
+        ValueError: fewer than two dimensions, no image, maps without positions, or NaN or Inf in the maps.
+    """
+    if not isinstance(features, Tensor):
+        raise TypeError(f"features must be a tensor of shape (N, C, ...), got {type(features).__name__}")
+    if features.dim() < 2:
+        raise ValueError(f"features must have shape (N, C, ...), got {tuple(features.shape)}")
+    return ChannelStatistics(features.shape[1]).update(features).compute()
+
+
+class ChannelStatistics:
+    """Similarity sums that add up over batches, layers that read the same channels, and processes.
+
+    The sums are kept in float64. Each image adds float32 numbers of at most 1, so that the order of images and the
+    split into batches do not change the result. Memory is one (C, C) matrix, whatever the number of images.
+
+    Args:
+        num_channels: C, 0 or more.
+
+    Attributes:
+        num_channels: C.
+        count: the number of feature maps (images times tensors) seen so far.
+
+    Example:
+        >>> import torch
+        >>> maps = torch.rand(8, 3, 4, 4)
+        >>> halves = ChannelStatistics(3).update(maps[:4]).merge(ChannelStatistics(3).update(maps[4:]))
+        >>> torch.equal(halves.compute(), channel_similarity(maps))
+        True
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        if num_channels < 0:
+            raise ValueError(f"num_channels must be 0 or more, got {num_channels}")
+        self.num_channels = num_channels
+        self.count = 0
+        self._sum: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> ChannelStatistics:
+        """Add the feature maps of a batch.
+
+        Args:
+            features: (N, C, ...) floating-point tensor, as for :func:`channel_similarity`.
+
+        Returns:
+            This object.
+
+        Raises:
+            TypeError: ``features`` is not floating point.
+            ValueError: the shape does not fit, there is no image or position, or a value is NaN or Inf. The sums are
+                then as they were before the call.
+        """
+        if not features.is_floating_point():
+            raise TypeError(f"features must be floating point, got {features.dtype}")
+        if features.dim() < 2 or features.shape[1] != self.num_channels:
+            expected = f"(N, {self.num_channels}, ...)"
+            raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")
+        if features.shape[0] == 0:
+            raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
+        if features[0, 0:1].numel() == 0 and self.num_channels:
+            raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
+        maps = _as_rows(features)
+        added = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=features.device)
+        energy = _add_similarities(maps, added)
+        if not torch.isfinite(energy):
+            raise ValueError(f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})")
+        self._sum = added if self._sum is None else self._sum.to(added.device).add_(added)
+        self.count += features.shape[0]
+        return self
+
+    def merge(self, other: ChannelStatistics) -> ChannelStatistics:
+        """Add what another object has seen, from other batches or from another process.
+
+        Args:
+            other: statistics over as many channels.
+
+        Returns:
+            This object; ``other`` is unchanged.
+
+        Raises:
+            ValueError: the numbers of channels differ.
+        """
+        if other.num_channels != self.num_channels:
+            raise ValueError(f"cannot merge statistics of {other.num_channels} channels into {self.num_channels}")
+        if other._sum is not None:
+            self._sum = other._sum.clone() if self._sum is None else self._sum + other._sum.to(self._sum.device)
+            self.count += other.count
+        return self
+
+    def compute(self) -> Tensor:
+        """The mean similarity over everything seen.
+
+        Returns:
+            (C, C) float32 tensor, as :func:`channel_similarity` returns it.
+
+        Raises:
+            ValueError: nothing has been seen.
+        """
+        if self._sum is None:
+            raise ValueError("no feature maps have been added yet: call update() first")
+        upper = self._sum.triu(1)
+        total = upper + upper.T
+        twins = (upper == self.count).nonzero()
+        if len(twins):
+            # Rounding may tell two identical channels apart by their place in a matrix product. They share
+            # one row here, so that ties between them are exact and fall to the lower index.
+            first = torch.arange(self.num_channels, device=total.device)
+            first = first.scatter_reduce(0, twins[:, 1], twins[:, 0], "amin")
+            total = total[first][:, first]
+            total[first[:, None] == first[None, :]] = self.count
+        total.fill_diagonal_(self.count)
+        return (total / self.count).float()
+
+
+def _as_rows(features: Tensor) -> Tensor:
+    """(N, C, ...) to (N, C, L) in the computing precision, as a view where the memory layout allows."""
+    if features.dim() == 4 and features.is_contiguous(memory_format=torch.channels_last):
+        maps = features.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+    else:
+        maps = features.unsqueeze(2) if features.dim() == 2 else features.flatten(2)
+    return maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
+
+
+def _add_similarities(maps: Tensor, total: Tensor) -> Tensor:
+    """Add every image's similarities to the upper triangle of ``total``; return the sum of all squared norms.
+
+    Works on panels of rows, from the last to the first, and on a few images at a time: a panel needs the columns from
+    its own first row on, and of later columns the squared norms are known by then.
+    """
+    images, channels, positions = maps.shape
+    direct = positions <= _DIRECT_POSITIONS
+    budget = _BLOCK_CPU if maps.device.type == "cpu" else _BLOCK_GPU
+    norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
+    for top in reversed(range(0, channels, _PANEL_ROWS)):
+        bottom = min(top + _PANEL_ROWS, channels)
+        rows, columns = bottom - top, channels - top
+        step = max(1, budget // (rows * columns))
+        block = maps.new_empty(min(step, images), rows, columns)
+        for start in range(0, images, step):
+            part = slice(start, start + step)
+            ours, theirs = maps[part, top:bottom], maps[part, top:]
+            distances = block[: ours.shape[0]]
+            if direct:
+                _subtract(ours, theirs, distances)
+            else:
+                _expand(ours, theirs, norms[part, top:], distances)
+            similarities = distances.add_(1).reciprocal_()
+            total[top:bottom, top:] += similarities.double().sum(0)
+    return norms.sum()
+
+
+def _subtract(ours: Tensor, theirs: Tensor, out: Tensor) -> None:
+    """Distances between rows, position by position: (n, R, L) and (n, K, L) to (n, R, K)."""
+    difference = torch.empty_like(out)
+    for position in range(ours.shape[2]):
+        torch.sub(ours[:, :, None, position], theirs[:, None, :, position], out=difference)
+        if position:
+            out.addcmul_(difference, difference)
+        else:
+            torch.mul(difference, difference, out=out)
+    out.sqrt_()
+
+
+def _expand(ours: Tensor, theirs: Tensor, norms: Tensor, out: Tensor) -> None:
+    """Distances between rows by one product; the first R of ``theirs`` are ``ours``.
+
+    The squared norms of ``ours`` are read off the product's own diagonal, where the same rounding is at work as beside
+    it, and written into ``norms`` (n, K), which holds those of the later rows already.
+    """
+    rows = ours.shape[1]
+    torch.bmm(ours, theirs.transpose(1, 2) * -2, out=out)
+    own = out[:, :, :rows].diagonal(dim1=1, dim2=2)
+    norms[:, :rows] = own * -0.5
+    own.fill_(torch.inf)
+    mine = norms[:, :rows, None]
+    out.add_(mine).add_(norms[:, None, :])
+    nearest = out.amin(2)
+    near_rows = nearest < _NEAR * norms[:, :rows]
+    if near_rows.any():
+        image, row = near_rows.nonzero(as_tuple=True)
+        pair, column = (out[image, row] < _NEAR * mine[image, row]).nonzero(as_tuple=True)
+        image, row = image[pair], row[pair]
+        for few in torch.arange(len(pair), device=out.device).split(max(1, _BLOCK_CPU // ours.shape[2])):
+            difference = ours[image[few], row[few]] - theirs[image[few], column[few]]
+            out[image[few], row[few], column[few]] = difference.square_().sum(1)
+    out.sqrt_()
