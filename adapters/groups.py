@@ -15,7 +15,7 @@ from torch_pruning.dependency import DependencyGraph, Group
 from torch_pruning.ops import OPTYPE
 
 from ..batches import Call
-from ..capture import ForwardFn, Reads, Tap
+from ..capture import ForwardFn, Reads, Tap, batches_only
 
 __all__ = [
     "build_graph",
@@ -35,9 +35,12 @@ _ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR, tp.ops.TORCH_LSTM)
 
 def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> DependencyGraph:
     """Trace a model, frozen or not, into Torch-Pruning's dependency graph."""
-    example = call.item if forward_fn is not None else call.kwargs or call.args
-    with torch.enable_grad(), _trainable(model):
-        return DependencyGraph().build_dependency(model, example, forward_fn=forward_fn, verbose=False)
+
+    def forward(network: nn.Module, _: Any) -> Any:
+        return forward_fn(network, call.item) if forward_fn is not None else network(*call.args, **call.kwargs)
+
+    with torch.enable_grad(), _trainable(model), batches_only(model):
+        return DependencyGraph().build_dependency(model, call.item, forward_fn=forward, verbose=False)
 
 
 @contextmanager

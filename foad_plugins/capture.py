@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from .batches import as_calls, model_device
 from .quiet import undisturbed
 from .similarity import ChannelStatistics
 
-__all__ = ["ForwardFn", "Reads", "Tap", "calibrate_channels"]
+__all__ = ["ForwardFn", "Reads", "Tap", "batches_only", "calibrate_channels"]
 
 ForwardFn = Callable[[nn.Module, Any], Any]
 
@@ -123,9 +123,7 @@ def calibrate_channels(
 
     with ExitStack() as stack, torch.inference_mode(False), torch.no_grad():
         stack.enter_context(undisturbed(model))
-        for module in model.modules():
-            if isinstance(module, _ConvNd):
-                stack.callback(module.register_forward_pre_hook(_batched(names[module]), with_kwargs=True).remove)
+        stack.enter_context(batches_only(model))
         for module, side in targets:
             stack.callback(_listen(module, side, take))
         calls = as_calls(data, model_device(model), max_batches)
@@ -164,16 +162,33 @@ def _listen(module: nn.Module, side: str, take: Callable[[nn.Module, str, Any], 
     return module.register_forward_hook(on_output).remove
 
 
-def _batched(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-    """A hook that refuses a single image, which convolutions would take for a batch without a word."""
+@contextmanager
+def batches_only(model: nn.Module) -> Iterator[None]:
+    """Refuse a single image inside, which convolutions would take for a batch without a word.
 
+    Raises:
+        ValueError: a convolution gets maps without a batch dimension (names it).
+    """
+    handles = [
+        module.register_forward_pre_hook(_batched(name or type(module).__name__), with_kwargs=True)
+        for name, module in model.named_modules()
+        if isinstance(module, _ConvNd)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _batched(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
     def check(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         maps = args[0] if args else kwargs.get("input")
         spatial = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
         if isinstance(maps, Tensor) and maps.dim() == spatial + 1:
             raise ValueError(
-                f"layer {name!r} got an input of shape {tuple(maps.shape)}, without a batch dimension: "
-                "give calibration images as (N, C, ...)"
+                f"layer {name!r} got an input of {maps.dim()} dimensions, without a batch dimension: "
+                f"give calibration images as (N, C, ...), {spatial + 2} dimensions"
             )
 
     return check

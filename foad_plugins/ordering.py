@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .selection import Similarity, as_table, check_rule, walk
+from .selection import Similarity, Walk, as_table, check_rule
 
 __all__ = ["ORDERS", "ChannelOrder", "elimination_order"]
 
@@ -54,9 +55,9 @@ def elimination_order(
     (a pass that removes nothing at ``threshold`` is repeated at 0). A channel's score is its round plus 1 minus its
     similarity to its keeper. The first round is the selection of Shi et al. 2024; the later ones are ours.
 
-    ``"backward"`` is ours too: remove, one at a time, the channel that is most similar to another one still alive; of
-    the two channels of such a pair, the one with the higher mean similarity to the rest. Scores are 1 minus that
-    similarity, in [0, 1], made non-decreasing along the order. ``neighbors`` and ``threshold`` are not used.
+    ``"backward"`` is ours too: remove, one at a time, the channel with the highest mean similarity to the channels still
+    alive, ties to the higher index. A channel's score is 1 minus that mean, made non-decreasing along the order.
+    ``neighbors`` and ``threshold`` are not used.
 
     Args:
         similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
@@ -75,21 +76,27 @@ def elimination_order(
     check_order(order)
     table = as_table(similarity)
     steps = _rounds(table, neighbors, threshold) if order == "rounds" else _backward(table)
-    channels = [channel for channel, _, _ in steps]
-    keepers = [keeper for _, keeper, _ in steps]
-    rounds = [number for _, _, number in steps]
-    alike = [float(table[channel, keeper]) if keeper >= 0 else float("nan") for channel, keeper, _ in steps]
-    level = np.array([number + (1 - near if keeper >= 0 else 1) for (_, keeper, number), near in zip(steps, alike, strict=True)])
+    sequence = [step.channel for step in steps]
     scores = np.empty(len(table))
-    scores[channels] = np.maximum.accumulate(level) + _STEP * np.arange(len(table)) if len(table) else level
+    if steps:
+        scores[sequence] = np.maximum.accumulate([step.score for step in steps]) + _STEP * np.arange(len(table))
     return ChannelOrder(
-        sequence=tuple(channels),
-        keeper=tuple(keepers),
-        similarity=tuple(alike),
-        round=tuple(rounds),
+        sequence=tuple(sequence),
+        keeper=tuple(step.keeper for step in steps),
+        similarity=tuple(
+            float(table[step.keeper, step.channel]) if step.keeper >= 0 else float("nan") for step in steps
+        ),
+        round=tuple(step.round for step in steps),
         scores=tuple(scores.tolist()),
         name=order,
     )
+
+
+class _Step(NamedTuple):
+    channel: int
+    keeper: int
+    round: int
+    score: float
 
 
 def check_order(order: str) -> str:
@@ -103,42 +110,31 @@ def check_order(order: str) -> str:
     return order
 
 
-def _rounds(table: Similarity, neighbors: int, threshold: float) -> list[tuple[int, int, int]]:
-    """(channel, keeper, round) by repeated passes; the survivor has keeper -1 and the round after the last."""
-    alive = np.arange(len(table))
-    steps: list[tuple[int, int, int]] = []
+def _rounds(table: Similarity, neighbors: int, threshold: float) -> list[_Step]:
+    """Repeated passes; the last survivor has no keeper and the round after the last."""
+    walk = Walk(table)
+    steps: list[_Step] = []
     number = 0
-    while len(alive) > 1:
-        keepers = walk(table, alive, neighbors, threshold) or walk(table, alive, neighbors, 0.0)
+    while len(walk.alive) > 1:
+        keepers = walk.run(neighbors, threshold) or walk.run(neighbors, 0.0)
         going = sorted(keepers, key=lambda channel: (-table[keepers[channel], channel], -channel))
-        steps += [(channel, keepers[channel], number) for channel in going]
-        alive = np.setdiff1d(alive, going, assume_unique=True)
+        steps += [_Step(c, keepers[c], number, number + 1 - float(table[keepers[c], c])) for c in going]
         number += 1
-    return steps + [(int(channel), -1, number) for channel in alive]
+    return steps + [_Step(int(channel), -1, number, number + 1.0) for channel in walk.alive]
 
 
-def _backward(table: Similarity) -> list[tuple[int, int, int]]:
-    """(channel, keeper, 0), one channel at a time."""
-    channels = len(table)
+def _backward(table: Similarity) -> list[_Step]:
+    """One channel at a time, by its summed similarity to those alive."""
     work = table.astype(np.float64)
     np.fill_diagonal(work, 0)
-    bulk = work.sum(1)
-    np.fill_diagonal(work, -np.inf)
-    nearest = work.argmax(1) if channels else np.empty(0, dtype=np.intp)
-    best = work[np.arange(channels), nearest]
-    steps: list[tuple[int, int, int]] = []
-    for _ in range(channels - 1):
-        tied = np.flatnonzero(best == best.max())
-        level = bulk[tied]
-        gone = int(tied[np.flatnonzero(level == level.max())[-1]])
-        steps.append((gone, int(nearest[gone]), 0))
-        bulk -= np.where(np.isfinite(work[gone]), work[gone], 0)
-        work[:, gone] = -np.inf
-        work[gone] = -np.inf
-        best[gone] = -np.inf
-        for orphan in np.flatnonzero(nearest == gone):
-            if best[orphan] > -np.inf:
-                nearest[orphan] = work[orphan].argmax()
-                best[orphan] = work[orphan, nearest[orphan]]
-    last = set(range(channels)).difference(channel for channel, _, _ in steps)
-    return steps + [(channel, -1, 0) for channel in last]
+    redundancy = work.sum(1)
+    alive = np.ones(len(table), dtype=bool)
+    steps: list[_Step] = []
+    for others in reversed(range(1, len(table))):
+        left = np.where(alive, redundancy, -np.inf)
+        channel = int(np.flatnonzero(left == left.max())[-1])
+        alive[channel] = False
+        keeper = int(np.where(alive, table[channel], -np.inf).argmax())
+        steps.append(_Step(channel, keeper, 0, 1 - float(left[channel]) / others))
+        redundancy -= work[:, channel]
+    return steps + [_Step(int(channel), -1, 0, 1.0) for channel in np.flatnonzero(alive)]

@@ -37,7 +37,7 @@ def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """
     flags = [(module, module.training) for module in model.modules()]
     buffers = [
-        (module, name, buffer, buffer._version, buffer.clone())
+        (module, name, buffer, buffer.clone())
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
@@ -61,8 +61,9 @@ def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
         for table, known in hooks:
             for handle in set(table) - known:
                 del table[handle]
-        for module, name, buffer, version, value in buffers:
-            if buffer._version != version:
+        for module, name, buffer, value in buffers:
+            # Batch normalisation writes its statistics past the version counter, so only the values tell.
+            if not torch.equal(buffer, value):
                 with torch.no_grad():
                     buffer.copy_(value)
             module._buffers[name] = buffer

@@ -84,7 +84,7 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
     """
     neighbors, threshold = check_rule(neighbors, threshold)
     table = as_table(similarity)
-    keepers = walk(table, np.arange(len(table)), neighbors, threshold)
+    keepers = Walk(table).run(neighbors, threshold)
     removed = sorted(keepers)
     return Selection(
         kept=tuple(channel for channel in range(len(table)) if channel not in keepers),
@@ -134,35 +134,58 @@ def as_table(similarity: Tensor) -> Similarity:
     return table
 
 
-def walk(table: Similarity, alive: npt.NDArray[np.intp], neighbors: int, threshold: float) -> dict[int, int]:
-    """One pass of the rule over the channels ``alive`` (ascending): the removed channels and their keepers."""
-    work = table[np.ix_(alive, alive)]
-    np.fill_diagonal(work, -np.inf)
-    kept = np.zeros(len(alive), dtype=bool)
-    gone = np.zeros(len(alive), dtype=bool)
-    keepers: dict[int, int] = {}
-    for here in range(len(alive)):
-        if gone[here]:
-            continue
-        kept[here] = True
-        row = np.where(gone, -np.inf, work[here])
-        for there in _nearest(row, neighbors):
-            if row[there] < threshold or row[there] == -np.inf:
-                break
-            if not kept[there]:
-                gone[there] = True
-                keepers[int(alive[there])] = int(alive[here])
-    return keepers
+class Walk:
+    """Passes of the rule over one set of channels, each over the survivors of those before.
 
+    Each channel's nearest neighbour is remembered, and looked for again only when that neighbour has gone: over many
+    passes this saves nearly all of the work.
 
-def _nearest(row: Similarity, count: int) -> npt.NDArray[np.intp]:
-    """Indices of the ``count`` highest values, highest first, ties to the lower index."""
-    if count == 1:
-        return np.array([row.argmax()])
-    if count < len(row):
-        bound = np.partition(row, -count)[-count]
-        above, level = np.flatnonzero(row > bound), np.flatnonzero(row == bound)
-        candidates = np.sort(np.concatenate([above, level[: count - len(above)]]))
-    else:
-        candidates = np.arange(len(row))
-    return candidates[np.argsort(-row[candidates], kind="stable")]
+    Args:
+        table: (C, C) similarities.
+    """
+
+    def __init__(self, table: Similarity) -> None:
+        self._table = table.copy()
+        np.fill_diagonal(self._table, -np.inf)
+        self._gone = np.zeros(len(table), dtype=table.dtype)
+        self._first = self._table.argmax(1) if len(table) else np.empty(0, dtype=np.intp)
+
+    @property
+    def alive(self) -> npt.NDArray[np.intp]:
+        """Indices of the channels that no pass has removed, ascending."""
+        return np.flatnonzero(self._gone == 0)
+
+    def run(self, neighbors: int, threshold: float) -> dict[int, int]:
+        """One pass: the channels that it removes, and the keeper of each."""
+        kept = np.zeros(len(self._table), dtype=bool)
+        keepers: dict[int, int] = {}
+        for here in self.alive.tolist():
+            if here in keepers:
+                continue
+            kept[here] = True
+            for there in self._nearest(here, neighbors):
+                if self._gone[there] or not self._table[here, there] >= threshold:
+                    break
+                if not kept[there]:
+                    self._gone[there] = -np.inf
+                    keepers[there] = here
+        return keepers
+
+    def _nearest(self, channel: int, count: int) -> list[int]:
+        """The ``count`` most similar channels alive, most similar first, ties to the lower index.
+
+        Where fewer are alive, channels that have gone and the channel itself follow.
+        """
+        if count == 1:
+            if self._gone[self._first[channel]]:
+                self._first[channel] = (self._table[channel] + self._gone).argmax()
+            return [int(self._first[channel])]
+        row = self._table[channel] + self._gone
+        if count < len(row):
+            bound = np.partition(row, -count)[-count]
+            above, level = np.flatnonzero(row > bound), np.flatnonzero(row == bound)
+            candidates = np.sort(np.concatenate([above, level[: count - len(above)]]))
+        else:
+            candidates = np.arange(len(row))
+        ranked: list[int] = candidates[np.argsort(-row[candidates], kind="stable")].tolist()
+        return ranked

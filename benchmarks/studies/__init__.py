@@ -1,0 +1,1 @@
+"""Measurements behind the statements in docs/: each module is a script that writes one page."""

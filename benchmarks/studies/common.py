@@ -1,0 +1,57 @@
+"""What the studies share: real images and weights from a folder of the user's, and pages that say how they came."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tabulate import tabulate
+from torch import Tensor, nn
+
+__all__ = ["arguments", "cifar_images", "load_weights", "write_page"]
+
+_MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
+_STD = torch.tensor([0.2023, 0.1994, 0.2010]).view(3, 1, 1)
+
+
+def arguments(description: str, page: str) -> argparse.ArgumentParser:
+    """A parser with the options every study has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data-root", type=Path, required=True, help="folder with data/ and weights/")
+    parser.add_argument("--out", type=Path, default=Path("docs") / page, help="Markdown page to write")
+    return parser
+
+
+def cifar_images(root: Path, part: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    """Normalised images (N, 3, 32, 32) and labels (N,) of ``data/cifar10_lossless.npz``; part is train or test."""
+    with np.load(root / "data" / "cifar10_lossless.npz") as arrays:
+        images = torch.from_numpy(arrays[f"{part}_images"][start:stop])
+        labels = torch.from_numpy(arrays[f"{part}_labels"][start:stop]).long()
+    return (images.permute(0, 3, 1, 2).float() / 255 - _MEAN) / _STD, labels
+
+
+def load_weights(model: nn.Module, root: Path, name: str) -> nn.Module:
+    """Load ``weights/NAME.safetensors`` strictly, in the model's precision, and put the model into eval mode."""
+    state = load_file(root / "weights" / f"{name}.safetensors")
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return model.eval()
+
+
+def write_page(
+    path: Path, title: str, command: str, notes: str, heads: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    """Write a page with one table, and print the table."""
+    table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
+    made = (
+        f"Written by `{command}` with torch {torch.__version__}, torch-pruning {version('torch-pruning')}, "
+        f"{torch.get_num_threads()} threads, {platform.machine()}."
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"# {title}\n\n{notes}\n\n{table}\n\n{made}\n")
+    print(table)

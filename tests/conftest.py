@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+ROOT = Path(os.environ.get("FOAD_DATA") or Path(__file__).resolve().parents[2] / "shared")
+MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
+STD = torch.tensor([0.2023, 0.1994, 0.2010]).view(3, 1, 1)
+
+
+def data_file(name: str) -> Path:
+    """A file of real data, or a skip that says which one is missing."""
+    path = ROOT / name
+    if not path.is_file():
+        pytest.skip(f"needs {name} under FOAD_DATA (or ../shared), which is not there")
+    return path
+
+
+def weights(name: str) -> dict[str, Tensor]:
+    safetensors = pytest.importorskip("safetensors.torch")
+    return {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in safetensors.load_file(data_file(f"weights/{name}.safetensors")).items()
+    }
+
+
+@pytest.fixture(scope="session")
+def reference() -> dict[str, Any]:
+    return json.loads(data_file("reference/foad_selection.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def cifar() -> Tensor:
+    """The first 512 training images of CIFAR-10, normalised."""
+    with np.load(data_file("data/cifar10_lossless.npz")) as arrays:
+        images = torch.from_numpy(arrays["train_images"][:512])
+    return (images.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+
+
+@pytest.fixture(scope="session")
+def resnet56_weights() -> dict[str, Tensor]:
+    return weights("resnet56_cifar10")
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights() -> dict[str, Tensor]:
+    return weights("vgg16_cifar10_jpeg")
+
+
+@pytest.fixture(scope="session")
+def mobilefacenet_weights() -> dict[str, Tensor]:
+    return weights("mobilefacenet_casia")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)

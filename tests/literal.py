@@ -1,0 +1,34 @@
+"""The published method, word for word and without any haste: the ground truth of the fast path."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def literal_similarity(features: Tensor) -> Tensor:
+    """Similarity of all pairs of channels, one pair at a time: (N, C, ...) to (C, C)."""
+    channels = features.shape[1]
+    similarity = torch.ones(channels, channels)
+    for i in range(channels):
+        for j in range(i + 1, channels):
+            distance = (features[:, i] - features[:, j]).reshape(len(features), -1).norm(dim=1)
+            similarity[i, j] = similarity[j, i] = (1 / (1 + distance)).mean()
+    return similarity
+
+
+def literal_selection(similarity: Tensor, neighbors: int, threshold: float) -> tuple[list[int], dict[int, int]]:
+    """Kept channels, and the keeper of each removed one."""
+    channels = len(similarity)
+    kept: list[int] = []
+    keeper: dict[int, int] = {}
+    for i in range(channels):
+        if i in keeper:
+            continue
+        kept.append(i)
+        others = [j for j in range(channels) if j != i and j not in keeper]
+        others.sort(key=lambda j: (-float(similarity[i, j]), j))
+        for j in others[:neighbors]:
+            if j not in kept and similarity[i, j] >= threshold:
+                keeper[j] = i
+    return kept, keeper

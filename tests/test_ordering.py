@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foad_plugins import channel_similarity, elimination_order, greedy_select
+from foad_plugins.ordering import ORDERS
+
+
+def similarity(channels: int, seed: int = 0) -> torch.Tensor:
+    return channel_similarity(torch.randn(4, channels, 3, 3, generator=torch.Generator().manual_seed(seed)).relu())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    channels=st.integers(0, 40),
+    order=st.sampled_from(ORDERS),
+    neighbors=st.integers(1, 4),
+    threshold=st.sampled_from([0.0, 0.3, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_an_order_is_a_permutation_with_rising_scores(channels, order, neighbors, threshold, seed):
+    ranked = elimination_order(similarity(channels, seed), order, neighbors=neighbors, threshold=threshold)
+    assert sorted(ranked.sequence) == list(range(channels))
+    scores = ranked.importance()[list(ranked.sequence)]
+    assert (scores.diff() > 0).all()
+    assert ranked.name == order
+    # A keeper outlives the channel that goes for it.
+    place = {channel: number for number, channel in enumerate(ranked.sequence)}
+    for channel, keeper in zip(ranked.sequence, ranked.keeper, strict=True):
+        assert keeper == -1 or place[keeper] > place[channel]
+    assert [keeper == -1 for keeper in ranked.keeper] == [number == channels - 1 for number in range(channels)]
+
+
+@pytest.mark.parametrize("neighbors", [1, 2, 5])
+@pytest.mark.parametrize("threshold", [0.0, 0.2])
+def test_the_first_round_is_the_published_selection(neighbors, threshold):
+    table = similarity(60)
+    selection = greedy_select(table, neighbors, threshold)
+    ranked = elimination_order(table, "rounds", neighbors=neighbors, threshold=threshold)
+    first = [channel for channel, number in zip(ranked.sequence, ranked.round, strict=True) if number == 0]
+    assert sorted(first) == list(selection.removed)
+    assert ranked.sequence[: len(first)] == tuple(first)
+    for channel, keeper, alike in zip(selection.removed, selection.keeper, selection.similarity, strict=True):
+        assert ranked.scores[channel] == pytest.approx(1 - alike, abs=1e-6)
+        assert ranked.keeper[ranked.sequence.index(channel)] == keeper
+
+
+def test_later_rounds_repeat_the_pass_over_the_survivors():
+    table = similarity(30)
+    ranked = elimination_order(table, "rounds")
+    alive = list(range(30))
+    for number in range(max(ranked.round)):
+        expected = [alive[place] for place in greedy_select(table[alive][:, alive]).removed]
+        gone = [channel for channel, when in zip(ranked.sequence, ranked.round, strict=True) if when == number]
+        assert sorted(gone) == expected
+        alive = [channel for channel in alive if channel not in gone]
+    assert len(alive) == 1
+
+
+def test_backward_removes_the_channel_with_the_most_redundancy_left():
+    table = similarity(25)
+    ranked = elimination_order(table, "backward")
+    alive = list(range(25))
+    for channel, keeper in zip(ranked.sequence[:-1], ranked.keeper, strict=False):
+        rest = table.double()[alive][:, alive].fill_diagonal_(0)
+        redundancy = rest.sum(1) / (len(alive) - 1)
+        assert redundancy[alive.index(channel)] == pytest.approx(float(redundancy.max()), abs=1e-9)
+        assert ranked.scores[channel] >= 1 - float(redundancy.max()) - 1e-9
+        assert keeper == alive[int(rest[alive.index(channel)].argmax())]
+        alive.remove(channel)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_copies_go_first(order):
+    features = torch.rand(3, 12, 4, 4) * 10
+    features[:, 7] = features[:, 2]
+    features[:, 11] = features[:, 4]
+    ranked = elimination_order(channel_similarity(features), order)
+    first = ranked.round.count(0) if order == "rounds" else 2
+    gone = set(ranked.sequence[:first])
+    assert len(gone & {2, 7}) == 1
+    assert len(gone & {4, 11}) == 1
+
+
+def test_a_threshold_that_stops_the_passes_does_not_stop_the_order():
+    ranked = elimination_order(similarity(10), "rounds", threshold=1.0)
+    assert len(ranked.sequence) == 10
+    assert math.isnan(ranked.similarity[-1])
+
+
+def test_an_unknown_order_is_named():
+    with pytest.raises(ValueError, match=r"order must be one of .*, got 'forwards'"):
+        elimination_order(torch.eye(3), "forwards")
