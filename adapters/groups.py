@@ -92,8 +92,7 @@ def is_output(group: Group) -> bool:
     """Whether removing channels of the group would change the shape of what the model returns."""
     return any(
         item.dep.target.type == OPTYPE.OUTPUT
-        or not item.dep.target.outputs
-        and group._DG.is_out_channel_pruning_fn(item.dep.handler)
+        or (not item.dep.target.outputs and group._DG.is_out_channel_pruning_fn(item.dep.handler))
         for item in group
     )
 

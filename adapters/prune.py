@@ -71,7 +71,11 @@ def prune(
     """
     check_data(data)
     importance = FOADImportance(
-        neighbors=neighbors, threshold=threshold, max_batches=max_batches, forward_fn=forward_fn, progress=progress
+        neighbors=neighbors,
+        threshold=threshold,
+        max_batches=max_batches,
+        forward_fn=forward_fn,
+        progress=progress,
     )
     ignored = _resolve(model, ignored_layers)
     first = next(as_calls(data, model_device(model), 1))
@@ -199,7 +203,7 @@ class _Size:
 
 def _measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> _Size:
     widths = {
-        name: int(getattr(module, "out_channels", None) or module.out_features)
+        name: module.out_channels if isinstance(module, _ConvNd) else module.out_features
         for name, module in model.named_modules()
         if isinstance(module, (_ConvNd, nn.Linear))
     }

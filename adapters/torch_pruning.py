@@ -18,7 +18,16 @@ from ..ordering import check_order, elimination_order
 from ..quiet import undisturbed
 from ..selection import Selection, check_rule, greedy_select
 from ..similarity import ChannelStatistics
-from .groups import build_graph, bundled, bundles, full_group, group_name, group_reads, prunable_groups, rooted_at_reader
+from .groups import (
+    build_graph,
+    bundled,
+    bundles,
+    full_group,
+    group_name,
+    group_reads,
+    prunable_groups,
+    rooted_at_reader,
+)
 
 __all__ = ["FOADImportance"]
 

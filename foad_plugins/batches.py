@@ -71,7 +71,7 @@ def check_data(data: Any) -> None:
     """
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         raise TypeError("data is a Dataset, which gives single samples: wrap it in torch.utils.data.DataLoader")
-    if isinstance(data, (str, bytes)) or hasattr(data, "__array__") and not isinstance(data, Tensor):
+    if isinstance(data, (str, bytes)) or (hasattr(data, "__array__") and not isinstance(data, Tensor)):
         raise TypeError(f"data must be {_FORMS}, got {type(data).__name__}")
     if not isinstance(data, (Tensor, Iterable)):
         raise TypeError(f"data must be {_FORMS}, got {type(data).__name__}")

@@ -99,7 +99,9 @@ class ChannelStatistics:
         added = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=features.device)
         energy = _add_similarities(maps, added)
         if not torch.isfinite(energy):
-            raise ValueError(f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})")
+            raise ValueError(
+                f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"
+            )
         self._sum = added if self._sum is None else self._sum.to(added.device).add_(added)
         self.count += features.shape[0]
         return self

@@ -30,7 +30,13 @@ def test_a_tuple_is_the_positional_and_a_dict_the_keyword_arguments():
 
 @pytest.mark.parametrize(
     "batch",
-    [IMAGES, (IMAGES,), [IMAGES, torch.zeros(6)], (IMAGES, torch.zeros(6), "path"), ((IMAGES,), torch.zeros(6))],
+    [
+        IMAGES,
+        (IMAGES,),
+        [IMAGES, torch.zeros(6)],
+        (IMAGES, torch.zeros(6), "path"),
+        ((IMAGES,), torch.zeros(6)),
+    ],
 )
 def test_of_a_batch_with_labels_only_the_input_is_used(batch):
     first, second = as_calls([batch, batch])

@@ -68,7 +68,10 @@ def test_memory_layout_does_not_matter():
     features = maps(3, 8, 6, 6)
     plain = channel_similarity(features)
     torch.testing.assert_close(channel_similarity(features.to(memory_format=torch.channels_last)), plain)
-    torch.testing.assert_close(channel_similarity(maps(3, 8, 6, 12)[..., ::2]), channel_similarity(maps(3, 8, 6, 12)[..., ::2].contiguous()))
+    torch.testing.assert_close(
+        channel_similarity(maps(3, 8, 6, 12)[..., ::2]),
+        channel_similarity(maps(3, 8, 6, 12)[..., ::2].contiguous()),
+    )
 
 
 @settings(max_examples=25, deadline=None)

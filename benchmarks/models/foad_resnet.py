@@ -29,9 +29,7 @@ class FOADResNet(nn.Module):
         if blocks < 1:
             raise ValueError(f"blocks must be at least 1, got {blocks}")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["C1"] = nn.Sequential(
-            nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-        )
+        layers["C1"] = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         width = 16
         for stage, channels in enumerate((16, 32, 64), start=1):
             for number in range(1, blocks + 1):

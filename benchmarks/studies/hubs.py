@@ -35,11 +35,20 @@ def main() -> None:
     rows = [(name, *row) for name, model, data in cases for row in _groups(model, data)]
     notes = (
         "For every coupled group of three trained networks, 128 real images: channels kept by the published rule, the "
-        "rounds that `order=\"rounds\"` takes to the last channel, the share of channels whose nearest neighbour is one "
+        'rounds that `order="rounds"` takes to the last channel, the share of channels whose nearest neighbour is one '
         "of the 5 % most popular (hubs), the share that is nobody's nearest neighbour, and the mean norm of the hubs' "
         "feature maps beside that of all."
     )
-    heads = ("network", "group", "channels", "kept", "rounds", "nearest is a hub", "nobody's nearest", "hub norm / mean")
+    heads = (
+        "network",
+        "group",
+        "channels",
+        "kept",
+        "rounds",
+        "nearest is a hub",
+        "nobody's nearest",
+        "hub norm / mean",
+    )
     write_page(options.out, "Hub channels", "python -m foad_plugins.benchmarks.studies.hubs", notes, heads, rows)
 
 
@@ -90,7 +99,7 @@ def _faces(root: Path, count: int) -> Tensor:
         for member in islice((entry for entry in archive if entry.name.endswith(".jpg")), count):
             content = archive.extractfile(member)
             if content is not None:
-                picture = Image.open(io.BytesIO(content.read())).crop(tuple(map(round, box))).resize((96, 112))
+                picture = Image.open(io.BytesIO(content.read())).crop(box).resize((96, 112))
                 faces.append(np.asarray(picture))
     return (torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() - 127.5) / 128
 

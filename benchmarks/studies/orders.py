@@ -58,7 +58,7 @@ def _one(
     inner, ratio = _SCOPES[scope]
     model = copy.deepcopy(base)
     images, _ = cifar_images(root, "train", start, start + 128)
-    blocks = [block.baseNet[0] for name, block in model.features.named_children() if name != "C1"]  # type: ignore[union-attr, operator, index]
+    blocks = [block.baseNet[0] for name, block in model.features.named_children() if name != "C1"]  # type: ignore[union-attr, index]
     pruner = tp.pruner.BasePruner(
         model,
         (images[:1],),
@@ -79,7 +79,9 @@ def _one(
 @torch.no_grad()
 def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     model.eval()
-    hits = [(model(part).argmax(1) == truth).sum() for part, truth in zip(images.split(256), labels.split(256), strict=True)]
+    hits = [
+        (model(part).argmax(1) == truth).sum() for part, truth in zip(images.split(256), labels.split(256), strict=True)
+    ]
     return 100 * int(torch.stack(hits).sum()) / len(labels)
 
 

@@ -48,7 +48,10 @@ def main() -> None:
     rows = [
         ("bare forward pass", *_cells(times["forward"], middle["forward"])),
         ("criterion on the 13 feature maps", *_cells(times["criterion"], middle["forward"])),
-        ("whole calibration: tracing, forward pass and criterion", *_cells(times["calibration"], middle["forward"])),
+        (
+            "whole calibration: tracing, forward pass and criterion",
+            *_cells(times["calibration"], middle["forward"]),
+        ),
         ("literal loop over pairs on the 13 feature maps", *_cells(times["literal"], middle["forward"])),
     ]
     notes = (

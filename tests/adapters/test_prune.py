@@ -38,7 +38,10 @@ def test_removes_exactly_what_the_rule_removes():
     with torch.no_grad():
         first = functional.max_pool2d(functional.relu(model.norm1(model.conv1(IMAGES))), 2)
         second = functional.max_pool2d(functional.relu(model.norm2(model.conv2(first))), 2)
-    expected = {"conv1": greedy_select(channel_similarity(first)), "conv2": greedy_select(channel_similarity(second))}
+    expected = {
+        "conv1": greedy_select(channel_similarity(first)),
+        "conv2": greedy_select(channel_similarity(second)),
+    }
     report = prune(model, IMAGES)
     assert {group.name: group.selection for group in report.groups} == expected
     kept = list(expected["conv1"].kept)
@@ -62,7 +65,10 @@ def test_the_report_is_the_truth(network):
     widths = {layer.name: layer for layer in report.layers}
     for group in report.groups:
         kept = len(group.selection.kept) * group.parts
-        assert (widths[group.name].before, widths[group.name].after) == (group.selection.num_channels * group.parts, kept)
+        assert (widths[group.name].before, widths[group.name].after) == (
+            group.selection.num_channels * group.parts,
+            kept,
+        )
         assert group.layers[0] == group.name
     assert report.removed > 0
     text = str(report)

@@ -8,7 +8,14 @@ import torch_pruning as tp
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from foad_plugins import FOADImportance, UnreadGroupWarning, channel_similarity, count_params, elimination_order, greedy_select
+from foad_plugins import (
+    FOADImportance,
+    UnreadGroupWarning,
+    channel_similarity,
+    count_params,
+    elimination_order,
+    greedy_select,
+)
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
 
 IMAGES = torch.rand(6, 3, 8, 8)
@@ -53,7 +60,9 @@ def test_the_channels_that_go_are_those_with_the_lowest_scores():
     assert torch.equal(model.conv1.weight, weight[scores.argsort()[4:].sort().values])
 
 
-@pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group"), Tokens])
+@pytest.mark.parametrize(
+    "network", [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group"), Tokens]
+)
 @pytest.mark.parametrize(
     "options",
     [
@@ -229,7 +238,11 @@ def test_images_on_another_device_are_moved(monkeypatch):
     # There is one real device here, so the model's is where the images must be sent.
     sent = []
     original = torch.Tensor.to
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **kwargs: (sent.append(args[:1]), original(self, *args, **kwargs))[1])
+    monkeypatch.setattr(
+        torch.Tensor,
+        "to",
+        lambda self, *args, **kwargs: (sent.append(args[:1]), original(self, *args, **kwargs))[1],
+    )
     FOADImportance(IMAGES).calibrate(Chain())
     assert (torch.device("cpu"),) in sent
 

@@ -42,7 +42,9 @@ def build(name, size):
 
 def heads(model):
     """The layers that give the ten classes."""
-    return [layer for layer in model.modules() if getattr(layer, "out_features", getattr(layer, "out_channels", 0)) == 10]
+    return [
+        layer for layer in model.modules() if getattr(layer, "out_features", getattr(layer, "out_channels", 0)) == 10
+    ]
 
 
 def prune_at(model, images, importance, ratio=0.3):

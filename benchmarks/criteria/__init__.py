@@ -1,0 +1,29 @@
+"""Pruning criteria a suite can name; importing this package registers them all."""
+
+from .build import (
+    CRITERIA,
+    CriterionContext,
+    CriterionSpec,
+    Scorer,
+    build_criterion,
+    register_criterion,
+)
+from .foad import foad
+from .fpgm import FPGM
+from .hrank import HRank
+from .magnitude import l1
+from .random import Random
+
+__all__ = [
+    "CRITERIA",
+    "FPGM",
+    "CriterionContext",
+    "CriterionSpec",
+    "HRank",
+    "Random",
+    "Scorer",
+    "build_criterion",
+    "foad",
+    "l1",
+    "register_criterion",
+]

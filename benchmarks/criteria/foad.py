@@ -1,0 +1,24 @@
+"""FOAD: channels whose feature maps others repeat go first."""
+
+from __future__ import annotations
+
+from ... import FOADImportance
+from .build import CriterionContext, Scorer, register_criterion
+
+__all__ = ["foad"]
+
+
+@register_criterion("foad")
+def foad(context: CriterionContext, neighbors: int = 1, threshold: float = 0.0, order: str = "rounds") -> Scorer:
+    """Redundancy of feature maps (FOAD; Shi et al., 2024), this package's own criterion.
+
+    Args:
+        context: gives the calibration images.
+        neighbors: the paper's t, at least 1.
+        threshold: the paper's s, in [0, 1].
+        order: name of the elimination order, ``"rounds"`` or ``"backward"``.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+    return FOADImportance(context.images, neighbors=neighbors, threshold=threshold, order=order)

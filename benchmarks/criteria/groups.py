@@ -1,0 +1,56 @@
+"""The layers that produce a coupled group's channels, and their scores brought to the group's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import nn
+
+__all__ = ["group_score", "producers"]
+
+_PRODUCING = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+def producers(group: tp.dependency.Group) -> list[tuple[nn.Module, list[tuple[int, int]]]]:
+    """The convolutions and Linear layers whose outputs are the group's channels.
+
+    Returns:
+        For each such layer the pairs (output channel, root channel). Pairs, because Torch-Pruning's lists
+        may be unsorted, repeat a root channel or lack one (None; those pairs are left out).
+    """
+    found: list[tuple[nn.Module, list[tuple[int, int]]]] = []
+    for item in group:
+        layer: Any = item.dep.layer
+        if not isinstance(layer, _PRODUCING) or not group._DG.is_out_channel_pruning_fn(item.dep.pruning_fn):
+            continue
+        pairs = [(i, root) for i, root in zip(item.idxs, item.root_idxs, strict=True) if root is not None]
+        if pairs:
+            found.append((layer, pairs))
+    return found
+
+
+def group_score(group: tp.dependency.Group, layer_score: Callable[[nn.Module], torch.Tensor]) -> torch.Tensor | None:
+    """Score a group by the layers that produce it: a root channel gets the mean over its output channels.
+
+    Args:
+        group: a Torch-Pruning group; it may hold a subset of the channels.
+        layer_score: layer -> one score for each of the layer's output channels.
+
+    Returns:
+        One float32 score for each root channel, in the order of ``group[0]``, or None if no layer that has
+        filters produces the group.
+    """
+    roots = {root: place for place, root in enumerate(group[0].root_idxs)}
+    total = torch.zeros(len(roots), dtype=torch.float64)
+    count = torch.zeros(len(roots), dtype=torch.float64)
+    for layer, pairs in producers(group):
+        channels = torch.tensor([channel for channel, _ in pairs])
+        places = torch.tensor([roots[root] for _, root in pairs])
+        total.index_add_(0, places, layer_score(layer).detach().cpu().double()[channels])
+        count.index_add_(0, places, torch.ones(len(pairs), dtype=torch.float64))
+    if not (count > 0).all():
+        return None
+    return (total / count).float()

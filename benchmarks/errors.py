@@ -1,0 +1,13 @@
+"""The harness's own errors, which the command line prints without a traceback."""
+
+from __future__ import annotations
+
+__all__ = ["BenchmarkError", "SettingsError"]
+
+
+class BenchmarkError(Exception):
+    """Base class of errors whose message tells the user what to change."""
+
+
+class SettingsError(BenchmarkError, ValueError):
+    """Settings that do not fit what they are given to."""

@@ -1,0 +1,76 @@
+"""Scores of one criterion on one network: asked for once, checked, timed and used again on its copies."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch_pruning as tp
+
+from .criteria import Scorer
+from .errors import BenchmarkError
+
+__all__ = ["BadScoresError", "ScoreBook"]
+
+
+class BadScoresError(BenchmarkError, ValueError):
+    """A criterion returned something that is no score per channel."""
+
+
+class ScoreBook(tp.importance.Importance):
+    """Asks a criterion once for each group and answers from memory after that.
+
+    A search for a FLOPs target prunes copy after copy of the same network, whose scores are all the same:
+    asking again would cost time, and would make the time to score depend on the search. Groups are
+    recognised by the name of their root layer, so a book serves one network and its copies.
+
+    Args:
+        criterion: the criterion to ask.
+        title: what errors call it.
+
+    Attributes:
+        seconds: wall-clock time the criterion itself took so far.
+    """
+
+    def __init__(self, criterion: Scorer, title: str) -> None:
+        self._criterion = criterion
+        self._title = title
+        self._scores: dict[str, torch.Tensor | None] = {}
+        self.seconds = 0.0
+
+    def __call__(self, group: tp.dependency.Group) -> torch.Tensor | None:
+        """The criterion's scores for the group, None if it spares the group.
+
+        Raises:
+            BadScoresError: if the scores are not one finite number for each channel.
+        """
+        root = group._DG._module2name[group[0].dep.target.module]
+        if root not in self._scores:
+            start = time.perf_counter()
+            scores = self._criterion(group)
+            self.seconds += time.perf_counter() - start
+            self._scores[root] = self._checked(scores, root, len(group[0].idxs))
+        return self._scores[root]
+
+    @property
+    def narrowest(self) -> int:
+        """Channels of the smallest group that was scored.
+
+        Raises:
+            BadScoresError: if there is none, so that nothing could be pruned.
+        """
+        sizes = [len(scores) for scores in self._scores.values() if scores is not None]
+        if not sizes:
+            raise BadScoresError(f"criterion {self._title!r} scored no group of this network")
+        return min(sizes)
+
+    def _checked(self, scores: torch.Tensor | None, root: str, channels: int) -> torch.Tensor | None:
+        if scores is None:
+            return None
+        where = f"criterion {self._title!r}, group of layer {root!r}"
+        if not isinstance(scores, torch.Tensor) or scores.shape != (channels,):
+            got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+            raise BadScoresError(f"{where}: expected a tensor of shape ({channels},), got {got}")
+        if not scores.isfinite().all():
+            raise BadScoresError(f"{where}: {int((~scores.isfinite()).sum())} of {channels} scores are NaN or Inf")
+        return scores.detach().cpu()

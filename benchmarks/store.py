@@ -1,0 +1,77 @@
+"""A folder of records in which only whole ones count."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from .files import write_atomically
+from .records import SCHEMA_VERSION, RunInputs, RunRecord
+
+__all__ = ["RecordStore", "RecordWarning"]
+
+
+class RecordWarning(UserWarning):
+    """A file in the records folder, or what it says, cannot be used."""
+
+
+class RecordStore:
+    """Reads and writes the records of one results folder.
+
+    Args:
+        folder: where the ``*.json`` files lie; made at the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, inputs: RunInputs) -> Path:
+        """Where the record of a run with these inputs lies, or would lie."""
+        return self.folder / inputs.file_name
+
+    def find(self, inputs: RunInputs) -> RunRecord | None:
+        """The finished run with exactly these inputs, None if there is none that can be read."""
+        path = self.path(inputs)
+        record = self._read(path) if path.exists() else None
+        if record is not None and record.inputs != inputs:
+            warnings.warn(f"{path.name}: ignored, it holds a run with other inputs", RecordWarning, stacklevel=2)
+            return None
+        return record
+
+    def save(self, record: RunRecord) -> Path:
+        """Write a record in one step, replacing an earlier one with the same inputs; returns its path."""
+        path = self.path(record.inputs)
+        write_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
+        return path
+
+    def all(self) -> list[RunRecord]:
+        """Every record that can be read, in the order of file names; the others are warned about."""
+        records = (self._read(path) for path in sorted(self.folder.glob("*.json")))
+        return [record for record in records if record is not None]
+
+    def remove(self, runs: Iterable[RunInputs]) -> None:
+        """Delete the records of these runs, if they are there."""
+        for inputs in runs:
+            self.path(inputs).unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> RunRecord | None:
+        try:
+            content = json.loads(path.read_bytes())
+            version = content.get("schema_version") if isinstance(content, dict) else None
+            if isinstance(version, int) and version != SCHEMA_VERSION:
+                reason = f"schema version {version}, this program reads {SCHEMA_VERSION}"
+            else:
+                return RunRecord.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"not a valid record ({'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']})"
+        except ValueError:
+            reason = "not a whole JSON file"
+        except OSError as error:
+            reason = error.strerror or "cannot be read"
+        warnings.warn(f"{path.name}: ignored, {reason}", RecordWarning, stacklevel=3)
+        return None

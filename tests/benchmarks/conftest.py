@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeAlias
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from foad_plugins.benchmarks.criteria import CriterionContext, CriterionSpec
+from foad_plugins.benchmarks.environment import Environment, Versions
+from foad_plugins.benchmarks.records import Accuracies, Cost, RunInputs, RunRecord, Setup
+from foad_plugins.benchmarks.registry import Spec
+from foad_plugins.benchmarks.suite import Conditions, Suite
+from foad_plugins.benchmarks.training import Recipe
+
+GroupOf: TypeAlias = Callable[..., tp.Group]
+MakeRecord: TypeAlias = Callable[..., RunRecord]
+
+
+class Chain(nn.Module):
+    """Two convolutions with BN, in-place ReLU and pooling, then a classifier that reads flattened maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.pool = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(6, 5, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(5)
+        self.relu = nn.ReLU(inplace=True)
+        self.classifier = nn.Linear(5 * 16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(self.relu(self.bn1(self.conv1(x))))
+        return self.classifier(self.relu(self.bn2(self.conv2(x))).flatten(1))
+
+
+class Residual(nn.Module):
+    """A stem and a block whose sum, taken in place, couples two producers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.classifier = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        out = self.bn(self.conv(x))
+        out += x
+        return self.classifier(torch.relu(out).mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other make small networks slow, very slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def chain() -> nn.Module:
+    return _shaken(Chain())
+
+
+@pytest.fixture
+def residual() -> nn.Module:
+    return _shaken(Residual())
+
+
+def _shaken(model: nn.Module) -> nn.Module:
+    """Seeded weights, and BN parameters and statistics that are not the neutral ones of a new network."""
+    random = torch.Generator().manual_seed(0)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            tensor.data.copy_(torch.randn(tensor.shape, generator=random) * 0.5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.abs_().add_(0.1)
+    return model.eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def context(images: torch.Tensor) -> CriterionContext:
+    return CriterionContext(images=images, seed=3)
+
+
+@pytest.fixture
+def group_of() -> GroupOf:
+    """A function (model, layer name, channels) -> Torch-Pruning group rooted at that layer's outputs."""
+
+    def make(model: nn.Module, name: str, channels: list[int] | None = None) -> tp.Group:
+        graph = tp.DependencyGraph().build_dependency(model, (torch.zeros(1, 1, 8, 8),))
+        layer = model.get_submodule(name)
+        width = layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features
+        function = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
+        return graph.get_pruning_group(layer, function, list(range(width)) if channels is None else channels)
+
+    return make
+
+
+@pytest.fixture
+def tiny_suite() -> Suite:
+    """A suite whose every run takes a fraction of a second."""
+    return Suite(
+        name="tiny",
+        description="for tests",
+        conditions=Conditions(
+            dataset=Spec(name="digits"),
+            model=Spec(name="digits-vgg", settings={"widths": (4, 6, 8)}),
+            base_recipe=Recipe(epochs=2, learning_rate=0.05, batch_size=256),
+            finetune_recipe=Recipe(epochs=1, learning_rate=0.02, batch_size=256),
+            calibration_images=16,
+            flops_reduction=0.4,
+            tolerance=0.1,
+        ),
+        criteria=(CriterionSpec(name="foad"), CriterionSpec(name="l1")),
+        seeds=1,
+    )
+
+
+@pytest.fixture
+def make_record(tiny_suite: Suite) -> MakeRecord:
+    """A function that makes a record by hand; keyword arguments say what matters to a test."""
+    versions = Versions(foad_plugins="1", torch="2", torch_pruning="3", fvcore="4")
+    start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+
+    def make(
+        criterion: str = "l1",
+        seed: int = 0,
+        accuracy: tuple[float, float, float | None] = (0.9, 0.5, 0.8),
+        minute: int = 0,
+        **changes: Any,
+    ) -> RunRecord:
+        base, one_shot, fine_tuned = accuracy
+        setup = Setup(
+            suite="tiny",
+            conditions=tiny_suite.conditions.model_copy(update=changes.pop("conditions", {})),
+            data_hash="d" * 64,
+            versions=versions,
+        )
+        record = RunRecord(
+            inputs=RunInputs(setup=setup, criterion=CriterionSpec(name=criterion), seed=seed),
+            environment=Environment(python="3", platform="Linux", threads=1, git_commit=None),
+            created=start + timedelta(minutes=minute),
+            base_weights_hash="b" * 64,
+            train_images=1000,
+            test_images=400,
+            accuracy=Accuracies(base=base, one_shot=one_shot, fine_tuned=fine_tuned),
+            before=Cost(params=2000, flops=4_000_000, widths={"conv": 8}),
+            after=Cost(params=500, flops=1_000_000, widths={"conv": 4}),
+            flops_target=1_000_000,
+            pruning_ratio=0.5,
+            seconds_to_score=0.25,
+            seconds_total=1.5,
+        )
+        return record.model_copy(update=changes)
+
+    return make

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from foad_plugins.benchmarks import runner, single_run
+from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
+from foad_plugins.benchmarks.datasets import load_digits
+from foad_plugins.benchmarks.environment import Versions
+from foad_plugins.benchmarks.errors import SettingsError
+from foad_plugins.benchmarks.records import RunRecord
+from foad_plugins.benchmarks.registry import Spec
+from foad_plugins.benchmarks.runner import plan, run_suite
+from foad_plugins.benchmarks.store import RecordStore, RecordWarning
+from foad_plugins.benchmarks.suite import Suite
+
+
+@pytest.fixture
+def finished(tiny_suite: Suite, tmp_path: Path) -> Path:
+    """A results folder in which the tiny suite has run."""
+    run_suite(tiny_suite, tmp_path / "out", quiet=True)
+    return tmp_path / "out"
+
+
+def outcome_of(record: RunRecord) -> RunRecord:
+    """The record without what differs from one repetition to the next."""
+    times = {"created": None, "seconds_to_score": 0, "seconds_total": 0}
+    return record.model_copy(update=times)
+
+
+def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
+    said: list[str] = []
+    torch.set_num_threads(2)
+    suite = tiny_suite.model_copy(update={"seeds": 2})
+    outcome = run_suite(suite, tmp_path, say=said.append)
+    assert outcome.executed == 4
+    assert [(record.inputs.seed, record.inputs.criterion.name) for record in outcome.records] == [
+        (0, "foad"),
+        (0, "l1"),
+        (1, "foad"),
+        (1, "l1"),
+    ]
+    assert RecordStore(tmp_path / "records").all() == sorted(
+        outcome.records, key=lambda record: record.inputs.file_name
+    )
+    assert len(said) == 4
+    assert said[1].startswith("seed 0  l1 ")
+    assert torch.get_num_threads() == 2
+    for record in outcome.records:
+        assert record.environment.threads == suite.conditions.threads == 1
+        assert record.accuracy.fine_tuned is not None
+        assert record.after.params < record.before.params
+        assert record.flops_target == pytest.approx(0.6 * record.before.flops)
+        assert abs(record.after.flops - record.flops_target) <= 0.1 * record.before.flops
+        assert list(record.after.widths) == list(record.before.widths)
+        assert record.after.widths["classifier"] == 10
+    hashes = [record.base_weights_hash for record in outcome.records]
+    assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
+
+
+def test_a_second_run_reuses_all_and_needs_no_base_model(tiny_suite: Suite, finished: Path) -> None:
+    shutil.rmtree(finished / "base")
+    said: list[str] = []
+    outcome = run_suite(tiny_suite, finished, say=said.append)
+    assert outcome.executed == 0
+    assert all("there already" in line for line in said)
+    assert not (finished / "base").exists()
+
+
+def test_what_is_missing_is_run_and_comes_out_the_same(tiny_suite: Suite, finished: Path) -> None:
+    before = run_suite(tiny_suite, finished, quiet=True).records
+    RecordStore(finished / "records").remove([before[1].inputs])
+    after = run_suite(tiny_suite, finished, quiet=True)
+    assert after.executed == 1
+    assert after.records[0] == before[0]
+    assert outcome_of(after.records[1]) == outcome_of(before[1])
+
+
+def test_fresh_starts_over_and_comes_out_the_same(tiny_suite: Suite, finished: Path) -> None:
+    stranger = finished / "records" / "notes.txt"
+    stranger.write_text("mine")
+    before = run_suite(tiny_suite, finished, quiet=True).records
+    after = run_suite(tiny_suite, finished, fresh=True, quiet=True)
+    assert after.executed == 2
+    assert [record.created for record in after.records] != [record.created for record in before]
+    assert list(map(outcome_of, after.records)) == list(map(outcome_of, before))
+    assert stranger.read_text() == "mine"
+
+
+def test_a_truncated_record_is_run_again(tiny_suite: Suite, finished: Path) -> None:
+    path = next((finished / "records").glob("foad-*"))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.warns(RecordWarning, match=path.name):
+        assert run_suite(tiny_suite, finished, quiet=True).executed == 1
+    assert run_suite(tiny_suite, finished, quiet=True).executed == 0
+
+
+def test_runs_on_other_base_weights_do_not_stand_beside_new_ones(tiny_suite: Suite, finished: Path) -> None:
+    store = RecordStore(finished / "records")
+    foad, l1 = store.all()
+    store.save(foad.model_copy(update={"base_weights_hash": "f" * 64}))
+    store.remove([l1.inputs])
+    with pytest.warns(RecordWarning, match=f"{foad.inputs.file_name}: run again"):
+        outcome = run_suite(tiny_suite, finished, quiet=True)
+    assert outcome.executed == 2
+    assert {record.base_weights_hash for record in outcome.records} == {foad.base_weights_hash}
+
+
+def test_other_conditions_make_other_records(tiny_suite: Suite, finished: Path) -> None:
+    conditions = tiny_suite.conditions.model_copy(update={"flops_reduction": 0.5})
+    outcome = run_suite(tiny_suite.model_copy(update={"conditions": conditions}), finished, quiet=True)
+    assert outcome.executed == 2
+    assert len(RecordStore(finished / "records").all()) == 4
+    assert len(list((finished / "base").iterdir())) == 1
+
+
+def test_an_interrupt_keeps_what_is_finished(
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_one = single_run.run_one
+
+    def interrupted(inputs: object, *args: object, **kwargs: object) -> RunRecord:
+        if inputs.criterion.name == "l1":
+            raise KeyboardInterrupt
+        return run_one(inputs, *args, **kwargs)
+
+    torch.set_num_threads(2)
+    monkeypatch.setattr(runner, "run_one", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(tiny_suite, tmp_path, quiet=True)
+    assert torch.get_num_threads() == 2
+    monkeypatch.undo()
+    assert [record.inputs.criterion.name for record in RecordStore(tmp_path / "records").all()] == ["foad"]
+    assert run_suite(tiny_suite, tmp_path, quiet=True).executed == 1
+
+
+def test_without_fine_tuning_its_accuracy_stays_empty(tiny_suite: Suite, tmp_path: Path) -> None:
+    recipe = tiny_suite.conditions.finetune_recipe.model_copy(update={"epochs": 0})
+    conditions = tiny_suite.conditions.model_copy(update={"finetune_recipe": recipe})
+    outcome = run_suite(tiny_suite.model_copy(update={"conditions": conditions}), tmp_path, quiet=True)
+    assert [record.accuracy.fine_tuned for record in outcome.records] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"criteria": (CriterionSpec(name="hrank", settings={"batch_size": 0}),)}, "batch_size"),
+        ({"calibration_images": 5000}, "calibration_images"),
+    ],
+)
+def test_wrong_settings_show_before_any_training(
+    tiny_suite: Suite, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    if "criteria" not in change:
+        change = {"conditions": tiny_suite.conditions.model_copy(update=change)}
+    with pytest.raises(SettingsError, match=message):
+        run_suite(tiny_suite.model_copy(update=change), tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_criterion_of_a_seed_gets_the_same_calibration_images(
+    tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = []
+    monkeypatch.setattr(CRITERIA, "make", lambda spec, context: contexts.append(context))
+    data = load_digits()
+    suite = tiny_suite.model_copy(update={"seeds": 2})
+    for inputs in plan(suite, data, Versions.installed()):
+        single_run.criterion_for(inputs, data)
+    first, second, third, fourth = (context.images for context in contexts)
+    assert len(first) == tiny_suite.conditions.calibration_images
+    assert torch.equal(first, second)
+    assert torch.equal(third, fourth)
+    assert not torch.equal(first, third)
+
+
+def test_the_plan_goes_seed_by_seed_under_one_setup(tiny_suite: Suite) -> None:
+    runs = plan(tiny_suite.model_copy(update={"seeds": 3}), load_digits(), Versions.installed())
+    assert [run.seed for run in runs] == [0, 0, 1, 1, 2, 2]
+    assert len({run.setup.key for run in runs}) == 1
+    assert len({run.key for run in runs}) == 6
+    assert runs[0].setup.conditions.dataset == Spec(name="digits", settings={"test_fraction": 0.25, "split_seed": 0})

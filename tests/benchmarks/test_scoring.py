@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from foad_plugins.benchmarks.scoring import BadScoresError, ScoreBook
+
+from .conftest import GroupOf
+
+
+def test_a_group_is_scored_once_also_on_a_copy(group_of: GroupOf, chain: nn.Module) -> None:
+    asked = []
+
+    def criterion(group: tp.Group) -> torch.Tensor:
+        asked.append(group)
+        return torch.rand(len(group[0].idxs))
+
+    book = ScoreBook(criterion, "mine")
+    first = book(group_of(chain, "conv1"))
+    again = book(group_of(copy.deepcopy(chain), "conv1"))
+    other = book(group_of(chain, "conv2"))
+    assert torch.equal(first, again)
+    assert len(other) == 5
+    assert len(asked) == 2
+    assert book.narrowest == 5
+
+
+def test_time_is_that_of_the_criterion_alone(
+    group_of: GroupOf, chain: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 12.5, 20.0, 20.25])
+    monkeypatch.setattr("foad_plugins.benchmarks.scoring.time.perf_counter", lambda: next(clock))
+    book = ScoreBook(lambda group: torch.zeros(len(group[0].idxs)), "mine")
+    for layer in ("conv1", "conv2", "conv1"):
+        book(group_of(chain, layer))
+    assert book.seconds == 2.75
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (torch.zeros(5), r"'mine', group of layer 'conv1': expected a tensor of shape \(6,\), got \(5,\)"),
+        (torch.zeros(6, 1), r"got \(6, 1\)"),
+        ([0.0] * 6, "got list"),
+        (torch.tensor([0, 1, torch.nan, torch.inf, 2, 3]), "2 of 6 scores are NaN or Inf"),
+    ],
+)
+def test_what_is_no_score_for_each_channel(
+    group_of: GroupOf, chain: nn.Module, scores: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(BadScoresError, match=message):
+        ScoreBook(lambda group: scores, "mine")(group_of(chain, "conv1"))
+
+
+def test_a_spared_group_is_no_error_but_sparing_all_is(group_of: GroupOf, chain: nn.Module) -> None:
+    book = ScoreBook(lambda group: None, "mine")
+    assert book(group_of(chain, "conv1")) is None
+    with pytest.raises(BadScoresError, match="'mine' scored no group"):
+        _ = book.narrowest
