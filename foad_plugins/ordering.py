@@ -55,7 +55,7 @@ def elimination_order(
     (a pass that removes nothing at ``threshold`` is repeated at 0). A channel's score is its round plus 1 minus its
     similarity to its keeper. The first round is the selection of Shi et al. 2024; the later ones are ours.
 
-    ``"backward"`` is ours too: remove, one at a time, the channel with the highest mean similarity to the channels still
+    ``"backward"`` is ours too: remove, one at a time, the channel with the highest mean similarity to those still
     alive, ties to the higher index. A channel's score is 1 minus that mean, made non-decreasing along the order.
     ``neighbors`` and ``threshold`` are not used.
 

@@ -71,13 +71,13 @@ class PruneReport:
         total = sum(group.selection.num_channels * group.parts for group in self.groups)
         width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
         lines = [f"{'layer':<{width}}  before  after"]
-        lines += [
-            f"{layer.name:<{width}}  {layer.before:>6}  {layer.after if layer.after != layer.before else '':>5}".rstrip()
-            for layer in self.layers
-        ]
+        for layer in self.layers:
+            after = layer.after if layer.after != layer.before else ""
+            lines.append(f"{layer.name:<{width}}  {layer.before:>6}  {after:>5}".rstrip())
         lines += [
             f"{self.removed} of {total} channels removed in {len(self.groups)} coupled groups",
-            f"params {self.params_before:,} -> {self.params_after:,} ({_change(self.params_before, self.params_after)})",
+            f"params {self.params_before:,} -> {self.params_after:,} "
+            f"({_change(self.params_before, self.params_after)})",
         ]
         if self.flops_before is not None and self.flops_after is not None:
             change = _change(self.flops_before, self.flops_after)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,9 +14,10 @@ __all__ = ["ChannelStatistics", "channel_similarity"]
 _NEAR = 2.0**-7
 # Maps of so few positions are cheaper to subtract than to multiply, and then nothing is lost at all.
 _DIRECT_POSITIONS = 4
-_PANEL_ROWS = 128
-# Elements of one block of distances: 1 MiB of float32, which stays in a core's cache between the in-place steps.
-_BLOCK_CPU = 2**18
+# Rows of a panel and elements of one block of distances (2 MiB of float32): a block that stays in the caches between
+# the in-place steps, large enough that starting a step costs little.
+_PANEL_ROWS = 64
+_BLOCK_CPU = 2**19
 _BLOCK_GPU = 2**25
 
 
@@ -169,34 +172,45 @@ def _add_similarities(maps: Tensor, total: Tensor) -> Tensor:
     direct = positions <= _DIRECT_POSITIONS
     budget = _BLOCK_CPU if maps.device.type == "cpu" else _BLOCK_GPU
     norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
+    size = min(max(budget, channels * _PANEL_ROWS), images * channels * _PANEL_ROWS)
+    distances, scratch = maps.new_empty(size), maps.new_empty(size if direct and positions > 1 else 0)
+    wide = torch.empty_like(distances, dtype=torch.float64)
     for top in reversed(range(0, channels, _PANEL_ROWS)):
         bottom = min(top + _PANEL_ROWS, channels)
         rows, columns = bottom - top, channels - top
         step = max(1, budget // (rows * columns))
-        block = maps.new_empty(min(step, images), rows, columns)
         for start in range(0, images, step):
             part = slice(start, start + step)
             ours, theirs = maps[part, top:bottom], maps[part, top:]
-            distances = block[: ours.shape[0]]
+            shape = (len(ours), rows, columns)
+            block = _shaped(distances, shape)
             if direct:
-                _subtract(ours, theirs, distances)
+                _subtract(ours, theirs, block, scratch)
             else:
-                _expand(ours, theirs, norms[part, top:], distances)
-            similarities = distances.add_(1).reciprocal_()
-            total[top:bottom, top:] += similarities.double().sum(0)
+                _expand(ours, theirs, norms[part, top:], block)
+            block.add_(1).reciprocal_()
+            total[top:bottom, top:] += _shaped(wide, shape).copy_(block).sum(0)
     return norms.sum()
 
 
-def _subtract(ours: Tensor, theirs: Tensor, out: Tensor) -> None:
+def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The first elements of a flat tensor in another shape, so that blocks of all sizes share the same memory."""
+    return memory[: math.prod(shape)].view(shape)
+
+
+def _subtract(ours: Tensor, theirs: Tensor, out: Tensor, scratch: Tensor) -> None:
     """Distances between rows, position by position: (n, R, L) and (n, K, L) to (n, R, K)."""
-    difference = torch.empty_like(out)
+    if ours.shape[2] == 1:
+        torch.sub(ours, theirs.transpose(1, 2), out=out).abs_()
+        return
+    difference = _shaped(scratch, tuple(out.shape))
     for position in range(ours.shape[2]):
         torch.sub(ours[:, :, None, position], theirs[:, None, :, position], out=difference)
         if position:
             out.addcmul_(difference, difference)
         else:
             torch.mul(difference, difference, out=out)
-    out.sqrt_()
+    _root(out)
 
 
 def _expand(ours: Tensor, theirs: Tensor, norms: Tensor, out: Tensor) -> None:
@@ -206,7 +220,7 @@ def _expand(ours: Tensor, theirs: Tensor, norms: Tensor, out: Tensor) -> None:
     it, and written into ``norms`` (n, K), which holds those of the later rows already.
     """
     rows = ours.shape[1]
-    torch.bmm(ours, theirs.transpose(1, 2) * -2, out=out)
+    torch.baddbmm(out, ours, theirs.transpose(1, 2), beta=0, alpha=-2, out=out)
     own = out[:, :, :rows].diagonal(dim1=1, dim2=2)
     norms[:, :rows] = own * -0.5
     own.fill_(torch.inf)
@@ -221,4 +235,12 @@ def _expand(ours: Tensor, theirs: Tensor, norms: Tensor, out: Tensor) -> None:
         for few in torch.arange(len(pair), device=out.device).split(max(1, _BLOCK_CPU // ours.shape[2])):
             difference = ours[image[few], row[few]] - theirs[image[few], column[few]]
             out[image[few], row[few], column[few]] = difference.square_().sum(1)
-    out.sqrt_()
+    _root(out)
+
+
+def _root(squares: Tensor) -> None:
+    """Square root in place. On a CPU, torch's float32 square root takes longer than these two steps together."""
+    if squares.device.type == "cpu" and squares.dtype == torch.float32:
+        squares.rsqrt_().reciprocal_()
+    else:
+        squares.sqrt_()
