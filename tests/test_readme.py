@@ -1,0 +1,71 @@
+"""What the README says is what happens."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_python_examples_run_in_order(capsys):
+    pytest.importorskip("torchvision")
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(examples) == 3
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), names)
+    assert "channels removed" in capsys.readouterr().out
+
+
+def test_the_leaderboard_is_rendered_from_the_committed_records(tmp_path):
+    from foad_plugins.benchmarks.cli import main
+
+    kept = ROOT / "docs" / "leaderboards" / "quickstart"
+    (tmp_path / "records").mkdir()
+    for record in (kept / "records").glob("*.json"):
+        (tmp_path / "records" / record.name).write_text(record.read_text())
+    assert main(["report", "--out", str(tmp_path)]) == 0
+    rendered = (tmp_path / "leaderboard.md").read_text()
+    assert rendered == (kept / "leaderboard.md").read_text()
+    shown = README.partition("<!-- leaderboard -->")[2].partition("<!-- end -->")[0].strip().splitlines()
+    assert len(shown) > 10
+    assert [line for line in shown if line not in rendered.splitlines()] == []
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("name", ["similarity", "selection", "ordering", "flops"])
+def test_the_examples_in_docstrings(name):
+    module = importlib.import_module(f"foad_plugins.{name}")
+    results = doctest.testmod(module)
+    assert results.failed == 0
+    assert results.attempted or name == "ordering"
+
+
+def test_importing_the_package_loads_no_host_but_torch():
+    code = (
+        "import sys, foad_plugins; "
+        "print(sorted({'torchvision', 'nni', 'torch_pruning', 'sklearn', 'foad_plugins.adapters'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_names_are_attribute_errors():
+    import foad_plugins
+
+    assert set(foad_plugins.__all__) <= set(dir(foad_plugins))
+    with pytest.raises(AttributeError, match="no attribute 'FOADimportance'"):
+        _ = foad_plugins.FOADimportance
