@@ -18,6 +18,7 @@ from .selection import Selection, greedy_select
 from .similarity import ChannelStatistics, channel_similarity
 
 if TYPE_CHECKING:
+    from .adapters.nni import FOADPruner
     from .adapters.prune import prune
     from .adapters.torch_pruning import FOADImportance
 
@@ -25,6 +26,7 @@ __all__ = [
     "ChannelOrder",
     "ChannelStatistics",
     "FOADImportance",
+    "FOADPruner",
     "FOADWarning",
     "FlopsTable",
     "GroupReport",
@@ -43,7 +45,11 @@ __all__ = [
     "prune",
 ]
 
-_LAZY = {"FOADImportance": ".adapters.torch_pruning", "prune": ".adapters.prune"}
+_LAZY = {
+    "FOADImportance": ".adapters.torch_pruning",
+    "FOADPruner": ".adapters.nni",
+    "prune": ".adapters.prune",
+}
 
 
 def __getattr__(name: str) -> Any:

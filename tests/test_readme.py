@@ -15,14 +15,28 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_python_examples_run_in_order(capsys):
     pytest.importorskip("torchvision")
+    pytest.importorskip("nni")
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
     assert "channels removed" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_nni_guide_runs_from_beginning_to_end(tmp_path, monkeypatch):
+    pytest.importorskip("nni")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "nni.md").read_text(), flags=re.DOTALL)
+    assert len(examples) == 6
+    for example in examples:
+        exec(compile(example, "nni.md", "exec"), names)
+    assert (tmp_path / "small.pt").is_file()
 
 
 def test_the_leaderboard_is_rendered_from_the_committed_records(tmp_path):

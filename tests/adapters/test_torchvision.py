@@ -34,7 +34,8 @@ MODELS = {
 
 def build(name, size):
     torch.manual_seed(0)
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    # The auxiliary heads run in train mode only, where Torch-Pruning does not look.
+    options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     options |= {"image_size": size} if name.startswith("vit") else {}
     model = torchvision.models.get_model(name, num_classes=10, **options)
     return model.eval(), torch.rand(4, 3, size, size)
@@ -50,7 +51,7 @@ def heads(model):
 def prune_at(model, images, importance, ratio=0.3):
     attention = {layer: layer.num_heads for layer in model.modules() if isinstance(layer, nn.MultiheadAttention)}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+        warnings.filterwarnings("ignore", module="torch_pruning")
         pruner = tp.pruner.MetaPruner(
             model,
             (images[:1],),
@@ -67,11 +68,6 @@ def prune_at(model, images, importance, ratio=0.3):
         model.hidden_dim = model.conv_proj.out_channels
 
 
-def logits_of(model, images):
-    output = model(images)
-    return output if isinstance(output, torch.Tensor) else output.logits
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_at_ratio_three_tenths(name):
     model, images = build(name, MODELS[name])
@@ -79,18 +75,18 @@ def test_at_ratio_three_tenths(name):
     prune_at(model, images, FOADImportance(images))
     assert count_params(model) < 0.9 * before
     model.train()
-    logits_of(model, images).sum().backward()
+    model(images).sum().backward()
     assert all(parameter.grad is None or parameter.grad.shape == parameter.shape for parameter in model.parameters())
     model.eval()
     with torch.no_grad():
-        expected = logits_of(model, images)
+        expected = model(images)
     assert expected.shape == (4, 10)
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)
     again = torch.load(file, weights_only=False)
     with torch.no_grad():
-        assert torch.equal(logits_of(again, images), expected)
+        assert torch.equal(again(images), expected)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -101,18 +97,18 @@ def test_by_the_published_rule(name):
     assert 0 < report.params_after < report.params_before
     assert report.params_after == count_params(model)
     with torch.no_grad():
-        assert logits_of(model, images).shape == (4, 10)
+        assert model(images).shape == (4, 10)
 
 
-@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "swin_t", "maxvit_t"])
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", pytest.param("maxvit_t", marks=pytest.mark.slow)])
 def test_what_torch_pruning_cannot_prune_with_its_own_importance_either(name):
     size = 224 if name == "maxvit_t" else 64
 
     def attempt(importance):
         model, images = build(name, size)
         prune_at(model, images, importance(images))
-        logits_of(model, images)
+        model(images)
 
     for importance in (lambda images: tp.importance.MagnitudeImportance(p=1), FOADImportance):
-        with pytest.raises((RuntimeError, ValueError, IndexError, TypeError, AttributeError, AssertionError)):
+        with pytest.raises((RuntimeError, ValueError, IndexError, ArithmeticError, AttributeError, AssertionError)):
             attempt(importance)

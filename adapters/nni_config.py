@@ -1,0 +1,97 @@
+"""NNI config lists, checked before anything is wrapped: NNI itself accepts much of what cannot work."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+__all__ = ["check_config"]
+
+_PRUNABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_GRANULARITIES = (None, "default", "out_channel", [1], (1,))
+_RATIOS = {"sparse_ratio": "[0, 1)", "min_sparse_ratio": "[0, 1)", "max_sparse_ratio": "(0, 1]"}
+
+
+def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse config lists that FOADPruner cannot carry out.
+
+    Args:
+        model: the model that the names are of, not wrapped.
+        config_list: NNI 3.0's config list.
+
+    Raises:
+        TypeError: not a list of dicts.
+        ValueError: a key or value that NNI does not know, a ratio out of its range, a name, type or expression that
+            matches no layer, layers that are neither convolutions nor linear, another granularity than output
+            channels, or layers of one dependency group that differ in width or ratio. The text says which and where.
+    """
+    from nni.compression.base.config import default_config_schema, select_modules_by_config, trans_legacy_config_list
+    from schema import SchemaError
+
+    if isinstance(config_list, Mapping) or not all(isinstance(config, Mapping) for config in config_list):
+        raise TypeError(f"config_list must be a list of dicts, got {config_list!r}")
+    coupled: dict[Any, dict[str, tuple[int, Any]]] = defaultdict(dict)
+    for number, config in enumerate(trans_legacy_config_list([dict(config) for config in config_list])):
+        where = f"config_list[{number}]"
+        settings = [config, *config.get("target_settings", {}).values()]
+        for setting in settings:
+            _check_setting(where, setting)
+        try:
+            default_config_schema("pruning").validate(config)
+        except SchemaError as error:
+            raise ValueError(f"{where}: {error}") from None
+        _check_names(where, model, config)
+        selected, _, _ = select_modules_by_config(model, config)
+        if not selected:
+            raise ValueError(f"{where} selects no layer of the model")
+        for name, layer in selected.items():
+            if not isinstance(layer, _PRUNABLE):
+                raise ValueError(
+                    f"{where} selects {name!r}, a {type(layer).__name__}: FOADPruner prunes the output channels of "
+                    "convolutions and linear layers"
+                )
+            for setting in settings:
+                if setting.get("dependency_group_id") is not None:
+                    coupled[setting["dependency_group_id"]][name] = (layer.weight.shape[0], setting.get("sparse_ratio"))
+    for group, layers in coupled.items():
+        for what, values in (("widths", [w for w, _ in layers.values()]), ("ratios", [r for _, r in layers.values()])):
+            if len(set(values)) > 1:
+                found = ", ".join(sorted(f"{name!r}: {value}" for name, value in zip(layers, values, strict=True)))
+                raise ValueError(f"dependency group {group!r} joins layers of different {what}: {found}")
+
+
+def _check_setting(where: str, setting: Mapping[str, Any]) -> None:
+    for key, allowed in _RATIOS.items():
+        value = setting.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{where}: {key} must be a number in {allowed}, got {value!r}")
+        if not 0 <= value <= 1 or value == (1 if allowed.endswith(")") else 0):
+            raise ValueError(f"{where}: {key} must be in {allowed}, got {value!r}")
+    if setting.get("granularity") not in _GRANULARITIES:
+        raise ValueError(
+            f"{where}: FOADPruner prunes whole output channels, got granularity {setting['granularity']!r}"
+        )
+    if setting.get("sparse_threshold") is not None and setting.get("dependency_group_id") is not None:
+        raise ValueError(f"{where}: NNI has no sparse_threshold for a dependency group; give a sparse_ratio")
+
+
+def _check_names(where: str, model: nn.Module, config: Mapping[str, Any]) -> None:
+    names = [name for name, _ in model.named_modules() if name]
+    types = sorted({type(module).__name__ for module in model.modules()})
+    for key, known in (("op_names", names), ("exclude_op_names", names), ("op_types", types)):
+        for wanted in config.get(key, ()):
+            if wanted not in known:
+                near = difflib.get_close_matches(wanted, known, n=3)
+                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+                raise ValueError(f"{where}: {key} has {wanted!r}, which matches no layer of the model{hint}")
+    for key in ("op_names_re", "exclude_op_names_re"):
+        for expression in config.get(key, ()):
+            if not any(re.match(expression, name) for name in names):
+                raise ValueError(f"{where}: {key} has {expression!r}, which matches no layer of the model")
