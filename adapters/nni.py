@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ..batches import Call, as_calls, check_data, is_one_shot, model_device, one_image
 from ..capture import ForwardFn, calibrate_channels
@@ -98,6 +99,7 @@ class FOADPruner(_NormPruner):  # type: ignore[misc]
         self._rule_counts: dict[str, int] = {}
         self._original: nn.Module | None = None
         self._steps_seen = 0
+        self._hook: RemovableHandle | None = None
         if data is not None:
             check_data(data)
             first = one_image(call := next(as_calls(data, model_device(model), 1)))
@@ -132,6 +134,8 @@ class FOADPruner(_NormPruner):  # type: ignore[misc]
     def unwrap_model(self) -> None:
         """Take NNI's wrappers off again; the modules are then what they were."""
         super().unwrap_model()
+        if self._hook is not None:
+            self._hook.remove()
         for wrapper in self._module_wrappers.values():
             # NNI puts the forward method back as an attribute of the instance, where there was none.
             vars(wrapper.module).pop("forward", None)
@@ -213,7 +217,7 @@ class FOADPruner(_NormPruner):  # type: ignore[misc]
 
     def _fuse_postprocess(self, evaluator: Any) -> None:
         super()._fuse_postprocess(evaluator)
-        if self._data is None:
+        if self._hook is not None:
             self._hook.remove()
             if not self._seen_any:
                 raise ValueError("the evaluator's training gave no batch to calibrate on: it never called the model")

@@ -45,6 +45,9 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
             default_config_schema("pruning").validate(config)
         except SchemaError as error:
             raise ValueError(f"{where}: {error}") from None
+        targets = set(config.get("target_names") or ("weight", "bias")) | set(config.get("target_settings", {}))
+        if not {"weight"} <= set(config.get("target_names") or ("weight",)) or not targets <= {"weight", "bias"}:
+            raise ValueError(f"{where}: FOADPruner's targets are weight and bias, got {sorted(targets)}")
         _check_names(where, model, config)
         selected, _, _ = select_modules_by_config(model, config)
         if not selected:

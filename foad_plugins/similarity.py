@@ -18,7 +18,7 @@ _DIRECT_POSITIONS = 4
 # the in-place steps, large enough that starting a step costs little.
 _PANEL_ROWS = 64
 _BLOCK_CPU = 2**19
-_BLOCK_GPU = 2**25
+_BLOCK_GPU = 2**23
 
 
 def channel_similarity(features: Tensor) -> Tensor:

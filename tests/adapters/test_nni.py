@@ -247,6 +247,21 @@ def test_calibrating_on_the_evaluators_batches():
     model(IMAGES).sum().backward()
 
 
+def test_a_training_that_fails_leaves_no_hook():
+    class Fails(Chain):
+        def forward(self, x):
+            if self.training:
+                raise RuntimeError("no training")
+            return super().forward(x)
+
+    model = Fails()
+    pruner = FOADPruner(model, conv_config(), torch_evaluator(model), 2)
+    with pytest.raises(RuntimeError, match="no training"):
+        pruner.compress()
+    pruner.unwrap_model()
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+
+
 def test_an_evaluator_with_too_few_batches():
     model = seeded_norms(Chain())
     pruner = FOADPruner(model, conv_config(), torch_evaluator(model, batches=1), 3)
@@ -336,6 +351,8 @@ CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"config_list": [{"op_types": ["BatchNorm2d"], "sparse_ratio": 0.5}]}, ValueError, "a BatchNorm2d"),
     ({"config_list": conv_config(0.5, granularity=[2, 1])}, ValueError, "granularity"),
     ({"config_list": conv_config(0.5, granularity="in_channel")}, ValueError, "granularity"),
+    ({"config_list": conv_config(0.5, target_names=["bias"])}, ValueError, "targets are weight and bias"),
+    ({"config_list": conv_config(0.5, target_names=["weight", "_output_"])}, ValueError, "targets are weight and bias"),
     ({"config_list": conv_config(0.5, dependency_group_id=1)}, ValueError, "different widths: 'conv1': 8, 'conv2': 12"),
     (
         {"config_list": conv_config(None, sparse_threshold=0.5, dependency_group_id=1)},

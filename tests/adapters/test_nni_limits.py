@@ -1,0 +1,58 @@
+"""What NNI's speedup cannot do, pinned, so that it is noticed when something mends it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("nni")
+pytest.importorskip("torchvision")
+
+# Model, whether dependency groups are looked for first, and the error; None where it does not end in the time given.
+CASES = [
+    ("shufflenet_v2_x0_5", True, None),
+    ("shufflenet_v2_x0_5", False, "UnBalancedGroupError"),
+    ("convnext_tiny", True, "EmptyLayerError"),
+    ("vit_b_16", True, "TracingCheckError"),
+]
+SECONDS = 90
+
+SCRIPT = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import torch, torchvision
+from foad_plugins import FOADPruner
+from nni.compression.pruning import L1NormPruner
+from nni.compression.speedup import ModelSpeedup
+from nni.compression.utils import auto_set_denpendency_group_ids
+
+torch.set_num_threads(1)
+name, groups, kind = sys.argv[1:]
+model = torchvision.models.get_model(name).eval()
+images = torch.rand(2, 3, 224, 224)
+config = [{"op_types": ["Conv2d"], "sparse_ratio": 0.5}]
+if groups == "True":
+    config = auto_set_denpendency_group_ids(model, config, images)
+pruner = FOADPruner(model, config, data=images) if kind == "foad" else L1NormPruner(model, config)
+_, masks = pruner.compress()
+pruner.unwrap_model()
+ModelSpeedup(model, images, masks).speedup_model()
+model.eval()(images)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["foad", "l1"])
+@pytest.mark.parametrize(("name", "groups", "error"), CASES)
+def test_what_fails_with_nnis_own_pruner_too(name, groups, error, kind):
+    command = [sys.executable, "-c", SCRIPT, name, str(groups), kind]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        assert error is None, f"no end within {SECONDS} s"
+        return
+    assert done.returncode == 1
+    assert error is not None
+    assert error in done.stderr.splitlines()[-1]
