@@ -35,7 +35,7 @@ __all__ = ["FOADPruner"]
 _ByTarget = dict[str, dict[str, Tensor]]
 
 
-class FOADPruner(_NormPruner):  # type: ignore[misc]
+class FOADPruner(_NormPruner):
     """Prunes output channels of convolutions and linear layers by how alike their feature maps are.
 
     A real NNI pruner: it works alone, under ``AGPPruner`` and ``LinearPruner``, and from ``from_compressor``::
@@ -175,7 +175,7 @@ class FOADPruner(_NormPruner):  # type: ignore[misc]
             by_rule = _by_rule(self._target_spaces[members[0]]["weight"])
             joint = bundled(similarity, parts)
             alive = self._alive(members[0]).view(parts, -1).any(0).nonzero().flatten().to(joint.device)
-            rule = {"neighbors": self.neighbors, "threshold": self.threshold}
+            rule: dict[str, Any] = {"neighbors": self.neighbors, "threshold": self.threshold}
             left = joint[alive][:, alive]
             scores = torch.full((len(joint),), -1.0, dtype=torch.float64)
             scores[alive.cpu()] = elimination_order(left, "rounds" if by_rule else self.order, **rule).importance()
