@@ -39,16 +39,12 @@ def test_synthetic_maps(reference):
 def test_raw_maps_of_resnet56(reference, cifar, model, number):
     case = reference["resnet56"][number]
     assert len(case["kept"]) == 28
-    for name, kept in case["kept"].items():
-        layer = model.features.C1[2] if name == "conv1" else model.features.get_submodule(name).baseNet[2]
-        reads = Reads(name, layer_width(model, name), (Tap(layer, "output"),))
-        (statistics,) = calibrate_channels(model, images_of(case, cifar), [reads])
-        assert list(greedy_select(statistics.compute(), case["t"], case["s"]).kept) == kept
-
-
-def layer_width(model, name):
-    stage = model.features.C1 if name == "conv1" else model.features.get_submodule(name).baseNet
-    return stage[0].out_channels
+    reads = []
+    for name in case["kept"]:
+        block = model.features.C1 if name == "conv1" else model.features.get_submodule(name).baseNet
+        reads.append(Reads(name, block[0].out_channels, (Tap(block[2], "output"),)))
+    for read, statistics in zip(reads, calibrate_channels(model, images_of(case, cifar), reads), strict=True):
+        assert list(greedy_select(statistics.compute(), case["t"], case["s"]).kept) == case["kept"][read.name]
 
 
 @pytest.mark.parametrize("number", range(5))
