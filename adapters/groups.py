@@ -126,8 +126,7 @@ def group_reads(group: Group) -> Reads:
     if not taps:
         items = {item.dep.target.module: item for item in group if isinstance(item.dep.target.module, nn.Module)}
         for item in group:
-            last = items.get(_after_norm(item.dep.target)) if _makes(group, item) else None
-            if last is not None and (tap := _tap(last, "output", channels)) is not None:
+            if _makes(group, item) and (tap := _tap(_after_norm(item, items), "output", channels)) is not None:
                 taps.append(tap)
     return Reads(group_name(group), channels, tuple(taps))
 
@@ -146,12 +145,12 @@ def _makes(group: Group, item: Any) -> bool:
     return layer and bool(group._DG.is_out_channel_pruning_fn(item.dep.handler))
 
 
-def _after_norm(node: Any) -> nn.Module:
-    """The last of the normalisation layers (and PReLU) that follow a layer directly, or the layer itself."""
-    while len(node.outputs) == 1 and isinstance(node.outputs[0].module, _NORMS):
+def _after_norm(item: Any, items: dict[nn.Module, Any]) -> Any:
+    """The item of the last normalisation layer (or PReLU) that follows a layer directly, or the layer's own."""
+    node = item.dep.target
+    while len(node.outputs) == 1 and isinstance(node.outputs[0].module, _NORMS) and node.outputs[0].module in items:
         node = node.outputs[0]
-    module: nn.Module = node.module
-    return module
+    return items[node.module]
 
 
 def _tap(item: Any, side: Any, channels: int) -> Tap | None:

@@ -43,7 +43,10 @@ class Tap:
 
     def maps(self, tensor: Tensor) -> Tensor:
         """The maps in a tensor read here, as (N, C, ...)."""
-        by_features = isinstance(self.module, (nn.Linear, nn.LayerNorm))
+        by_features = isinstance(self.module, nn.Linear)
+        if isinstance(self.module, nn.LayerNorm):
+            # Some take their channels first, as torchvision's LayerNorm2d does.
+            by_features = tensor.shape[-1] == self.module.normalized_shape[-1]
         if by_features and tensor.dim() > 2:
             tensor = tensor.movedim(-1, 1)
         if self.columns is None:

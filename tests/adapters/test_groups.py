@@ -7,7 +7,7 @@ from torch import nn
 
 from foad_plugins.adapters import groups as g
 from foad_plugins.batches import Call
-from foad_plugins.capture import calibrate_channels
+from foad_plugins.capture import Tap, calibrate_channels
 from foad_plugins.similarity import channel_similarity
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
 
@@ -136,6 +136,13 @@ def test_without_a_reader_of_all_the_makers_are_read_behind_their_norm():
     assert taken(reads) == {(model.norm, "output")}
     with torch.no_grad():
         torch.testing.assert_close(similarity, channel_similarity(model.norm(model.make(IMAGES))))
+
+
+def test_layer_norm_is_read_where_its_channels_are():
+    tap = Tap(nn.LayerNorm(8), "output")
+    last, first = torch.rand(2, 5, 6, 8), torch.rand(2, 8, 5, 6)
+    assert torch.equal(tap.maps(last), last.permute(0, 3, 1, 2))
+    assert tap.maps(first) is first
 
 
 def test_a_head_is_read_at_its_output():

@@ -329,6 +329,13 @@ def test_an_exception_in_forward_comes_through():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+def test_torch_pruning_cannot_prune_a_frozen_model():
+    for importance in (tp.importance.MagnitudeImportance(p=1), FOADImportance(IMAGES)):
+        model = Chain().requires_grad_(False)
+        pruner(model, importance).step()
+        assert model.conv1.out_channels == 8
+
+
 def test_layers_of_one_channel_are_no_error():
     model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 2))
     pruner(model, FOADImportance(IMAGES)).step()
