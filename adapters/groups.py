@@ -34,13 +34,26 @@ _ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR, tp.ops.TORCH_LSTM)
 
 
 def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> DependencyGraph:
-    """Trace a model, frozen or not, into Torch-Pruning's dependency graph."""
+    """Trace a model, frozen or not, into Torch-Pruning's dependency graph.
+
+    Raises:
+        ValueError: Torch-Pruning fails on the model. What the model's own forward raises comes through as it is.
+    """
+    ran = False
 
     def forward(network: nn.Module, _: Any) -> Any:
-        return forward_fn(network, call.item) if forward_fn is not None else network(*call.args, **call.kwargs)
+        nonlocal ran
+        output = forward_fn(network, call.item) if forward_fn is not None else network(*call.args, **call.kwargs)
+        ran = True
+        return output
 
     with torch.enable_grad(), _trainable(model), batches_only(model):
-        return DependencyGraph().build_dependency(model, call.item, forward_fn=forward, verbose=False)
+        try:
+            return DependencyGraph().build_dependency(model, call.item, forward_fn=forward, verbose=False)
+        except Exception as error:
+            if not ran:
+                raise
+            raise ValueError(f"Torch-Pruning cannot trace the model: {error!r}") from error
 
 
 @contextmanager

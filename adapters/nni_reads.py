@@ -75,13 +75,10 @@ def reads_by_layer(model: nn.Module, call: Call, onto: nn.Module | None = None) 
         onto: another copy of the model, wrapped or not, whose modules the taps shall name; by default ``model``.
 
     Raises:
-        ValueError: the model cannot be traced.
+        ValueError: Torch-Pruning cannot trace the model.
     """
-    try:
-        with undisturbed(model):
-            graph = build_graph(model, call)
-    except (AttributeError, AssertionError, KeyError) as error:
-        raise ValueError(f"the model cannot be traced into a dependency graph: {error!r}") from error
+    with undisturbed(model):
+        graph = build_graph(model, call)
     twin = model if onto is None else onto
     found = {}
     for module in list(graph.module2node):

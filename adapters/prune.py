@@ -62,7 +62,8 @@ def prune(
     Raises:
         TypeError: data of another form.
         ValueError: a parameter out of its range, a name that is no layer of the model, no data, NaN or Inf in a feature
-            map, a model without layers to prune, or layers to prune that share parameters.
+            map, a model without layers to prune or that Torch-Pruning cannot trace, or layers to prune that share
+            parameters.
         RuntimeError: Torch-Pruning cannot remove channels from this model.
 
     Warns:

@@ -191,6 +191,15 @@ def test_errors_leave_the_model_as_it_was(model, arguments, error, message):
     assert snapshot(model) == before
 
 
+def test_a_model_that_torch_pruning_cannot_trace():
+    models = pytest.importorskip("torchvision.models")
+    model = models.shufflenet_v2_x0_5()
+    before = snapshot(model)
+    with pytest.raises(ValueError, match="Torch-Pruning cannot trace the model"):
+        prune(model, torch.rand(2, 3, 64, 64))
+    assert snapshot(model) == before
+
+
 def test_a_single_layer_name_is_a_name():
     model = Chain()
     prune(model, IMAGES, ignored_layers="conv1")
