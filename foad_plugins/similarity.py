@@ -173,8 +173,9 @@ def _add_similarities(maps: Tensor, total: Tensor) -> Tensor:
     budget = _BLOCK_CPU if maps.device.type == "cpu" else _BLOCK_GPU
     norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
     size = min(max(budget, channels * _PANEL_ROWS), images * channels * _PANEL_ROWS)
-    distances, scratch = maps.new_empty(size), maps.new_empty(size if direct and positions > 1 else 0)
-    wide = torch.empty_like(distances, dtype=torch.float64)
+    # Large allocations begin at the same place of a page; in step with each other they would alias in the caches.
+    distances, scratch = maps.new_empty(size), maps.new_empty((size if direct and positions > 1 else 0) + 272)[272:]
+    wide = maps.new_empty(size + 264, dtype=torch.float64)[264:]
     for top in reversed(range(0, channels, _PANEL_ROWS)):
         bottom = min(top + _PANEL_ROWS, channels)
         rows, columns = bottom - top, channels - top
