@@ -15,7 +15,8 @@ from torch_pruning.dependency import DependencyGraph, Group
 from torch_pruning.ops import OPTYPE
 
 from ..batches import Call
-from ..capture import ForwardFn, Reads, Tap, batches_only
+from ..capture import ForwardFn, batches_only
+from ..taps import Reads, Tap
 
 __all__ = [
     "build_graph",

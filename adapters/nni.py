@@ -90,7 +90,7 @@ class FOADPruner(_NormPruner):
         existed_wrappers: Any = None,
     ) -> None:
         self.neighbors, self.threshold = check_rule(neighbors, threshold)
-        self.order = check_order(order)
+        self.order = check_order(order, ("backward", "rounds"))
         check_config(model, config_list)
         self.training_steps = training_steps
         self._options: dict[str, Any] = {"max_batches": max_batches, "forward_fn": forward_fn, "progress": progress}

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..batches import Call
-from ..capture import ForwardFn, Reads
+from ..capture import ForwardFn
 from ..quiet import undisturbed
+from ..taps import Reads
 from .groups import build_graph, bundles, group_reads
 
 __all__ = ["LayerReads", "check_traceable", "model_call", "reads_by_layer"]

@@ -1,223 +1,290 @@
-"""Pruning in one call, on Torch-Pruning: the published rule removes what it finds redundant, no ratio given."""
+"""Pruning in one call, on Torch-Pruning: by the published rule, or to a target, with readers taking over what goes."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
-import torch
+import torch_pruning as tp
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
-from torch.utils._pytree import tree_leaves
-from torch_pruning.dependency import DependencyGraph, Group
 
-from ..batches import Call, as_calls, check_data, is_one_shot, model_device, one_image
-from ..capture import ForwardFn
-from ..flops import count_flops, count_params
+from ..batches import Call, as_calls, check_data, model_device, one_image, repeatable
+from ..capture import ForwardFn, batches_only
+from ..compensation import COMPENSATIONS
+from ..latency import measure_latency
 from ..messages import NoEffectWarning, warn
-from ..quiet import undisturbed
-from ..report import GroupReport, LayerWidth, PruneReport
-from .groups import build_graph, bundles, group_name, is_output, prunable_groups
+from ..ordering import check_order
+from ..report import PruneReport
+from .calibration import DataOptions
+from .goals import Goal, Share, check_cap, goal_of
+from .measures import Size, layer_widths, measure
+from .plan import RANKINGS, Ranking, TargetError
+from .planning import Planner, resolve_layers, resolve_shares
+from .step import PROOF_IMAGES, Settings, StepResult, take_step
 from .torch_pruning import FOADImportance
+from .transaction import restored_on_error
 
-__all__ = ["prune"]
+__all__ = ["TargetError", "prune"]
 
 
 def prune(
     model: nn.Module,
     data: Any,
-    neighbors: int = 1,
-    threshold: float = 0.0,
+    neighbors: int | None = None,
+    threshold: float | None = None,
     ignored_layers: Sequence[nn.Module | str] = (),
     *,
+    flops: float | None = None,
+    params: float | None = None,
+    latency: float | None = None,
+    pruning_ratio: float | None = None,
+    importance: tp.importance.Importance | None = None,
+    order: str = "reconstruction",
+    ranking: Ranking = "local",
+    round_to: int = 1,
+    pruning_ratio_dict: Mapping[nn.Module | str, float] | None = None,
+    max_pruning_ratio: Share = 1.0,
+    compensate: str | None = "auto",
+    reestimate_bn: bool | None = None,
+    steps: int = 1,
+    callback: Callable[[nn.Module, int], Any] | None = None,
+    verify: bool = True,
+    dry_run: bool = False,
+    measure_latency: bool = True,
     max_batches: int | None = None,
     forward_fn: ForwardFn | None = None,
     progress: bool = False,
 ) -> PruneReport:
-    """Remove from a model, in place, exactly the channels that the published rule removes.
+    """Prune a model in place: to a target, or by the published rule where none is given.
 
-    In every coupled group the rule of :func:`~foad_plugins.greedy_select` is applied to the similarity that
-    :class:`~foad_plugins.FOADImportance` measures, and Torch-Pruning removes the channels. Groups that reach the
-    model's output keep all channels, so that the output keeps its shape. Afterwards the model runs on one image; if it
-    fails or returns other shapes, or anything raises before, the model is left as it was.
+    ``prune(model, images)`` removes exactly the channels that the rule of :func:`~foad_plugins.greedy_select` removes
+    in every coupled group, and changes nothing else. ``prune(model, images, flops=0.5)`` ranks all channels, removes
+    as many as the target takes, lets the layers that read them take over what they said, and moves the statistics
+    of batch normalisation by what the calibration data says.
+
+    Groups that reach the model's output keep all channels, so that the output keeps its shape. Whatever
+    fails, the model is left as it was; with ``steps`` and a ``callback``, as the last finished step left it.
 
     Args:
         model: the network; train flags, frozen parameters and hooks stay as they are.
         data: calibration data as for :class:`~foad_plugins.FOADImportance`.
-        neighbors: t, at least 1: how many neighbours may go for each channel kept.
-        threshold: s, in [0, 1]: the least similarity at which a channel goes.
+        neighbors: t of the published rule, at least 1 (default 1): how many neighbours may go for each channel kept.
+        threshold: s of the published rule, in [0, 1] (default 0): the least similarity at which a channel goes.
         ignored_layers: layers whose output channels all stay, as modules or dotted names.
+        flops: share of the original's FLOPs to end at, in (0, 1); met within 1 % of the original's, where widths allow.
+        params: the same for parameters.
+        latency: share of the original's time for a call on the first calibration batch to end at, in (0, 1), measured
+            on the model's device. Widths in multiples that run fast are tried too.
+        pruning_ratio: share of the channels to remove, in [0, 1).
+        importance: any importance of Torch-Pruning to rank by in place of FOAD's; one that needs gradients must have
+            them.
+        order: how FOAD ranks: ``"reconstruction"``, ``"rounds"`` or ``"backward"``, see
+            :func:`~foad_plugins.elimination_order`.
+        ranking: ``"local"`` takes the same share of every group; ``"global"`` goes by score over all groups;
+            ``"isomorphic"`` goes by score among groups of the same structure and takes the same share of each kind.
+        round_to: widths of the groups' roots end at multiples of this, or stay.
+        pruning_ratio_dict: layers, as modules or names, whose groups lose this share whatever the target, in [0, 1).
+        max_pruning_ratio: the share that any group may lose at most, in [0, 1]; or a dict of such shares by layer.
+        compensate: ``"least_squares"``, ``"keeper"`` or None; see :class:`~foad_plugins.Compensator`. ``"auto"`` is
+            least squares with a target, and None with the rule.
+        reestimate_bn: whether to move the statistics of batch normalisation, by ``update_bn`` on the network before and
+            after. None does so with a target, and not with the rule.
+        steps: reach the target in so many steps, each calibrated anew; the rule is applied so many times.
+        callback: called as ``callback(model, step)`` after every step but the last, to fine-tune; steps count from 1.
+        verify: check on calibration images that the pruned network says what the original says when the removed
+            channels are zeroed where they are read.
+        dry_run: leave the model as it was; the report is of what would have been done.
+        measure_latency: time a call on the first calibration batch before and after, for the report.
         max_batches: use so many batches of ``data`` at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
 
     Returns:
-        Widths, removed channels with their keepers, parameters and FLOPs, before and after; print it. FLOPs are
-        None where fvcore cannot trace the model, or a ``forward_fn`` calls it.
+        Widths, removed channels with their keepers, parameters, FLOPs and latency, before and after; print it. FLOPs
+        are None where fvcore cannot trace the model, or a ``forward_fn`` calls it.
 
     Raises:
-        TypeError: data of another form.
-        ValueError: a parameter out of its range, a name that is no layer of the model, no data, NaN or Inf in a feature
-            map, a model without layers to prune or that Torch-Pruning cannot trace, or layers to prune that share
-            parameters.
-        RuntimeError: Torch-Pruning cannot remove channels from this model.
+        TypeError: data or an argument of another form.
+        ValueError: two targets; a parameter out of its range; a name that is no layer of the model; no data; NaN or Inf
+            in a feature map; a model without layers to prune or that Torch-Pruning cannot trace; layers to prune
+            that share parameters. As :class:`~foad_plugins.TargetError`, a target that cannot be met.
+        RuntimeError: Torch-Pruning cannot remove channels from this model, or removes the wrong ones.
 
     Warns:
         UnreadGroupWarning: a group has no feature map that can be read, and stays whole.
+        ScarceDataWarning: fewer samples than channels.
         NoEffectWarning: nothing was removed.
     """
+    targets = {"flops": flops, "params": params, "latency": latency, "pruning_ratio": pruning_ratio}
+    if pruning_ratio_dict and neighbors is None and threshold is None and not any(map(_given, targets.values())):
+        targets["pruning_ratio"] = 0.0
+    goal = goal_of(neighbors, threshold, **targets)
+    targeted = goal.kind != "rule"
     check_data(data)
-    importance = FOADImportance(
-        neighbors=neighbors,
-        threshold=threshold,
-        max_batches=max_batches,
-        forward_fn=forward_fn,
-        progress=progress,
+    options = DataOptions(max_batches, forward_fn, progress)
+    _check_choices(order, ranking, round_to, steps, callback)
+    if not targeted and (importance is not None or round_to != 1 or max_pruning_ratio != 1.0 or ranking != "local"):
+        raise ValueError(
+            "importance, ranking, round_to, pruning_ratio_dict and max_pruning_ratio need a target: give flops=, "
+            "params=, latency= or pruning_ratio="
+        )
+    ignored = resolve_layers(model, ignored_layers, "ignored_layers")
+    ratios = resolve_shares(model, pruning_ratio_dict, "pruning_ratio_dict", closed=False)
+    caps = (
+        (resolve_shares(model, max_pruning_ratio, "max_pruning_ratio", closed=True), 1.0)
+        if isinstance(max_pruning_ratio, Mapping)
+        else ({}, check_cap("max_pruning_ratio", max_pruning_ratio, closed=True))
     )
-    ignored = _resolve(model, ignored_layers)
-    first = next(as_calls(data, model_device(model), 1))
-    example = one_image(first)
-    importance.data = chain([first.item], data) if is_one_shot(data) else data
-    with undisturbed(model):
-        graph = build_graph(model, example, forward_fn)
-        shapes = _output_shapes(model, example, forward_fn)
-    groups = [group for group in prunable_groups(graph, ignored) if not is_output(group)]
-    if not groups:
-        raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
-    plans = [(group, plan) for group in groups if (plan := _plan(importance, group)) is not None]
-    changing = [(group, plan) for group, plan in plans if plan.selection.removed]
-    _refuse_shared(model, [group for group, _ in changing])
-    before = _measure(model, example, forward_fn)
-    with _restored_on_error(model):
-        for group, plan in changing:
-            _remove(graph, group, plan)
-        with undisturbed(model):
-            if _output_shapes(model, example, forward_fn) != shapes:
-                raise RuntimeError("Torch-Pruning changed the shape of the model's output; the model is as it was")
-        after = _measure(model, example, forward_fn)
-    report = PruneReport(
-        layers=tuple(LayerWidth(name, width, after.widths[name]) for name, width in before.widths.items()),
-        groups=tuple(plan for _, plan in plans),
-        params_before=before.params,
-        params_after=after.params,
-        flops_before=before.flops,
-        flops_after=after.flops,
+    method = _method(compensate, targeted)
+    data = repeatable(data, max_batches)
+    batch = next(as_calls(data, model_device(model), 1))
+    example = one_image(batch)
+    measurer, ranker = _importances(importance, goal, order, method, data, options)
+    with batches_only(model):
+        before = measure(model, example, forward_fn)
+    run = _Run(
+        Settings(
+            data=data,
+            options=options,
+            importance=measurer,
+            ranker=ranker,
+            planner=Planner(before, one_image(batch, PROOF_IMAGES), batch, ranking, round_to, ratios, caps),
+            ignored=[module for layer in ignored for module in layer.modules()],
+            compensate=method,
+            reestimate_bn=targeted if reestimate_bn is None else reestimate_bn,
+            verify=verify,
+        ),
+        goal,
+        steps,
+        callback,
+        example,
+        measure_latency,
     )
+    report = run.dry(model, before) if dry_run else run(model, before)
     if not report.removed:
-        warn("nothing was pruned: the rule finds no channel redundant at these parameters", NoEffectWarning)
+        warn("nothing was pruned: no channel is redundant at these parameters", NoEffectWarning)
     return report
 
 
-def _resolve(model: nn.Module, layers: Sequence[nn.Module | str]) -> list[nn.Module]:
-    """Ignored layers as modules, with all that is inside them."""
-    names = dict(model.named_modules())
-    known = set(names.values())
-    resolved: list[nn.Module] = []
-    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
-        if isinstance(layer, str):
-            if layer not in names:
-                near = difflib.get_close_matches(layer, names, n=3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise ValueError(f"ignored_layers: the model has no layer {layer!r}{hint}")
-            layer = names[layer]
-        elif not isinstance(layer, nn.Module):
-            raise TypeError(f"ignored_layers takes modules and names, got {layer!r}")
-        elif layer not in known:
-            raise ValueError(f"ignored_layers: this {type(layer).__name__} is no layer of the model")
-        resolved.extend(layer.modules())
-    return resolved
+class _DryRunOver(Exception):  # noqa: N818 - it is no error, but a way back
+    """Leaves the transaction of a dry run."""
 
 
-def _plan(importance: FOADImportance, group: Group) -> GroupReport | None:
-    selection = importance.selection(group)
-    if selection is None:
-        return None
-    graph = group._DG
-    made = [item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)]
-    names = [graph._module2name[layer] for layer in made if graph._module2name.get(layer)]
-    return GroupReport(group_name(group), tuple(dict.fromkeys(names)), selection, bundles(group))
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One call of :func:`prune`, its arguments checked."""
 
+    settings: Settings
+    goal: Goal
+    steps: int
+    callback: Callable[[nn.Module, int], Any] | None
+    example: Call
+    timed: bool
 
-def _refuse_shared(model: nn.Module, groups: list[Group]) -> None:
-    """Two layers with one parameter would part ways without a word: each gets a smaller copy of its own."""
-    owners: dict[int, list[str]] = {}
-    for name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            owners.setdefault(id(parameter), []).append(name)
-    touched = {item.dep.target.module for group in groups for item in group}
-    for module in touched:
-        parameters = module.parameters(recurse=False) if isinstance(module, nn.Module) else [module]
-        for parameter in parameters:
-            names = owners.get(id(parameter), [])
-            if len(names) > 1:
-                raise ValueError(
-                    f"layers {' and '.join(map(repr, names))} share a parameter, which removing channels would split: "
-                    "name them in ignored_layers, with the layers that read them"
-                )
-
-
-def _remove(graph: DependencyGraph, group: Group, plan: GroupReport) -> None:
-    size = plan.selection.num_channels
-    indices = [part * size + channel for part in range(plan.parts) for channel in plan.selection.removed]
-    root = group[0].dep
-    try:
-        cut = graph.get_pruning_group(root.target.module, root.handler, indices)
-        if not graph.check_pruning_group(cut):
-            raise RuntimeError("a layer of the group would be left without channels")
-        cut.prune()
-    except Exception as error:
-        raise RuntimeError(f"Torch-Pruning cannot remove channels of the group of {plan.name!r}: {error}") from error
-
-
-@contextmanager
-def _restored_on_error(model: nn.Module) -> Iterator[None]:
-    """Undo removals if anything raises. Torch-Pruning puts new tensors in place of the old ones, so names suffice."""
-    trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    saved = [
-        (module, dict(module.__dict__), dict(module._parameters), dict(module._buffers)) for module in model.modules()
-    ]
-    try:
-        yield
-    except BaseException:
-        for module, attributes, parameters, buffers in saved:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            module._parameters.clear()
-            module._parameters.update(parameters)
-            module._buffers.clear()
-            module._buffers.update(buffers)
-        raise
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trainable[name])
-
-
-@dataclass(frozen=True)
-class _Size:
-    widths: dict[str, int]
-    params: int
-    flops: int | None
-
-
-def _measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> _Size:
-    widths = {
-        name: module.out_channels if isinstance(module, _ConvNd) else module.out_features
-        for name, module in model.named_modules()
-        if isinstance(module, (_ConvNd, nn.Linear))
-    }
-    flops = None
-    if forward_fn is None:
+    def dry(self, model: nn.Module, before: Size) -> PruneReport:
+        """The report of a run, and the model as it was."""
         try:
-            flops = count_flops(model, example.kwargs or example.args)
-        except RuntimeError:
-            flops = None
-    return _Size(widths, count_params(model), flops)
+            with restored_on_error(model):
+                report = self(model, before, dry=True)
+                raise _DryRunOver
+        except _DryRunOver:
+            return report
+
+    def __call__(self, model: nn.Module, before: Size, *, dry: bool = False) -> PruneReport:
+        batch, forward_fn = self.settings.planner.batch, self.settings.options.forward_fn
+        first = measure_latency(model, batch, forward_fn=forward_fn) if self.timed else None
+        results: list[StepResult] = []
+        with ExitStack() as stack:
+            if self.callback is None:
+                # A callback writes into weights, which cannot be undone: then each step stands for itself.
+                stack.enter_context(restored_on_error(model))
+            for number in range(1, self.steps + 1):
+                size = results[-1].size if results else before
+                results.append(take_step(model, self.settings, self.goal.part(number / self.steps), self.example, size))
+                if self.callback is not None and number < self.steps and not dry:
+                    self.callback(model, number)
+        after = results[-1].size
+        return PruneReport(
+            layers=layer_widths(before, after),
+            groups=tuple(group for result in results for group in result.groups),
+            params_before=before.table.params,
+            params_after=after.table.params,
+            flops_before=before.flops,
+            flops_after=after.flops,
+            latency_before=first,
+            latency_after=measure_latency(model, batch, forward_fn=forward_fn) if self.timed else None,
+            batch_size=_images(batch) if self.timed else None,
+            compensated=tuple(dict.fromkeys(name for result in results for name in result.compensated)),
+            not_compensated=tuple(dict.fromkeys(name for result in results for name in result.not_compensated)),
+            latency_trials=tuple(trial for result in results for trial in result.trials),
+            notes=tuple(note for result in results for note in result.notes),
+            dry_run=dry,
+        )
 
 
-@torch.no_grad()
-def _output_shapes(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> list[tuple[int, ...]]:
-    output = forward_fn(model, example.item) if forward_fn is not None else model(*example.args, **example.kwargs)
-    return [tuple(tensor.shape) for tensor in tree_leaves(output) if isinstance(tensor, Tensor)]
+def _given(value: float | None) -> bool:
+    return value is not None
+
+
+def _check_choices(order: str, ranking: str, round_to: int, steps: int, callback: object) -> None:
+    check_order(order)
+    if ranking not in RANKINGS:
+        raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
+    for name, number in (("round_to", round_to), ("steps", steps)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{name} must be an integer of at least 1, got {number!r}")
+        if number < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {number!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
+
+
+def _method(compensate: str | None, targeted: bool) -> str | None:
+    if compensate == "auto":
+        return "least_squares" if targeted else None
+    if compensate is not None and compensate not in COMPENSATIONS:
+        raise ValueError(
+            f"compensate must be 'auto', None or one of {', '.join(map(repr, COMPENSATIONS))}, got {compensate!r}"
+        )
+    return compensate
+
+
+def _importances(
+    importance: tp.importance.Importance | None,
+    goal: Goal,
+    order: str,
+    method: str | None,
+    data: Any,
+    options: DataOptions,
+) -> tuple[FOADImportance, tp.importance.Importance | None]:
+    """What measures, and what ranks if that is something else."""
+    if importance is not None and not callable(importance):
+        raise TypeError(f"importance must be an importance of Torch-Pruning, got {importance!r}")
+    settings: dict[str, Any] = {"order": order if goal.kind != "rule" else "rounds"}
+    ranker = importance
+    if isinstance(importance, FOADImportance) and importance.data is None:
+        # Its settings on this data: one calibration does for both.
+        settings = {
+            "order": importance.order,
+            "neighbors": importance.neighbors,
+            "threshold": importance.threshold,
+        }
+        ranker = None
+    elif importance is not None:
+        settings = {"order": "rounds"}
+    measurer = FOADImportance(
+        data,
+        max_batches=options.max_batches,
+        forward_fn=options.forward_fn,
+        progress=options.progress,
+        products=method is not None,
+        **settings,
+    )
+    return measurer, ranker
+
+
+def _images(call: Call) -> int | None:
+    tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor) and value.dim()]
+    return len(tensors[0]) if tensors else None

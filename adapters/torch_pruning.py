@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
 from ..batches import as_calls, check_data, is_one_shot, model_device, one_image
-from ..capture import ForwardFn, calibrate_channels
+from ..capture import ForwardFn
 from ..messages import UnreadGroupWarning, warn
-from ..ordering import check_order, elimination_order
+from ..ordering import ChannelOrder, check_order, elimination_order
 from ..quiet import undisturbed
 from ..selection import Selection, check_rule, greedy_select
-from ..similarity import ChannelStatistics
+from .calibration import Calibration, DataOptions
 from .groups import (
     build_graph,
     bundled,
     bundles,
     full_group,
     group_name,
-    group_reads,
     prunable_groups,
     rooted_at_reader,
 )
@@ -51,11 +48,13 @@ class FOADImportance(tp.importance.Importance):
             (batch, label) pairs such as a DataLoader. Labels are not used. One hundred images or so are enough.
         neighbors: t of the published rule, at least 1; used by ``order="rounds"``.
         threshold: s of the published rule, in [0, 1]; used by ``order="rounds"``.
-        order: how all channels are ranked, ``"rounds"`` or ``"backward"``; see
-            :func:`~foad_plugins.elimination_order`.
+        order: how all channels are ranked, ``"rounds"``, ``"backward"`` or ``"reconstruction"``; see
+            :func:`~foad_plugins.elimination_order`. Groups without a reader that ran are ranked by ``"rounds"`` in
+            place of ``"reconstruction"``.
         max_batches: use so many batches of ``data`` at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
+        products: take the products that compensation needs as well; ``order="reconstruction"`` takes them anyway.
 
     Raises:
         TypeError: data of another form.
@@ -72,19 +71,16 @@ class FOADImportance(tp.importance.Importance):
         max_batches: int | None = None,
         forward_fn: ForwardFn | None = None,
         progress: bool = False,
+        products: bool = False,
     ) -> None:
         self.neighbors, self.threshold = check_rule(neighbors, threshold)
         self.order = check_order(order)
-        if max_batches is not None and (isinstance(max_batches, bool) or max_batches < 1):
-            raise ValueError(f"max_batches must be None or at least 1, got {max_batches!r}")
+        self._options = DataOptions(max_batches, forward_fn, progress)
         if data is not None:
             check_data(data)
         self.data = data
-        self.max_batches = max_batches
-        self.forward_fn = forward_fn
-        self.progress = progress
-        self._statistics: dict[Any, ChannelStatistics] = {}
-        self._state: _ModelState | None = None
+        self._products = products or self.order == "reconstruction"
+        self._calibration: Calibration | None = None
 
     def calibrate(self, model: nn.Module, data: Any = None) -> FOADImportance:
         """Read the feature maps now, for all groups of a model.
@@ -107,10 +103,11 @@ class FOADImportance(tp.importance.Importance):
         source = self._source()
         first = next(as_calls(source, model_device(model), 1))
         with undisturbed(model):
-            graph = build_graph(model, one_image(first), self.forward_fn)
+            graph = build_graph(model, one_image(first), self._options.forward_fn)
         if is_one_shot(source):
             source = chain([first.item], source)
-        return self._calibrate(model, prunable_groups(graph, []), source)
+        self._calibrate(model, prunable_groups(graph, []), source)
+        return self
 
     def __call__(self, group: tp.Group) -> Tensor | None:
         """Score the channels of a group.
@@ -126,19 +123,32 @@ class FOADImportance(tp.importance.Importance):
             ValueError: no data was given, or it can be read only once and the model has changed since; and as
                 :meth:`calibrate`.
         """
+        ranked = self.ranking(group)
+        return None if ranked is None else ranked.importance().repeat(bundles(group))[list(group[0].idxs)]
+
+    def ranking(self, group: tp.Group) -> ChannelOrder | None:
+        """All channels of a group's root in the order in which they should go; None as for scoring.
+
+        Where channels can only go together, the indices are those within one part (see :func:`bundles`).
+        """
         similarity = self.similarity(group)
         if similarity is None:
             return None
-        parts = bundles(group)
-        ranked = elimination_order(
-            bundled(similarity, parts), self.order, neighbors=self.neighbors, threshold=self.threshold
+        terms = self._find(full_group(group)).terms(full_group(group)) if self._products else []
+        order = self.order if terms or self.order != "reconstruction" else "rounds"
+        return elimination_order(
+            bundled(similarity, bundles(group)),
+            order,
+            neighbors=self.neighbors,
+            threshold=self.threshold,
+            terms=terms if order == "reconstruction" else (),
         )
-        return ranked.importance().repeat(parts)[list(group[0].idxs)]
 
     def similarity(self, group: tp.Group) -> Tensor | None:
         """Mean similarity of the channels of a group's root, (C, C) float32; None as for scoring."""
-        statistics = self._find(full_group(group))
-        if statistics.count == 0:
+        full = full_group(group)
+        statistics = self._find(full).similarity(full)
+        if statistics is None or statistics.count == 0:
             name = group_name(group)
             warn(
                 f"no feature map of the group of layer {name!r} could be read: no layer that reads or makes all of its "
@@ -158,18 +168,28 @@ class FOADImportance(tp.importance.Importance):
             return None
         return greedy_select(bundled(similarity, bundles(group)), self.neighbors, self.threshold)
 
-    def _find(self, group: tp.Group) -> ChannelStatistics:
-        """The statistics of a full group, calibrated now if there are none for the model as it stands."""
-        graph = group._DG
-        current = self._state is not None and self._state.still_holds(graph.model)
-        key = group_reads(group).key()
-        if not current or key not in self._statistics:
-            groups = [group, *prunable_groups(graph, [])]
-            if current:
-                # Rooted elsewhere than Torch-Pruning's default, as attention layers are: so will be its fellows.
-                groups += [other for other in map(rooted_at_reader, groups) if other is not None]
-            self._calibrate(graph.model, groups, self._source())
-        return self._statistics[key]
+    @property
+    def calibration(self) -> Calibration:
+        """What the last calibration found.
+
+        Raises:
+            ValueError: there was none.
+        """
+        if self._calibration is None:
+            raise ValueError("not calibrated yet: call calibrate(model, data) first")
+        return self._calibration
+
+    def _find(self, group: tp.Group) -> Calibration:
+        """A calibration that knows a full group, made now if there is none for the model as it stands."""
+        graph, known = group._DG, self._calibration
+        current = known is not None and known.holds(graph.model, products=self._products)
+        if known is not None and current and known.similarity(group) is not None:
+            return known
+        groups = [group, *prunable_groups(graph, [])]
+        if current:
+            # Rooted elsewhere than Torch-Pruning's default, as attention layers are: so will be its fellows.
+            groups += [other for other in map(rooted_at_reader, groups) if other is not None]
+        return self._calibrate(graph.model, groups, self._source())
 
     def _source(self) -> Any:
         if self.data is None:
@@ -177,55 +197,13 @@ class FOADImportance(tp.importance.Importance):
                 "FOADImportance has no calibration data: give images to the constructor, FOADImportance(images), or "
                 "call calibrate(model, images) first"
             )
-        if is_one_shot(self.data) and self._state is not None:
+        if is_one_shot(self.data) and self._calibration is not None:
             raise ValueError(
                 "the model has changed since it was calibrated and the calibration data can be read only once: give a "
                 "tensor, a list or a DataLoader instead of a generator, or call calibrate(model, data) again"
             )
         return self.data
 
-    def _calibrate(self, model: nn.Module, groups: Iterable[tp.Group], data: Any) -> FOADImportance:
-        reads = {read.key(): read for read in map(group_reads, groups)}
-        statistics = calibrate_channels(
-            model,
-            data,
-            list(reads.values()),
-            max_batches=self.max_batches,
-            forward_fn=self.forward_fn,
-            progress=self.progress,
-        )
-        self._statistics = dict(zip(reads, statistics, strict=True))
-        self._state = _ModelState(model)
-        return self
-
-
-class _ModelState:
-    """Tells whether a model is still what it was: the same tensors, not written to since.
-
-    Writes through ``.data`` leave no mark on a tensor, so one value of each is compared as well.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = weakref.ref(model)
-        tensors = [*model.parameters(), *model.buffers()]
-        self._tensors = [(weakref.ref(tensor), tensor._version) for tensor in tensors]
-        self._values = _first_values(tensors)
-
-    def still_holds(self, model: nn.Module) -> bool:
-        tensors = [*model.parameters(), *model.buffers()]
-        return (
-            self._model() is model
-            and len(tensors) == len(self._tensors)
-            and all(
-                ref() is tensor and version == tensor._version
-                for tensor, (ref, version) in zip(tensors, self._tensors, strict=True)
-            )
-            and torch.equal(self._values, _first_values(tensors))
-        )
-
-
-def _first_values(tensors: list[Tensor]) -> Tensor:
-    if not tensors:
-        return torch.empty(0)
-    with torch.no_grad():
-        return torch.cat([tensor.reshape(-1)[:1].to("cpu", torch.float64) for tensor in tensors])
+    def _calibrate(self, model: nn.Module, groups: Iterable[tp.Group], data: Any) -> Calibration:
+        self._calibration = Calibration(model, groups, data, self._options, products=self._products)
+        return self._calibration

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["Call", "as_calls", "check_data", "is_one_shot", "model_device", "one_image"]
+__all__ = ["Call", "as_calls", "check_data", "is_one_shot", "model_device", "one_image", "repeatable"]
 
 _FORMS = (
     "a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or (batch, label) pairs such as "
@@ -82,6 +82,11 @@ def is_one_shot(data: Any) -> bool:
     return isinstance(data, Iterator)
 
 
+def repeatable(data: Any, max_batches: int | None = None) -> Any:
+    """Data that can be read more than once: of a generator, the batches themselves."""
+    return list(islice(data, max_batches)) if is_one_shot(data) else data
+
+
 def model_device(model: nn.Module) -> torch.device | None:
     """The device of the model's first parameter or buffer; None for a model without any."""
     for tensor in (*model.parameters(), *model.buffers()):
@@ -89,14 +94,14 @@ def model_device(model: nn.Module) -> torch.device | None:
     return None
 
 
-def one_image(call: Call) -> Call:
-    """The call cut down to its first image, where all tensors in it agree on the number of images."""
+def one_image(call: Call, count: int = 1) -> Call:
+    """The call cut down to its first image (or images), where all tensors in it agree on the number of images."""
     tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor)]
     if not tensors or any(tensor.dim() == 0 or len(tensor) != len(tensors[0]) for tensor in tensors):
         return call
 
     def first(value: Any) -> Any:
-        return value[:1] if isinstance(value, Tensor) else value
+        return value[:count] if isinstance(value, Tensor) else value
 
     kwargs = {name: first(value) for name, value in call.kwargs.items()}
     return Call(tuple(first(value) for value in call.args), call.item, kwargs)

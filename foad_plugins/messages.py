@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["FOADWarning", "NoEffectWarning", "UnreadGroupWarning"]
+__all__ = ["FOADWarning", "NoEffectWarning", "ScarceDataWarning", "UnreadGroupWarning"]
 
 
 class FOADWarning(UserWarning):
@@ -14,6 +14,10 @@ class FOADWarning(UserWarning):
 
 class NoEffectWarning(FOADWarning):
     """A pruning call that removed nothing."""
+
+
+class ScarceDataWarning(FOADWarning):
+    """Fewer calibration samples than channels, where regression between channels was asked for."""
 
 
 class UnreadGroupWarning(FOADWarning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .reconstruction import ReadTerm, elimination_costs
 from .selection import Similarity, Walk, as_table, check_rule
 
 __all__ = ["ORDERS", "ChannelOrder", "elimination_order"]
 
-ORDERS = ("backward", "rounds")
+ORDERS = ("backward", "reconstruction", "rounds")
 
 # Scores rise by this much from channel to channel where the criterion itself leaves a tie. It stays below the
 # resolution of float32 similarities for any layer of fewer than 60,000 channels.
@@ -47,7 +49,12 @@ class ChannelOrder:
 
 
 def elimination_order(
-    similarity: Tensor, order: str = "rounds", *, neighbors: int = 1, threshold: float = 0.0
+    similarity: Tensor,
+    order: str = "rounds",
+    *,
+    neighbors: int = 1,
+    threshold: float = 0.0,
+    terms: Sequence[ReadTerm] = (),
 ) -> ChannelOrder:
     """Order all channels of a layer from most to least redundant.
 
@@ -59,23 +66,32 @@ def elimination_order(
     alive, ties to the higher index. A channel's score is 1 minus that mean, made non-decreasing along the order.
     ``neighbors`` and ``threshold`` are not used.
 
+    ``"reconstruction"``, ours as well: remove, one at a time, the channel whose removal costs its readers least when
+    the channels still alive take over; see :func:`~foad_plugins.reconstruction.elimination_costs`. The score is that
+    cost, made non-decreasing along the order. It needs ``terms``; similarity decides the keepers and nothing else.
+
     Args:
         similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
-        order: ``"rounds"`` or ``"backward"``.
+        order: ``"rounds"``, ``"backward"`` or ``"reconstruction"``.
         neighbors: t of each pass, at least 1.
         threshold: s of each pass, in [0, 1].
+        terms: for ``"reconstruction"``, what is read where, over the same C channels.
 
     Returns:
         The order. Remaining ties fall as in the rule itself: the lower index stays.
 
     Raises:
         TypeError: ``similarity`` is no tensor, or ``neighbors`` no integer.
-        ValueError: an unknown order, not a square matrix, NaN in it, or a parameter out of its range.
+        ValueError: an unknown order, not a square matrix, NaN in it, a parameter out of its range, or no terms of C
+            channels where they are needed.
     """
     neighbors, threshold = check_rule(neighbors, threshold)
     check_order(order)
     table = as_table(similarity)
-    steps = _rounds(table, neighbors, threshold) if order == "rounds" else _backward(table)
+    if order == "reconstruction":
+        steps = _reconstruction(table, terms)
+    else:
+        steps = _rounds(table, neighbors, threshold) if order == "rounds" else _backward(table)
     sequence = [step.channel for step in steps]
     scores = np.empty(len(table))
     if steps:
@@ -99,14 +115,14 @@ class _Step(NamedTuple):
     score: float
 
 
-def check_order(order: str) -> str:
+def check_order(order: str, orders: Sequence[str] = ORDERS) -> str:
     """The name of an order, validated.
 
     Raises:
-        ValueError: there is no such order.
+        ValueError: it is not among ``orders``.
     """
-    if order not in ORDERS:
-        raise ValueError(f"order must be one of {', '.join(map(repr, ORDERS))}, got {order!r}")
+    if order not in orders:
+        raise ValueError(f"order must be one of {', '.join(map(repr, orders))}, got {order!r}")
     return order
 
 
@@ -138,3 +154,18 @@ def _backward(table: Similarity) -> list[_Step]:
         steps.append(_Step(channel, keeper, 0, 1 - float(left[channel]) / others))
         redundancy -= work[:, channel]
     return steps + [_Step(int(channel), -1, 0, 1.0) for channel in np.flatnonzero(alive)]
+
+
+def _reconstruction(table: Similarity, terms: Sequence[ReadTerm]) -> list[_Step]:
+    """One channel at a time, by what its readers lose."""
+    if len(table) == 0:
+        return []
+    if any(len(term.gram) != len(table) for term in terms):
+        raise ValueError(f"terms must be over the {len(table)} channels of the similarity matrix")
+    sequence, costs = elimination_costs(terms)
+    alive = np.ones(len(table), dtype=bool)
+    steps: list[_Step] = []
+    for channel, cost in zip(sequence[:-1], costs[:-1], strict=True):
+        alive[channel] = False
+        steps.append(_Step(channel, int(np.where(alive, table[channel], -np.inf).argmax()), 0, cost))
+    return [*steps, _Step(sequence[-1], -1, 0, costs[-1])]

@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
 
 from .selection import Selection
 
-__all__ = ["GroupReport", "LayerWidth", "PruneReport"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ChannelPair", "GroupReport", "LatencyTrial", "LayerWidth", "PruneReport"]
+
+Proof = Literal["proved", "not provable here", "not checked"]
 
 
 @dataclass(frozen=True)
 class LayerWidth:
-    """Output channels (or features) of a layer.
+    """Output channels (or features) of a layer, and what the layer costs.
 
     Attributes:
         name: dotted name in the model.
         before: width before pruning.
         after: width after pruning.
+        flops_before: the layer's FLOPs for one image before pruning, one multiply-add counted as one; None if not
+            countable.
+        flops_after: the same after pruning; it falls too where only the layer's input became narrower.
     """
 
     name: str
     before: int
     after: int
+    flops_before: int | None = None
+    flops_after: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelPair:
+    """A removed channel beside its keeper, as a layer that reads both sees them on one calibration image.
+
+    Attributes:
+        layer: where the maps are read.
+        removed: the channel that went.
+        keeper: the kept channel it resembles most.
+        similarity: of the two over all calibration images, in (0, 1].
+        maps: (2, H, W) float32, the removed channel's map first.
+    """
+
+    layer: str
+    removed: int
+    keeper: int
+    similarity: float
+    maps: Tensor
 
 
 @dataclass(frozen=True)
@@ -34,12 +68,34 @@ class GroupReport:
         selection: the channels kept and removed, and each removed channel's keeper. Where channels fall into
             ``parts`` equal parts that lose the same relative indices (grouped convolutions), indices within a part.
         parts: the number of such parts; 1 for ordinary groups.
+        proof: whether the removal was checked against the original with those channels zeroed where they are read.
+            ``"not provable here"``: a normalisation mixes removed and kept channels, so the two must differ.
+        similarity: (C, C) float32 on the CPU, of the channels that ``selection`` means; None if it was not measured.
+        pairs: some removed channels and their keepers as images; empty where the maps are no images.
     """
 
     name: str
     layers: tuple[str, ...]
     selection: Selection
     parts: int = 1
+    proof: Proof = "not checked"
+    similarity: Tensor | None = field(default=None, repr=False, compare=False)
+    pairs: tuple[ChannelPair, ...] = field(default=(), repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class LatencyTrial:
+    """One network that was timed in the search for a latency.
+
+    Attributes:
+        round_to: widths were multiples of this.
+        flops: of the network, relative to the original's.
+        latency: measured, relative to the original's.
+    """
+
+    round_to: int
+    flops: float
+    latency: float
 
 
 @dataclass(frozen=True)
@@ -48,11 +104,20 @@ class PruneReport:
 
     Attributes:
         layers: widths of all convolutions and linear layers, in the model's order.
-        groups: the coupled groups that were looked at, each with its channels and their keepers.
+        groups: the coupled groups that were looked at, each with its channels and their keepers. With several steps,
+            those of every step, one step after the other, with the indices of their step.
         params_before: parameters before pruning.
         params_after: parameters after pruning.
         flops_before: FLOPs for one image before pruning, one multiply-add counted as one; None if not countable.
         flops_after: the same after pruning.
+        latency_before: median seconds of a call on the first calibration batch before pruning; None if not measured.
+        latency_after: the same after pruning.
+        batch_size: images in that batch; None if not measured.
+        compensated: names of the readers whose weights took over what was removed.
+        not_compensated: names of the readers that lost inputs but cannot mix channels.
+        latency_trials: the networks that a latency target was sought among.
+        notes: what a user should know besides, one sentence each.
+        dry_run: whether the model was left as it was.
     """
 
     layers: tuple[LayerWidth, ...]
@@ -61,21 +126,61 @@ class PruneReport:
     params_after: int
     flops_before: int | None
     flops_after: int | None
+    latency_before: float | None = None
+    latency_after: float | None = None
+    batch_size: int | None = None
+    compensated: tuple[str, ...] = ()
+    not_compensated: tuple[str, ...] = ()
+    latency_trials: tuple[LatencyTrial, ...] = ()
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
 
     @property
     def removed(self) -> int:
         """Channels removed, counted at the groups' roots."""
         return sum(len(group.selection.removed) * group.parts for group in self.groups)
 
+    def plot(self) -> Figure:
+        """Widths and FLOPs layer by layer, before and after, as a Matplotlib figure.
+
+        Raises:
+            ImportError: Matplotlib is not installed (extra ``plot``).
+        """
+        from .plots import report_figure
+
+        return report_figure(self)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write everything as one self-contained HTML page.
+
+        Widths and FLOPs of every layer, the similarity matrices ordered by cluster, and pairs of removed channel and
+        keeper as images.
+
+        Args:
+            path: the file to write, replaced if it is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            ImportError: Matplotlib is not installed (extra ``plot``).
+            OSError: the file cannot be written.
+        """
+        from .html_report import write_html
+
+        return write_html(self, Path(path))
+
     def __str__(self) -> str:
-        total = sum(group.selection.num_channels * group.parts for group in self.groups)
+        # With several steps a group stands in every one of them; there were as many channels as in the first.
+        groups = {group.name: group for group in reversed(self.groups)}.values()
+        total = sum(group.selection.num_channels * group.parts for group in groups)
         width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
         lines = [f"{'layer':<{width}}  before  after"]
         for layer in self.layers:
             after = layer.after if layer.after != layer.before else ""
             lines.append(f"{layer.name:<{width}}  {layer.before:>6}  {after:>5}".rstrip())
         lines += [
-            f"{self.removed} of {total} channels removed in {len(self.groups)} coupled groups",
+            f"{self.removed} of {total} channels removed in {len(groups)} coupled groups",
             f"params {self.params_before:,} -> {self.params_after:,} "
             f"({_change(self.params_before, self.params_after)})",
         ]
@@ -83,8 +188,34 @@ class PruneReport:
             change = _change(self.flops_before, self.flops_after)
             counted = f"{self.flops_before:,} -> {self.flops_after:,} ({change})"
             lines.append(f"FLOPs  {counted}, one image, one multiply-add is one")
+        if self.latency_before and self.latency_after:
+            timed = f"{1000 * self.latency_before:.2f} ms -> {1000 * self.latency_after:.2f} ms"
+            change = _change(self.latency_before, self.latency_after)
+            lines.append(f"latency {timed} ({change}), median of a call with {self.batch_size} images")
+        lines += self._compensation_lines()
+        unproved = [group.name for group in self.groups if group.proof == "not provable here"]
+        if unproved:
+            lines.append(f"not provable here (a normalisation mixes the channels): {_listed(unproved)}")
+        lines += [f"note: {note}" for note in self.notes]
+        if self.dry_run:
+            lines.append("dry run: the model is as it was")
         return "\n".join(lines)
 
+    def _compensation_lines(self) -> list[str]:
+        lines = []
+        if self.compensated:
+            lines.append(f"compensated in {len(self.compensated)} layers that read what was removed")
+        if self.not_compensated:
+            lines.append(f"not compensated, cannot mix channels: {_listed(self.not_compensated)}")
+        return lines
 
-def _change(before: int, after: int) -> str:
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    """Some names, and how many more there are."""
+    unique = list(dict.fromkeys(names))
+    more = f" and {len(unique) - most} more" if len(unique) > most else ""
+    return ", ".join(unique[:most]) + more
+
+
+def _change(before: float, after: float) -> str:
     return f"{100 * (after - before) / before:+.1f} %" if before else "none"

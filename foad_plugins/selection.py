@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,23 +18,24 @@ Similarity = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Selection:
-    """What :func:`greedy_select` decided for one set of channels.
+    """Which channels of one set stay, which go, and for whose sake: by :func:`greedy_select`, or cut from an order.
 
     Attributes:
         kept: indices of the channels that stay, ascending.
         removed: indices of the channels that go, ascending.
-        keeper: for each removed channel, the kept channel it was removed for, in the order of ``removed``.
+        keeper: for each removed channel, in the order of ``removed``, the kept channel it was removed for; of a cut, the
+            kept channel it resembles most.
         similarity: for each removed channel, its similarity to its keeper, in (0, 1], in the order of ``removed``.
-        neighbors: the paper's t.
-        threshold: the paper's s.
+        neighbors: the paper's t; None of a cut.
+        threshold: the paper's s; None of a cut.
     """
 
     kept: tuple[int, ...]
     removed: tuple[int, ...]
     keeper: tuple[int, ...]
     similarity: tuple[float, ...]
-    neighbors: int
-    threshold: float
+    neighbors: int | None = None
+    threshold: float | None = None
 
     @property
     def num_channels(self) -> int:
@@ -41,10 +43,9 @@ class Selection:
         return len(self.kept) + len(self.removed)
 
     def __str__(self) -> str:
-        head = (
-            f"{len(self.kept)} of {self.num_channels} channels kept "
-            f"(neighbors={self.neighbors}, threshold={self.threshold:g})"
-        )
+        head = f"{len(self.kept)} of {self.num_channels} channels kept"
+        if self.neighbors is not None and self.threshold is not None:
+            head += f" (neighbors={self.neighbors}, threshold={self.threshold:g})"
         lines = [
             f"  channel {channel} removed: channel {keeper} is similar to {similarity:.4f}"
             for channel, keeper, similarity in zip(self.removed, self.keeper, self.similarity, strict=True)
@@ -93,6 +94,25 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
         similarity=tuple(float(table[keepers[channel], channel]) for channel in removed),
         neighbors=neighbors,
         threshold=threshold,
+    )
+
+
+def cut(similarity: Tensor, removed: Sequence[int]) -> Selection:
+    """The selection that removes some channels, each for the kept channel it resembles most.
+
+    Args:
+        similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
+        removed: the channels that go, fewer than C of them.
+    """
+    table = as_table(similarity)
+    gone = sorted(removed)
+    kept = np.setdiff1d(np.arange(len(table)), gone)
+    nearest = kept[table[np.ix_(gone, kept)].argmax(1)] if gone else np.empty(0, dtype=int)
+    return Selection(
+        kept=tuple(kept.tolist()),
+        removed=tuple(gone),
+        keeper=tuple(nearest.tolist()),
+        similarity=tuple(float(table[a, b]) for a, b in zip(gone, nearest, strict=True)),
     )
 
 

@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from foad_plugins import channel_similarity
-from foad_plugins.capture import Reads, Tap, calibrate_channels
+from foad_plugins.capture import calibrate_channels
+from foad_plugins.taps import Reads, Tap
 
 IMAGES = torch.rand(6, 3, 8, 8)
 

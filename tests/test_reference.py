@@ -8,7 +8,8 @@ import torch_pruning as tp
 
 from foad_plugins import FOADImportance, channel_similarity, greedy_select
 from foad_plugins.benchmarks.models.foad_resnet import FOADResNet
-from foad_plugins.capture import Reads, Tap, calibrate_channels
+from foad_plugins.capture import calibrate_channels
+from foad_plugins.taps import Reads, Tap
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ... import FOADImportance, elimination_order, greedy_select
 from ...adapters.groups import group_name, group_reads, prunable_groups
-from ...capture import Tap
+from ...taps import Tap
 from ..models.foad_resnet import FOADResNet
 from ..models.mobilefacenet import MobileFaceNet
 from ..models.vgg_cifar import VGG16CIFAR

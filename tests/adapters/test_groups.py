@@ -7,8 +7,9 @@ from torch import nn
 
 from foad_plugins.adapters import groups as g
 from foad_plugins.batches import Call
-from foad_plugins.capture import Tap, calibrate_channels
+from foad_plugins.capture import calibrate_channels
 from foad_plugins.similarity import channel_similarity
+from foad_plugins.taps import Tap
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
 
 IMAGES = torch.rand(5, 3, 8, 8)

@@ -1,0 +1,102 @@
+"""What a pruning call is asked to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from ..selection import check_rule
+
+__all__ = ["Goal", "Share", "check_cap", "goal_of"]
+
+Kind = Literal["rule", "flops", "params", "latency", "pruning_ratio"]
+
+Share = float | Mapping[nn.Module | str, float]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One target.
+
+    Attributes:
+        kind: what ``value`` is a share of; ``"rule"`` is the published rule, which takes no share.
+        value: for flops, params and latency the share of the original's to end at, in (0, 1); for pruning_ratio the
+            share of the channels to remove, in [0, 1).
+        neighbors: t of the rule.
+        threshold: s of the rule.
+    """
+
+    kind: Kind
+    value: float = 0.0
+    neighbors: int = 1
+    threshold: float = 0.0
+
+    def part(self, done: float) -> Goal:
+        """The goal of an intermediate step, when a share ``done`` of the way should be covered."""
+        if self.kind == "pruning_ratio":
+            return Goal(self.kind, self.value * done)
+        if self.kind == "rule":
+            return self
+        return Goal(self.kind, 1 - (1 - self.value) * done)
+
+
+def goal_of(
+    neighbors: int | None,
+    threshold: float | None,
+    *,
+    flops: float | None,
+    params: float | None,
+    latency: float | None,
+    pruning_ratio: float | None,
+) -> Goal:
+    """The one target that was given; the published rule with its usual parameters if none was.
+
+    Raises:
+        TypeError: a target that is no number.
+        ValueError: more than one target, or one out of its range.
+    """
+    targets: dict[Kind, float | None] = {
+        "flops": flops,
+        "params": params,
+        "latency": latency,
+        "pruning_ratio": pruning_ratio,
+    }
+    given: list[str] = [name for name, value in targets.items() if value is not None]
+    given += [name for name, value in (("neighbors", neighbors), ("threshold", threshold)) if value is not None]
+    chosen: list[Kind] = [name for name, value in targets.items() if value is not None]
+    if not chosen:
+        return Goal("rule", 0.0, *check_rule(1 if neighbors is None else neighbors, threshold or 0.0))
+    if len(given) > 1:
+        raise ValueError(
+            f"give one target, got {' and '.join(given)}: flops=, params=, latency=, pruning_ratio=, or neighbors= and "
+            "threshold= of the published rule"
+        )
+    kind = chosen[0]
+    value = _number(kind, targets[kind])
+    if kind == "pruning_ratio" and not 0 <= value < 1:
+        raise ValueError(f"pruning_ratio is the share of channels to remove, in [0, 1), got {value!r}")
+    if kind != "pruning_ratio" and not 0 < value < 1:
+        raise ValueError(f"{kind} is the share of the original's to end at, above 0 and below 1, got {value!r}")
+    return Goal(kind, value)
+
+
+def check_cap(name: str, value: object, *, closed: bool) -> float:
+    """A share of channels, validated.
+
+    Raises:
+        TypeError: no number.
+        ValueError: outside [0, 1), or [0, 1] if ``closed``.
+    """
+    number = _number(name, value)
+    if not (0 <= number < 1 or (closed and number == 1)):
+        raise ValueError(f"{name} must be shares of channels in [0, 1{']' if closed else ')'}, got {number!r}")
+    return number
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)

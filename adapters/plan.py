@@ -1,0 +1,230 @@
+"""Which channels of which groups go: one sequence over all groups, cut where a target is met."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch_pruning.dependency import Group
+
+from ..ordering import ChannelOrder
+
+__all__ = ["RANKINGS", "Candidate", "Limits", "Ranking", "TargetError", "cut_at_ratio", "search", "sequence"]
+
+Ranking = Literal["local", "global", "isomorphic"]
+RANKINGS = ("local", "global", "isomorphic")
+
+
+class TargetError(ValueError):
+    """A target that no allowed removal of channels meets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A group that can lose channels.
+
+    Attributes:
+        group: over all channels of its root.
+        name: of the root layer.
+        parts: into how many equal parts the channels fall that lose the same relative indices.
+        sequence: relative indices in the order in which they should go.
+        scores: of the channels along ``sequence``, non-decreasing.
+        width: how many relative indices there were before the first step of pruning.
+        similarity: (C, C) between relative indices; None if not measured.
+    """
+
+    group: Group
+    name: str
+    parts: int
+    sequence: tuple[int, ...]
+    scores: tuple[float, ...]
+    width: int
+    similarity: Tensor | None = None
+
+    @classmethod
+    def ranked(
+        cls, group: Group, name: str, parts: int, order: ChannelOrder, width: int, similarity: Tensor | None
+    ) -> Candidate:
+        """From an order of its channels."""
+        scores = tuple(order.scores[channel] for channel in order.sequence)
+        return cls(group, name, parts, order.sequence, scores, width, similarity)
+
+    def kind(self) -> Hashable:
+        """Equal for groups of the same structure, which isomorphic ranking lets compete (Fang et al., ECCV 2024)."""
+        return tuple(
+            (type(item.dep.target.module).__name__, getattr(item.dep.handler, "__name__", "")) for item in self.group
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be removed at most.
+
+    Attributes:
+        round_to: widths end at multiples of this.
+        most: the share of its channels that a group may lose at most, by number of the group.
+        fixed: the share that a group loses whatever the target, by number of the group.
+    """
+
+    round_to: int
+    most: Sequence[float]
+    fixed: Mapping[int, float]
+
+
+class Step(NamedTuple):
+    """The next channels of a group to go: the group's number, and how many."""
+
+    group: int
+    count: int
+
+
+def sequence(candidates: Sequence[Candidate], ranking: Ranking, limits: Limits) -> tuple[list[int], list[Step]]:
+    """All removals that are allowed, in the order in which they should happen.
+
+    Local ranking takes the same share of every group at any time; global ranking goes by score; isomorphic ranking
+    takes the same share of every kind of group, by score within a kind.
+
+    Returns:
+        How many channels go from each group in any case, and the steps beyond.
+    """
+    start = [0] * len(candidates)
+    keyed: list[tuple[float, int, int, Step]] = []
+    for number, candidate in enumerate(candidates):
+        blocks = _blocks(candidate, limits.round_to, limits.most[number])
+        if number in limits.fixed:
+            least = limits.fixed[number] * candidate.width - (candidate.width - len(candidate.sequence))
+            start[number] = max((end for end in blocks if end <= least + 1e-9), default=0)
+            continue
+        begin, score = 0, -math.inf
+        for place, end in enumerate(blocks):
+            # The mean over a block, never falling along a group: its own order holds whatever the ranking.
+            score = max(score, float(np.mean(candidate.scores[begin:end])))
+            gone = candidate.width - len(candidate.sequence) + end
+            key = gone / candidate.width if ranking == "local" else score
+            keyed.append((key, number, place, Step(number, end - begin)))
+            begin = end
+    if ranking == "isomorphic":
+        keyed = _by_share_of_kind(candidates, keyed)
+    keyed.sort(key=lambda entry: entry[:3])
+    return start, [entry[3] for entry in keyed]
+
+
+def search(
+    start: Sequence[int],
+    steps: Sequence[Step],
+    cost: Callable[[Sequence[int]], float],
+    target: float,
+    tolerance: float,
+) -> list[int]:
+    """How many channels go from each group so that a cost falls to a target.
+
+    Args:
+        start: channels that go in any case.
+        steps: the removals beyond, in order.
+        cost: of the network with so many channels removed from each group; it never rises with them.
+        target: where the cost should end.
+        tolerance: how far from it the cost may end, where widths do not allow it exactly.
+
+    Returns:
+        The counts of the fewest steps that reach the target. Where the last of these overshoots by more than the
+        tolerance, smaller steps from further down the sequence are taken in its place, or it is left out, whichever
+        ends nearer.
+
+    Raises:
+        TargetError: all steps together do not reach the target within the tolerance.
+    """
+    low, high = 0, len(steps)
+    least = cost(_counts(start, steps))
+    if least > target + tolerance:
+        raise TargetError(f"{least:.6g}")
+    if least > target:
+        return _counts(start, steps)
+    while low < high:
+        middle = (low + high) // 2
+        if cost(_counts(start, steps[:middle])) <= target:
+            high = middle
+        else:
+            low = middle + 1
+    reached = _counts(start, steps[:low])
+    if low == 0 or cost(reached) >= target - tolerance:
+        return reached
+    filled = _counts(start, steps[: low - 1])
+    blocked: set[int] = set()
+    for step in steps[low - 1 :]:
+        if step.group in blocked:
+            continue
+        tried = list(filled)
+        tried[step.group] += step.count
+        if cost(tried) < target - tolerance:
+            blocked.add(step.group)
+            continue
+        filled = tried
+        if cost(filled) <= target:
+            break
+    return min((filled, reached), key=lambda counts: abs(cost(counts) - target))
+
+
+def cut_at_ratio(
+    candidates: Sequence[Candidate], start: Sequence[int], steps: Sequence[Step], ratio: float, ranking: Ranking
+) -> list[int]:
+    """How many channels go from each group when a share of all goes: of each group (local), kind of group, or together.
+
+    Rounded up, as Torch-Pruning does.
+    """
+    pools: dict[Hashable, list[int]] = {}
+    for number, candidate in enumerate(candidates):
+        pool: Hashable = {"local": number, "global": 0}.get(ranking, candidate.kind())
+        pools.setdefault(pool, []).append(number)
+    counts = list(start)
+    for members in pools.values():
+        width = sum(candidates[number].width * candidates[number].parts for number in members)
+        gone = sum(_gone(candidates[number], counts[number]) for number in members)
+        goal = width - math.floor(width * (1 - ratio) + 1e-9)
+        for step in (step for step in steps if step.group in members):
+            if gone >= goal:
+                break
+            counts[step.group] += step.count
+            gone += step.count * candidates[step.group].parts
+    return counts
+
+
+def _gone(candidate: Candidate, count: int) -> int:
+    return (candidate.width - len(candidate.sequence) + count) * candidate.parts
+
+
+def _counts(start: Sequence[int], steps: Sequence[Step]) -> list[int]:
+    counts = list(start)
+    for step in steps:
+        counts[step.group] += step.count
+    return counts
+
+
+def _blocks(candidate: Candidate, round_to: int, most: float) -> list[int]:
+    """How many channels may be gone after each removal, ascending: all counts that leave an allowed width."""
+    alive = len(candidate.sequence)
+    unit = round_to // math.gcd(round_to, candidate.parts)
+    left = range(alive - 1, 0, -1)
+    fewest = candidate.width - math.floor(candidate.width * most + 1e-9)
+    return [alive - width for width in left if width % unit == 0 and width >= fewest]
+
+
+def _by_share_of_kind(
+    candidates: Sequence[Candidate], keyed: list[tuple[float, int, int, Step]]
+) -> list[tuple[float, int, int, Step]]:
+    """Scores replaced by the share of all channels of a kind that are gone by then."""
+    kinds: dict[Hashable, list[tuple[float, int, int, Step]]] = {}
+    for entry in keyed:
+        kinds.setdefault(candidates[entry[1]].kind(), []).append(entry)
+    shared = []
+    for kind, entries in kinds.items():
+        members = [candidate for candidate in candidates if candidate.kind() == kind]
+        width = sum(candidate.width * candidate.parts for candidate in members)
+        gone = sum(_gone(candidate, 0) for candidate in members)
+        for _, number, place, step in sorted(entries, key=lambda entry: entry[:3]):
+            gone += step.count * candidates[number].parts
+            shared.append((gone / width, number, place, step))
+    return shared

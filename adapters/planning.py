@@ -1,0 +1,290 @@
+"""From coupled groups and a goal to the channels that go."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch_pruning.dependency import Group
+
+from ..batches import Call
+from ..capture import ForwardFn
+from ..latency import measure_latency
+from ..report import LatencyTrial
+from ..selection import Selection, cut, greedy_select
+from .costs import Costs
+from .goals import Goal, Share, check_cap
+from .groups import bundled, bundles, group_name
+from .measures import Size
+from .plan import Candidate, Limits, Ranking, TargetError, cut_at_ratio, search, sequence
+from .verify import is_provable
+
+if TYPE_CHECKING:
+    from .step import Settings
+
+__all__ = ["TOLERANCE", "Choice", "Plan", "Planner", "resolve_layers", "resolve_shares"]
+
+TOLERANCE = 0.01
+"""How far from a target FLOPs and parameters may end, as a share of the original's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A group and what is decided for it, with what is known of it before anything is removed.
+
+    Attributes:
+        group: over all channels of its root.
+        name: of the root layer.
+        parts: into how many equal parts the channels fall that lose the same relative indices.
+        provable: whether the removal can be proved.
+        selection: the relative indices kept and removed.
+    """
+
+    group: Group
+    name: str
+    parts: int
+    provable: bool
+    selection: Selection
+
+    @classmethod
+    def of(cls, group: Group, selection: Selection) -> Choice:
+        """Looks up the rest."""
+        return cls(group, group_name(group), bundles(group), is_provable(group), selection)
+
+    @property
+    def keepers(self) -> dict[int, int]:
+        """The channels of the root that go, each with its keeper."""
+        size, chosen = self.selection.num_channels, self.selection
+        return {
+            part * size + channel: part * size + keeper
+            for part in range(self.parts)
+            for channel, keeper in zip(chosen.removed, chosen.keeper, strict=True)
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What should go.
+
+    Attributes:
+        choices: all groups that could be read, and what is decided for them.
+        sample: images to prove the removal on.
+        similarity: (C, C) by name of the group.
+        predicted: what the goal counts, after the removal; None where nothing is counted.
+        trials: networks timed on the way.
+        notes: for the report.
+    """
+
+    choices: tuple[Choice, ...]
+    sample: Call
+    similarity: Mapping[str, Tensor]
+    predicted: float | None = None
+    trials: tuple[LatencyTrial, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Planner:
+    """Plans the steps of one call.
+
+    Args:
+        base: size of the network before the first step, which targets are shares of.
+        sample: images to prove removals on.
+        batch: the first calibration batch, which latency is measured on.
+        ranking: how groups compete.
+        round_to: widths end at multiples of this.
+        ratios: share that the groups of some layers lose whatever the target.
+        caps: share that a group may lose at most, by layer; and of all others.
+    """
+
+    base: Size
+    sample: Call
+    batch: Call
+    ranking: Ranking
+    round_to: int
+    ratios: Mapping[nn.Module, float]
+    caps: tuple[Mapping[nn.Module, float], float]
+    _widths: dict[str, int] = field(default_factory=dict)
+    _latency: float | None = None
+
+    def plan(
+        self,
+        model: nn.Module,
+        groups: Sequence[Group],
+        settings: Settings,
+        goal: Goal,
+        size: Size,
+        example: Call,
+        correction: float,
+    ) -> Plan:
+        """Decide for every group that can be read what goes."""
+        candidates: list[Candidate] = []
+        similarities: dict[str, Tensor] = {}
+        choices: list[Choice] = []
+        for group in groups:
+            found = settings.importance.similarity(group)
+            if found is None:
+                continue
+            similarity = bundled(found, bundles(group))
+            similarities[group_name(group)] = similarity.cpu()
+            if goal.kind == "rule":
+                choices.append(Choice.of(group, greedy_select(similarity, goal.neighbors, goal.threshold)))
+            else:
+                candidate = self._candidate(group, settings, similarity)
+                if candidate is not None:
+                    candidates.append(candidate)
+        if goal.kind == "rule":
+            return Plan(tuple(choices), self.sample, similarities)
+        counts, predicted, trials, notes = self._count(model, candidates, settings, goal, size, example, correction)
+        choices = [
+            Choice.of(candidate.group, cut(similarities[candidate.name], candidate.sequence[:count]))
+            for candidate, count in zip(candidates, counts, strict=True)
+        ]
+        return Plan(tuple(choices), self.sample, similarities, predicted, trials, notes)
+
+    def missed(self, goal: Goal, plan: Plan, size: Size) -> float | None:
+        """By how much to aim off; None if the goal is met, or missed for no other reason than the widths there are."""
+        if plan.predicted is None:
+            return None
+        base = self._base(goal)
+        actual = size.table.params if goal.kind == "params" else size.table.flops
+        error = plan.predicted - actual
+        near = abs(actual - goal.value * base) <= TOLERANCE * base
+        return None if near or abs(error) < 1e-3 * base else error
+
+    def original_latency(self, model: nn.Module, forward_fn: ForwardFn | None) -> float:
+        """Seconds of a call before the first step, measured once and while the model is still whole."""
+        if self._latency is None:
+            self._latency = measure_latency(model, self.batch, forward_fn=forward_fn)
+        return self._latency
+
+    def _base(self, goal: Goal) -> int:
+        return self.base.table.params if goal.kind == "params" else self.base.table.flops
+
+    def _candidate(self, group: Group, settings: Settings, similarity: Tensor) -> Candidate | None:
+        name, parts = group_name(group), bundles(group)
+        width = self._widths.setdefault(name, len(similarity))
+        if settings.ranker is None:
+            order = settings.importance.ranking(group)
+            return None if order is None else Candidate.ranked(group, name, parts, order, width, similarity)
+        scores = settings.ranker(group)
+        if scores is None:
+            return None
+        if scores.shape != (len(similarity) * parts,) or not torch.isfinite(scores).all():
+            raise ValueError(
+                f"the importance must give {len(similarity) * parts} finite scores to the group of layer {name!r}, "
+                f"got {tuple(scores.shape)}"
+            )
+        # Channels that go together share one score.
+        shared = scores.detach().double().cpu().view(parts, -1).mean(0)
+        rank = shared.argsort(stable=True)
+        return Candidate(group, name, parts, tuple(rank.tolist()), tuple(shared[rank].tolist()), width, similarity)
+
+    def limits(self, candidates: Sequence[Candidate], round_to: int) -> Limits:
+        """What may be removed from some candidates."""
+        caps, other = self.caps
+        most, fixed = [], {}
+        for number, candidate in enumerate(candidates):
+            makes = candidate.group._DG.is_out_channel_pruning_fn
+            layers = [item.dep.target.module for item in candidate.group if makes(item.dep.handler)]
+            most.append(min((caps[layer] for layer in layers if layer in caps), default=other))
+            ratios = [self.ratios[layer] for layer in layers if layer in self.ratios]
+            if ratios:
+                if min(ratios) != max(ratios):
+                    raise ValueError(
+                        f"pruning_ratio_dict gives the coupled group of layer {candidate.name!r} several ratios: "
+                        f"{', '.join(map(str, sorted(set(ratios))))}"
+                    )
+                fixed[number] = ratios[0]
+        return Limits(round_to, most, fixed)
+
+    def _count(
+        self,
+        model: nn.Module,
+        candidates: Sequence[Candidate],
+        settings: Settings,
+        goal: Goal,
+        size: Size,
+        example: Call,
+        correction: float,
+    ) -> tuple[list[int], float | None, tuple[LatencyTrial, ...], tuple[str, ...]]:
+        """How many channels go from each candidate."""
+        if goal.kind == "latency":
+            from .latency_search import search_latency
+
+            return search_latency(self, model, candidates, settings, goal, size)
+        start, steps = sequence(candidates, self.ranking, self.limits(candidates, self.round_to))
+        if goal.kind == "pruning_ratio":
+            return cut_at_ratio(candidates, start, steps, goal.value, self.ranking), None, (), ()
+        if goal.kind == "flops" and not size.counted:
+            raise ValueError(
+                "FLOPs of this model cannot be counted (fvcore cannot trace it, or a forward_fn calls it): give "
+                "params=, latency= or pruning_ratio= instead of flops="
+            )
+        base = self._base(goal)
+        costs = Costs([candidate.group for candidate in candidates], size.table, counted=size.counted)
+
+        def cost(removed: Sequence[int]) -> float:
+            found = costs.at(removed)
+            counted = found.params if goal.kind == "params" else found.flops
+            assert counted is not None
+            return counted
+
+        try:
+            counts = search(start, steps, cost, goal.value * base + correction, TOLERANCE * base)
+        except TargetError as error:
+            least = (float(str(error)) - correction) / base
+            raise TargetError(
+                f"{goal.kind}={goal.value:g} cannot be met: with all that may go removed, {least:.1%} of the "
+                f"original's {'parameters' if goal.kind == 'params' else 'FLOPs'} are left (ignored_layers, the "
+                "output's layers, round_to, pruning_ratio_dict and max_pruning_ratio set that floor)"
+            ) from None
+        predicted = cost(counts)
+        notes = []
+        if abs(predicted - goal.value * base - correction) > TOLERANCE * base:
+            notes.append(
+                f"widths allow no nearer to {goal.kind}={goal.value:g} than {predicted / base:.3f}: one channel more "
+                "or less is that much"
+            )
+        return counts, predicted, (), tuple(notes)
+
+
+def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str], argument: str) -> list[nn.Module]:
+    """Layers given as modules or dotted names.
+
+    Raises:
+        TypeError: neither.
+        ValueError: a name or module that the model does not have; with the nearest names.
+    """
+    names: dict[str, Any] = dict(model.named_modules())
+    known = set(names.values())
+    resolved: list[nn.Module] = []
+    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
+        if isinstance(layer, str):
+            if layer not in names:
+                near = difflib.get_close_matches(layer, names, n=3)
+                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+                raise ValueError(f"{argument}: the model has no layer {layer!r}{hint}")
+            layer = names[layer]
+        elif not isinstance(layer, nn.Module):
+            raise TypeError(f"{argument} takes modules and names, got {layer!r}")
+        elif layer not in known:
+            raise ValueError(f"{argument}: this {type(layer).__name__} is no layer of the model")
+        resolved.append(layer)
+    return resolved
+
+
+def resolve_shares(model: nn.Module, shares: Share | None, argument: str, *, closed: bool) -> dict[nn.Module, float]:
+    """Shares by layer, as modules, validated."""
+    if shares is None:
+        return {}
+    if not isinstance(shares, Mapping):
+        raise TypeError(f"{argument} must be a dict of layers and shares of channels, got {shares!r}")
+    layers = resolve_layers(model, list(shares), argument)
+    return {
+        layer: check_cap(argument, value, closed=closed) for layer, value in zip(layers, shares.values(), strict=True)
+    }

@@ -1,0 +1,276 @@
+"""One step of pruning: plan, let readers take over, remove, prove, move the statistics; wholly or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch_pruning.dependency import DependencyGraph, Group
+
+from ..batch_norms import Moments, move_statistics, observed_moments
+from ..batches import Call
+from ..quiet import undisturbed
+from ..report import GroupReport, LatencyTrial, Proof
+from . import history
+from .calibration import DataOptions
+from .compensate import Removal, TakeOver
+from .goals import Goal
+from .groups import build_graph, group_name, is_output, prunable_groups
+from .measures import Size, measure, output_shapes
+from .pairs import channel_pairs
+from .planning import Choice, Plan, Planner
+from .readers import unmixed
+from .torch_pruning import FOADImportance
+from .transaction import restored_on_error
+from .verify import differs, outputs, outputs_without
+
+__all__ = ["Settings", "StepResult", "take_step"]
+
+_T = TypeVar("_T")
+
+# A calibration batch of so many images is enough to tell wrong channels from right ones.
+PROOF_IMAGES = 2
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What is the same in every step.
+
+    Attributes:
+        data: calibration data that can be read more than once.
+        options: how to run it.
+        importance: measures similarity and products; ranks too, unless ``ranker`` does.
+        ranker: another importance of Torch-Pruning to rank by; None for ``importance``.
+        planner: turns ranked groups and a goal into counts.
+        ignored: layers whose output channels stay.
+        compensate: how readers take over, None for not at all.
+        reestimate_bn: whether to move the statistics of batch normalisation.
+        verify: whether to prove the removal.
+    """
+
+    data: Any
+    options: DataOptions
+    importance: FOADImportance
+    ranker: tp.importance.Importance | None
+    planner: Planner
+    ignored: Sequence[nn.Module]
+    compensate: str | None
+    reestimate_bn: bool
+    verify: bool
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did."""
+
+    groups: tuple[GroupReport, ...]
+    size: Size
+    compensated: tuple[str, ...]
+    not_compensated: tuple[str, ...]
+    trials: tuple[LatencyTrial, ...]
+    notes: tuple[str, ...]
+
+
+class _WrongRemovalError(Exception):
+    """The pruned network fails, or says something else than it should."""
+
+
+class _Undo(Exception):  # noqa: N818 - it is no error, but a way back
+    """Leaves a transaction as if nothing had happened."""
+
+
+def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, size: Size) -> StepResult:
+    """Prune a model once, in place.
+
+    Args:
+        model: as it is.
+        settings: of the whole call.
+        goal: what this step should reach.
+        example: one image.
+        size: of the model as it is.
+
+    Raises:
+        ValueError: nothing to prune, shared parameters, or a goal that cannot be met.
+        RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them. The model is as it was.
+    """
+    moments: Moments | None = None
+    correction = 0.0
+    for attempt in range(_ATTEMPTS):
+        graph, groups = _groups(model, settings, example)
+        plan = settings.planner.plan(model, groups, settings, goal, size, example, correction)
+        changing = [choice.group for choice in plan.choices if choice.selection.removed]
+        _refuse_shared(model, changing)
+        if moments is None and settings.reestimate_bn and changing:
+            moments = _moments(model, settings)
+        try:
+            with restored_on_error(model):
+                result = _apply(model, settings, graph, plan, example, moments or {})
+                missed = settings.planner.missed(goal, plan, result.size)
+                if missed is not None and attempt + 1 < _ATTEMPTS:
+                    raise _Undo
+        except _Undo:
+            # Something that widths do not tell shrank as well, or did not: aim off by as much.
+            correction = missed or 0.0
+        except _WrongRemovalError as error:
+            raise RuntimeError(_blame(model, settings, plan, example, str(error))) from error.__cause__
+        else:
+            return result
+    raise AssertionError("unreachable")
+
+
+def _groups(model: nn.Module, settings: Settings, example: Call) -> tuple[DependencyGraph, list[Group]]:
+    with undisturbed(model):
+        graph = build_graph(model, example, settings.options.forward_fn)
+    groups = [group for group in prunable_groups(graph, list(settings.ignored)) if not is_output(group)]
+    if not groups:
+        raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
+    return graph, groups
+
+
+def _moments(model: nn.Module, settings: Settings) -> Moments:
+    options = settings.options
+    return observed_moments(model, settings.data, max_batches=options.max_batches, forward_fn=options.forward_fn)
+
+
+def _apply(
+    model: nn.Module, settings: Settings, graph: DependencyGraph, plan: Plan, example: Call, moments: Moments
+) -> StepResult:
+    forward_fn = settings.options.forward_fn
+    changing = [choice for choice in plan.choices if choice.selection.removed]
+    names = {module: name for name, module in model.named_modules()}
+    original = history.describe(model)
+    with undisturbed(model):
+        shapes = output_shapes(model, example, forward_fn)
+    pairs = channel_pairs(model, example, forward_fn, [(choice.group, choice.selection) for choice in plan.choices])
+    layers = [_layers(choice.group) for choice in plan.choices]
+    left = list(dict.fromkeys(name for choice in changing for name in unmixed(choice.group)))
+    compensated: list[nn.Module] = []
+    if settings.compensate is not None and changing:
+        take_over = TakeOver(settings.importance.calibration, settings.compensate)
+        compensated = take_over([Removal(choice.group, list(choice.keepers), choice.keepers) for choice in changing])
+    provable = [choice for choice in changing if choice.provable]
+    expected: list[Tensor] | None = None
+    if settings.verify and provable:
+        without = [(choice.group, list(choice.keepers)) for choice in provable]
+        expected = outputs_without(model, plan.sample, forward_fn, without)
+    tracked = {norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)}
+    done = [_remove(graph, choice, tracked) for choice in provable]
+    if expected is not None:
+        _compare(expected, _or_wrong(lambda: outputs(model, plan.sample, forward_fn)))
+    done += [_remove(graph, choice, tracked) for choice in changing if not choice.provable]
+    with undisturbed(model):
+        if _or_wrong(lambda: output_shapes(model, example, forward_fn)) != shapes:
+            raise _WrongRemovalError("the shape of the model's output changed")
+    if moments:
+        move_statistics(moments, _moments(model, settings), tracked)
+    history.remember(model, original, example, done)
+    return StepResult(
+        groups=tuple(
+            GroupReport(
+                choice.name,
+                names_of,
+                choice.selection,
+                choice.parts,
+                _proof(choice, settings),
+                plan.similarity.get(choice.name),
+                shown,
+            )
+            for choice, names_of, shown in zip(plan.choices, layers, pairs, strict=True)
+        ),
+        size=measure(model, example, forward_fn),
+        compensated=tuple(names[layer] for layer in compensated),
+        not_compensated=tuple(left) if settings.compensate is not None else (),
+        trials=plan.trials,
+        notes=plan.notes,
+    )
+
+
+def _or_wrong(call: Callable[[], _T]) -> _T:
+    try:
+        return call()
+    except Exception as error:
+        raise _WrongRemovalError(f"the pruned network fails: {error}") from error
+
+
+def _compare(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> None:
+    if differs(expected, actual):
+        raise _WrongRemovalError("the pruned network does not say what the original says without these channels")
+
+
+def _proof(choice: Choice, settings: Settings) -> Proof:
+    if not settings.verify or not choice.selection.removed:
+        return "not checked"
+    return "proved" if choice.provable else "not provable here"
+
+
+def _layers(group: Group) -> tuple[str, ...]:
+    """Names of the layers that lose outputs with a group, the root first."""
+    graph = group._DG
+    made = [item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)]
+    return tuple(dict.fromkeys(graph._module2name[layer] for layer in made if graph._module2name.get(layer)))
+
+
+def _refuse_shared(model: nn.Module, groups: Sequence[Group]) -> None:
+    """Two layers with one parameter would part ways without a word: each gets a smaller copy of its own."""
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(name)
+    touched = {item.dep.target.module for group in groups for item in group}
+    for module in touched:
+        parameters = module.parameters(recurse=False) if isinstance(module, nn.Module) else [module]
+        for parameter in parameters:
+            names = owners.get(id(parameter), [])
+            if len(names) > 1:
+                raise ValueError(
+                    f"layers {' and '.join(map(repr, names))} share a parameter, which removing channels would split: "
+                    "name them in ignored_layers, with the layers that read them"
+                )
+
+
+def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> history.Removal:
+    """Remove channels, and keep account of which ones are left in the layers tracked."""
+    root, channels = choice.group[0].dep, sorted(choice.keepers)
+    try:
+        cut = graph.get_pruning_group(root.target.module, root.handler, channels)
+        if not graph.check_pruning_group(cut):
+            raise RuntimeError("a layer of the group would be left without channels")
+        gone: dict[nn.Module, set[int]] = {}
+        for item in cut:
+            if item.dep.target.module in tracked:
+                gone.setdefault(item.dep.target.module, set()).update(item.idxs)
+        cut.prune()
+    except Exception as error:
+        raise RuntimeError(f"Torch-Pruning cannot remove channels of the group of {choice.name!r}: {error}") from error
+    for norm, indices in gone.items():
+        left = [place for place in range(len(tracked[norm])) if place not in indices]
+        tracked[norm] = tracked[norm][left]
+    side: Literal["out", "in"] = "out" if graph.is_out_channel_pruning_fn(root.handler) else "in"
+    return history.Removal(choice.name, side, tuple(channels))
+
+
+def _blame(model: nn.Module, settings: Settings, plan: Plan, example: Call, what: str) -> str:
+    """Which group it was: each is removed alone, and put back."""
+    alone = replace(settings, compensate=None, reestimate_bn=False)
+    for choice in [choice for choice in plan.choices if choice.selection.removed]:
+        graph, groups = _groups(model, settings, example)
+        again = [replace(choice, group=group) for group in groups if group_name(group) == choice.name]
+        try:
+            with restored_on_error(model):
+                _apply(model, alone, graph, replace(plan, choices=tuple(again)), example, {})
+                raise _Undo
+        except _Undo:
+            continue
+        except (_WrongRemovalError, RuntimeError):
+            layers = ", ".join(map(repr, _layers(choice.group)))
+            return (
+                f"{what}: Torch-Pruning does not remove the right channels of the group of layer {choice.name!r} "
+                f"({layers}). The model is as it was; name that layer in ignored_layers"
+            )
+    return f"{what}, though each group alone can be removed. The model is as it was"

@@ -1,0 +1,45 @@
+"""Changing a network wholly or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+__all__ = ["restored_on_error"]
+
+
+@contextmanager
+def restored_on_error(model: nn.Module) -> Iterator[None]:
+    """Undo removals if anything raises; otherwise keep which parameters are frozen.
+
+    Torch-Pruning puts new tensors in place of the old ones, so names suffice. Values written into a tensor that was
+    there before are not undone.
+    """
+    trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters(remove_duplicate=False)}
+    saved = [
+        (module, dict(module.__dict__), dict(module._parameters), dict(module._buffers), _lists(module))
+        for module in model.modules()
+    ]
+    try:
+        yield
+    except BaseException:
+        for module, attributes, parameters, buffers, lists in saved:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            module._parameters.clear()
+            module._parameters.update(parameters)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+            for original, content in lists:
+                original[:] = content
+        raise
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        parameter.requires_grad_(trainable.get(name, parameter.requires_grad))
+
+
+def _lists(module: nn.Module) -> list[tuple[list[Any], list[Any]]]:
+    """Recurrent layers hold their weights a second time, in a list that is written into."""
+    return [(value, list(value)) for value in module.__dict__.values() if type(value) is list]
