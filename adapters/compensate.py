@@ -120,6 +120,7 @@ class TakeOver:
         self._method = method
         self._ridge = ridge
         self._alive = [list(range(reader.units)) for reader in calibration.readers]
+        self._widths = [reader.input_width for reader in calibration.readers]
 
     def __call__(self, removals: Sequence[Removal]) -> list[nn.Module]:
         """Rewrite the readers of some groups, whose channels are removed right after.
@@ -149,15 +150,17 @@ class TakeOver:
 
     def _now(self, number: int) -> Reader:
         """A reader with its units as the removals so far have left them."""
-        reader, alive = self._calibration.readers[number], self._alive[number]
-        if len(alive) == reader.units:
+        reader, alive = self._calibration.readers[number], set(self._alive[number])
+        gone = {int(column) for unit in range(reader.units) if unit not in alive for column in reader.columns[unit]}
+        left = torch.tensor(sorted(set(range(self._widths[number])) - gone))
+        if not gone and reader.input_width == self._widths[number]:
             return reader
-        gone = reader.columns[[unit for unit in range(reader.units) if unit not in set(alive)]].flatten()
-        before = reader.input_width + len(gone)
-        left = torch.tensor(sorted(set(range(before)) - set(gone.tolist())))
-        if int(reader.columns.max()) >= before or len(left) != reader.input_width:
-            raise RuntimeError("a group that was compensated has not been pruned: call group.prune() before the next")
-        return Reader(reader.layer, torch.searchsorted(left, reader.columns[alive]))
+        if len(left) != reader.input_width:
+            raise RuntimeError(
+                f"a layer that takes channels over is {reader.input_width} wide and should be {len(left)}: call "
+                "group.prune() after every group that was compensated, and compensate every group before it is pruned"
+            )
+        return Reader(reader.layer, torch.searchsorted(left, reader.columns[self._alive[number]]))
 
     def _gram(self, number: int) -> Tensor:
         index = torch.tensor(self._alive[number])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -25,8 +25,7 @@ class Cost:
     flops: float | None
 
 
-@dataclass(eq=False)
-class _Layer:
+class _Layer(NamedTuple):
     """A layer or parameter that groups take channels from.
 
     Attributes:
@@ -35,8 +34,6 @@ class _Layer:
         flops: of the layer as it is.
         outputs: its output channels.
         inputs: its input channels.
-        out_taken: output channels that go with one channel of each group's root, by number of the group.
-        in_taken: input channels that go so.
     """
 
     wide: int
@@ -44,14 +41,6 @@ class _Layer:
     flops: int
     outputs: int
     inputs: int
-    out_taken: dict[int, float] = field(default_factory=dict)
-    in_taken: dict[int, float] = field(default_factory=dict)
-
-    def shares(self, removed: Sequence[int]) -> tuple[float, float]:
-        """What is left of outputs and inputs, as shares."""
-        out = sum(rate * removed[group] for group, rate in self.out_taken.items())
-        inside = sum(rate * removed[group] for group, rate in self.in_taken.items())
-        return max(0.0, 1 - out / self.outputs), max(0.0, 1 - inside / self.inputs)
 
 
 class Costs:
@@ -68,43 +57,50 @@ class Costs:
 
     def __init__(self, groups: Sequence[Group], table: FlopsTable, *, counted: bool = True) -> None:
         self.base = Cost(table.params, table.flops if counted else None)
-        self._layers: dict[int, _Layer] = {}
+        layers: dict[int, _Layer] = {}
+        # For each layer and group, the share of its outputs and inputs that goes with one channel of the group.
+        taken: dict[tuple[int, int, bool], float] = {}
         flops = {layer.name: layer.flops for layer in table.layers}
         for number, group in enumerate(groups):
             graph = group._DG
-            channels = group_reads(group).num_channels
             # A removal takes the same relative index of every part, so that a step takes one channel from each.
-            step = bundles(group) / channels
+            step = bundles(group) / group_reads(group).num_channels
             for item in group:
                 module, handler = item.dep.target.module, item.dep.handler
-                layer = self._layers.get(id(module))
+                layer = layers.get(id(module)) or _layer(graph, item, flops.get(graph._module2name.get(module, ""), 0))
                 if layer is None:
-                    layer = _layer(graph, item, flops.get(graph._module2name.get(module, ""), 0))
-                    if layer is None:
-                        continue
-                    self._layers[id(module)] = layer
+                    continue
+                layers[id(module)] = layer
                 reads = graph.is_in_channel_pruning_fn(handler) and not graph.is_out_channel_pruning_fn(handler)
-                taken = layer.in_taken if reads else layer.out_taken
-                taken[number] = max(taken.get(number, 0.0), len(set(item.idxs)) * step)
+                share = len(set(item.idxs)) * step / (layer.inputs if reads else layer.outputs)
+                key = id(module), number, reads
+                taken[key] = max(taken.get(key, 0.0), share)
+        rows = {module: row for row, module in enumerate(layers)}
+        self._wide, self._narrow, self._flops = np.array([layer[:3] for layer in layers.values()] or [[0] * 3], float).T
+        self._out, self._in = np.zeros((2, len(self._wide), len(groups)))
+        for (module, number, reads), share in taken.items():
+            (self._in if reads else self._out)[rows[module], number] = share
 
     def at(self, removed: Sequence[int]) -> Cost:
         """The cost with so many channels (of each part) removed from each group."""
-        params, flops = self.base.params, self.base.flops
-        for layer in self._layers.values():
-            out, inside = layer.shares(removed)
-            params -= layer.wide * (1 - out * inside) + layer.narrow * (1 - out)
-            if flops is not None:
-                flops -= layer.flops * (1 - out * inside)
-        return Cost(params, flops)
+        gone = np.asarray(removed, dtype=float)
+        out = np.maximum(0, 1 - self._out @ gone)
+        both = out * np.maximum(0, 1 - self._in @ gone)
+        params = self.base.params - float(self._wide @ (1 - both) + self._narrow @ (1 - out))
+        if self.base.flops is None:
+            return Cost(params, None)
+        return Cost(params, self.base.flops - float(self._flops @ (1 - both)))
 
 
 def _layer(graph: Any, item: Any, flops: int) -> _Layer | None:
     module = item.dep.target.module
     if isinstance(module, nn.Parameter):
         return _Layer(0, module.numel(), 0, int(graph.get_out_channels(item.dep.target) or 1), 1)
-    if not isinstance(module, nn.Module) or not any(True for _ in module.parameters(recurse=False)):
+    if not isinstance(module, nn.Module):
         return None
     total = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+    if not total and not flops:
+        return None
     if isinstance(module, (_ConvNd, nn.Linear)):
         depthwise = isinstance(module, _ConvNd) and module.groups == module.out_channels == module.in_channels
         outputs = module.out_channels if isinstance(module, _ConvNd) else module.out_features

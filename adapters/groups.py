@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "group_reads",
     "is_output",
     "prunable_groups",
+    "read_columns",
     "rooted_at_reader",
 ]
 
@@ -145,6 +146,20 @@ def group_reads(group: Group) -> Reads:
     return Reads(group_name(group), channels, tuple(taps))
 
 
+def read_columns(group: Group, channels: Iterable[int]) -> dict[nn.Module, list[int]]:
+    """Where some root channels of a full group are read: input channels (features) by convolution or linear layer.
+
+    Unlike :func:`group_reads` this has layers, too, that see a part of the channels only.
+    """
+    wanted = set(channels)
+    columns: dict[nn.Module, list[int]] = {}
+    for item in group:
+        if _reads(group, item):
+            found = [index for index, root in zip(item.idxs, item.root_idxs, strict=True) if root in wanted]
+            columns.setdefault(item.dep.target.module, []).extend(found)
+    return columns
+
+
 def _reads(group: Group, item: Any) -> bool:
     graph, handler = group._DG, item.dep.handler
     return (
@@ -178,7 +193,11 @@ def _tap(item: Any, side: Any, channels: int) -> Tap | None:
         return None
     columns = torch.tensor([sorted(indices) for indices in held])
     layer = item.dep.target.module
-    whole = _width(layer, side) == channels and torch.equal(columns[:, 0], torch.arange(channels))
+    width = _width(layer, side)
+    if width is not None and int(columns.max()) >= width:
+        # Torch-Pruning has lost track of the channels on the way, as behind a pixel shuffle.
+        return None
+    whole = width == channels and torch.equal(columns[:, 0], torch.arange(channels))
     return Tap(layer, side, None if whole else columns)
 
 

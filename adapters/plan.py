@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -96,19 +97,19 @@ def sequence(candidates: Sequence[Candidate], ranking: Ranking, limits: Limits) 
     for number, candidate in enumerate(candidates):
         blocks = _blocks(candidate, limits.round_to, limits.most[number])
         if number in limits.fixed:
-            least = limits.fixed[number] * candidate.width - (candidate.width - len(candidate.sequence))
-            start[number] = max((end for end in blocks if end <= least + 1e-9), default=0)
+            least = _share(candidate.width, limits.fixed[number]) - _gone(candidate, 0) // candidate.parts
+            start[number] = next((end for end in [0, *blocks] if end >= least), max(blocks, default=0))
             continue
         begin, score = 0, -math.inf
         for place, end in enumerate(blocks):
             # The mean over a block, never falling along a group: its own order holds whatever the ranking.
-            score = max(score, float(np.mean(candidate.scores[begin:end])))
+            score = max(score, sum(candidate.scores[begin:end]) / (end - begin))
             gone = candidate.width - len(candidate.sequence) + end
             key = gone / candidate.width if ranking == "local" else score
             keyed.append((key, number, place, Step(number, end - begin)))
             begin = end
     if ranking == "isomorphic":
-        keyed = _by_share_of_kind(candidates, keyed)
+        keyed = _by_share_of_kind(candidates, start, keyed)
     keyed.sort(key=lambda entry: entry[:3])
     return start, [entry[3] for entry in keyed]
 
@@ -137,35 +138,45 @@ def search(
     Raises:
         TargetError: all steps together do not reach the target within the tolerance.
     """
+    owner = np.array([step.group for step in steps], dtype=np.intp)
+    weight = np.array([step.count for step in steps], dtype=np.intp)
+
+    def prefix(length: int) -> list[int]:
+        taken = np.bincount(owner[:length], weight[:length], minlength=len(start)).astype(int)
+        return [int(count) for count in taken + np.asarray(start, dtype=int)]
+
     low, high = 0, len(steps)
-    least = cost(_counts(start, steps))
+    least = cost(prefix(high))
     if least > target + tolerance:
         raise TargetError(f"{least:.6g}")
     if least > target:
-        return _counts(start, steps)
+        return prefix(high)
     while low < high:
         middle = (low + high) // 2
-        if cost(_counts(start, steps[:middle])) <= target:
+        if cost(prefix(middle)) <= target:
             high = middle
         else:
             low = middle + 1
-    reached = _counts(start, steps[:low])
+    reached = prefix(low)
     if low == 0 or cost(reached) >= target - tolerance:
         return reached
-    filled = _counts(start, steps[: low - 1])
+    filled = prefix(low - 1)
+    nearest = min(((abs(cost(counts) - target), counts) for counts in (reached, filled)), key=itemgetter(0))
     blocked: set[int] = set()
     for step in steps[low - 1 :]:
         if step.group in blocked:
             continue
         tried = list(filled)
         tried[step.group] += step.count
-        if cost(tried) < target - tolerance:
+        left = cost(tried)
+        nearest = min(nearest, (abs(left - target), tried), key=itemgetter(0))
+        if left < target - tolerance:
             blocked.add(step.group)
             continue
         filled = tried
-        if cost(filled) <= target:
+        if left <= target:
             break
-    return min((filled, reached), key=lambda counts: abs(cost(counts) - target))
+    return nearest[1]
 
 
 def cut_at_ratio(
@@ -183,7 +194,7 @@ def cut_at_ratio(
     for members in pools.values():
         width = sum(candidates[number].width * candidates[number].parts for number in members)
         gone = sum(_gone(candidates[number], counts[number]) for number in members)
-        goal = width - math.floor(width * (1 - ratio) + 1e-9)
+        goal = _share(width, ratio)
         for step in (step for step in steps if step.group in members):
             if gone >= goal:
                 break
@@ -192,15 +203,13 @@ def cut_at_ratio(
     return counts
 
 
+def _share(width: int, ratio: float) -> int:
+    """A share of some channels, rounded up as Torch-Pruning does, but for what is rounding in the ratio itself."""
+    return width - math.floor(width * (1 - ratio) + 1e-9)
+
+
 def _gone(candidate: Candidate, count: int) -> int:
     return (candidate.width - len(candidate.sequence) + count) * candidate.parts
-
-
-def _counts(start: Sequence[int], steps: Sequence[Step]) -> list[int]:
-    counts = list(start)
-    for step in steps:
-        counts[step.group] += step.count
-    return counts
 
 
 def _blocks(candidate: Candidate, round_to: int, most: float) -> list[int]:
@@ -213,7 +222,7 @@ def _blocks(candidate: Candidate, round_to: int, most: float) -> list[int]:
 
 
 def _by_share_of_kind(
-    candidates: Sequence[Candidate], keyed: list[tuple[float, int, int, Step]]
+    candidates: Sequence[Candidate], start: Sequence[int], keyed: list[tuple[float, int, int, Step]]
 ) -> list[tuple[float, int, int, Step]]:
     """Scores replaced by the share of all channels of a kind that are gone by then."""
     kinds: dict[Hashable, list[tuple[float, int, int, Step]]] = {}
@@ -221,9 +230,9 @@ def _by_share_of_kind(
         kinds.setdefault(candidates[entry[1]].kind(), []).append(entry)
     shared = []
     for kind, entries in kinds.items():
-        members = [candidate for candidate in candidates if candidate.kind() == kind]
-        width = sum(candidate.width * candidate.parts for candidate in members)
-        gone = sum(_gone(candidate, 0) for candidate in members)
+        members = [number for number, candidate in enumerate(candidates) if candidate.kind() == kind]
+        width = sum(candidates[number].width * candidates[number].parts for number in members)
+        gone = sum(_gone(candidates[number], start[number]) for number in members)
         for _, number, place, step in sorted(entries, key=lambda entry: entry[:3]):
             gone += step.count * candidates[number].parts
             shared.append((gone / width, number, place, step))

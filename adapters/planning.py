@@ -134,7 +134,7 @@ class Planner:
             if goal.kind == "rule":
                 choices.append(Choice.of(group, greedy_select(similarity, goal.neighbors, goal.threshold)))
             else:
-                candidate = self._candidate(group, settings, similarity)
+                candidate = self._candidate(group, settings, similarity, found)
                 if candidate is not None:
                     candidates.append(candidate)
         if goal.kind == "rule":
@@ -165,11 +165,11 @@ class Planner:
     def _base(self, goal: Goal) -> int:
         return self.base.table.params if goal.kind == "params" else self.base.table.flops
 
-    def _candidate(self, group: Group, settings: Settings, similarity: Tensor) -> Candidate | None:
+    def _candidate(self, group: Group, settings: Settings, similarity: Tensor, whole: Tensor) -> Candidate | None:
         name, parts = group_name(group), bundles(group)
         width = self._widths.setdefault(name, len(similarity))
         if settings.ranker is None:
-            order = settings.importance.ranking(group)
+            order = settings.importance.ranking(group, whole)
             return None if order is None else Candidate.ranked(group, name, parts, order, width, similarity)
         scores = settings.ranker(group)
         if scores is None:

@@ -18,6 +18,9 @@ from .groups import bundles, group_reads
 __all__ = ["Reader", "find_readers", "place", "read_terms", "unmixed"]
 
 
+_CHUNK = 2**22
+
+
 @dataclass(frozen=True, eq=False)
 class Reader:
     """A convolution or linear layer, its input taken as units that can stand in for each other.
@@ -88,8 +91,11 @@ class Reader:
         """(U, U) float64 on the CPU: inner products between the weights of the units."""
         products = torch.zeros(self.units, self.units, dtype=torch.float64)
         for part, weight in zip(self.parts, self.weights(), strict=True):
-            rows = weight.detach().to("cpu", torch.float64).transpose(0, 1).flatten(1)
-            products[part.start : part.stop, part.start : part.stop] = rows @ rows.T
+            block = products[part.start : part.stop, part.start : part.stop]
+            # A few outputs at a time: in double precision a classifier of VGG would fill a gigabyte.
+            for outputs in weight.detach().split(max(1, _CHUNK // max(1, weight[0].numel()))):
+                rows = outputs.to("cpu", torch.float64).transpose(0, 1).flatten(1)
+                block += rows @ rows.T
         return products
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch_pruning.dependency import DependencyGraph, Group
 
-from ..batch_norms import Moments, move_statistics, observed_moments
+from ..batch_norms import Observed, follow_statistics, input_moments
 from ..batches import Call
 from ..quiet import undisturbed
 from ..report import GroupReport, LatencyTrial, Proof
@@ -36,6 +36,7 @@ _T = TypeVar("_T")
 # A calibration batch of so many images is enough to tell wrong channels from right ones.
 PROOF_IMAGES = 2
 _ATTEMPTS = 4
+_FAILS = "the pruned network fails"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
         ValueError: nothing to prune, shared parameters, or a goal that cannot be met.
         RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them. The model is as it was.
     """
-    moments: Moments | None = None
+    moments: Observed | None = None
     correction = 0.0
     for attempt in range(_ATTEMPTS):
         graph, groups = _groups(model, settings, example)
@@ -107,7 +108,7 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
         changing = [choice.group for choice in plan.choices if choice.selection.removed]
         _refuse_shared(model, changing)
         if moments is None and settings.reestimate_bn and changing:
-            moments = _moments(model, settings)
+            moments = input_moments(model, settings.data, **_how(settings))
         try:
             with restored_on_error(model):
                 result = _apply(model, settings, graph, plan, example, moments or {})
@@ -130,16 +131,16 @@ def _groups(model: nn.Module, settings: Settings, example: Call) -> tuple[Depend
     groups = [group for group in prunable_groups(graph, list(settings.ignored)) if not is_output(group)]
     if not groups:
         raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
-    return graph, groups
+    place = {name: number for number, (name, _) in enumerate(model.named_modules())}
+    return graph, sorted(groups, key=lambda group: place.get(group_name(group), len(place)))
 
 
-def _moments(model: nn.Module, settings: Settings) -> Moments:
-    options = settings.options
-    return observed_moments(model, settings.data, max_batches=options.max_batches, forward_fn=options.forward_fn)
+def _how(settings: Settings) -> dict[str, Any]:
+    return {"max_batches": settings.options.max_batches, "forward_fn": settings.options.forward_fn}
 
 
 def _apply(
-    model: nn.Module, settings: Settings, graph: DependencyGraph, plan: Plan, example: Call, moments: Moments
+    model: nn.Module, settings: Settings, graph: DependencyGraph, plan: Plan, example: Call, moments: Observed
 ) -> StepResult:
     forward_fn = settings.options.forward_fn
     changing = [choice for choice in plan.choices if choice.selection.removed]
@@ -158,17 +159,20 @@ def _apply(
     expected: list[Tensor] | None = None
     if settings.verify and provable:
         without = [(choice.group, list(choice.keepers)) for choice in provable]
-        expected = outputs_without(model, plan.sample, forward_fn, without)
+        expected = _or_wrong(
+            "Torch-Pruning has lost track of the channels",
+            lambda: outputs_without(model, plan.sample, forward_fn, without),
+        )
     tracked = {norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)}
     done = [_remove(graph, choice, tracked) for choice in provable]
     if expected is not None:
-        _compare(expected, _or_wrong(lambda: outputs(model, plan.sample, forward_fn)))
+        _compare(expected, _or_wrong(_FAILS, lambda: outputs(model, plan.sample, forward_fn)))
     done += [_remove(graph, choice, tracked) for choice in changing if not choice.provable]
     with undisturbed(model):
-        if _or_wrong(lambda: output_shapes(model, example, forward_fn)) != shapes:
+        if _or_wrong(_FAILS, lambda: output_shapes(model, example, forward_fn)) != shapes:
             raise _WrongRemovalError("the shape of the model's output changed")
     if moments:
-        move_statistics(moments, _moments(model, settings), tracked)
+        follow_statistics(model, moments, tracked, settings.data, **_how(settings))
     history.remember(model, original, example, done)
     return StepResult(
         groups=tuple(
@@ -191,11 +195,11 @@ def _apply(
     )
 
 
-def _or_wrong(call: Callable[[], _T]) -> _T:
+def _or_wrong(what: str, call: Callable[[], _T]) -> _T:
     try:
         return call()
     except Exception as error:
-        raise _WrongRemovalError(f"the pruned network fails: {error}") from error
+        raise _WrongRemovalError(f"{what}: {error}") from error
 
 
 def _compare(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> None:

@@ -126,12 +126,16 @@ class FOADImportance(tp.importance.Importance):
         ranked = self.ranking(group)
         return None if ranked is None else ranked.importance().repeat(bundles(group))[list(group[0].idxs)]
 
-    def ranking(self, group: tp.Group) -> ChannelOrder | None:
+    def ranking(self, group: tp.Group, similarity: Tensor | None = None) -> ChannelOrder | None:
         """All channels of a group's root in the order in which they should go; None as for scoring.
 
         Where channels can only go together, the indices are those within one part (see :func:`bundles`).
+
+        Args:
+            group: one of Torch-Pruning's coupled groups.
+            similarity: what :meth:`similarity` gives for it, where that is known already.
         """
-        similarity = self.similarity(group)
+        similarity = self.similarity(group) if similarity is None else similarity
         if similarity is None:
             return None
         terms = self._find(full_group(group)).terms(full_group(group)) if self._products else []

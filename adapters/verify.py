@@ -15,8 +15,7 @@ from torch_pruning.dependency import Group
 from ..batches import Call
 from ..capture import ForwardFn
 from ..quiet import undisturbed
-from ..taps import Tap
-from .groups import group_reads
+from .groups import read_columns
 
 __all__ = ["differs", "is_provable", "outputs", "outputs_without"]
 
@@ -33,8 +32,14 @@ def is_provable(group: Group) -> bool:
     It is not where a normalisation goes over removed and kept channels together, or where nothing reads the channels.
     """
     modules = [item.dep.target.module for item in group]
-    return not any(isinstance(module, _MIXING) for module in modules) and any(
-        tap.side == "input" for tap in group_reads(group).taps
+    if any(isinstance(module, _MIXING) for module in modules) or not any(read_columns(group, [0]).values()):
+        return False
+    makes = group._DG.is_out_channel_pruning_fn
+    # Where one root channel is several of a layer's, as in queries, keys and values, they also meet in products.
+    return all(
+        len(set(item.root_idxs)) == len(item.root_idxs)
+        for item in group
+        if isinstance(item.dep.target.module, nn.Linear) and makes(item.dep.handler)
     )
 
 
@@ -60,14 +65,13 @@ def outputs_without(
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         removals: full groups, and the channels of their roots.
     """
-    zeroed: dict[nn.Module, list[Tensor]] = {}
+    zeroed: dict[nn.Module, set[int]] = {}
     for group, channels in removals:
-        for tap in group_reads(group).taps:
-            if tap.side == "input":
-                zeroed.setdefault(tap.module, []).append(_columns(tap, channels))
+        for module, columns in read_columns(group, channels).items():
+            zeroed.setdefault(module, set()).update(columns)
     with ExitStack() as stack:
-        for module, columns in zeroed.items():
-            hook = _zero(module, torch.cat(columns))
+        for module, indices in zeroed.items():
+            hook = _zero(module, torch.tensor(sorted(indices), dtype=torch.long))
             stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         return outputs(model, call, forward_fn)
 
@@ -94,11 +98,6 @@ def _far(expected: Tensor, actual: Tensor) -> bool:
     return bool(gap > _TOLERANCE.get(coarser, _COARSE) * first[usable].abs().max())
 
 
-def _columns(tap: Tap, channels: Sequence[int]) -> Tensor:
-    index = torch.tensor(list(channels), dtype=torch.long)
-    return index if tap.columns is None else tap.columns[index].flatten()
-
-
 def _zero(module: nn.Module, columns: Tensor) -> Callable[..., Any]:
     """A hook that zeroes some channels (or features) of a layer's input."""
     axis = -1 if isinstance(module, nn.Linear) else 1
@@ -122,11 +121,15 @@ def _run(model: nn.Module, call: Call, forward_fn: ForwardFn | None, dtype: torc
         return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
     caller = _Caller(model, forward_fn)
+    # Every module once and nothing tied: a module with two names would be swapped twice, and put back wrongly.
     state: Mapping[str, Tensor] = {
-        name: cast(value) for name, value in [*caller.named_parameters(), *caller.named_buffers()]
+        f"{prefix}.{name}": cast(value)
+        for prefix, module in caller.named_modules()
+        for name, value in [*module._parameters.items(), *module._buffers.items()]
+        if value is not None
     }
     inputs = Call(tree_map(cast, call.args), tree_map(cast, call.item), tree_map(cast, call.kwargs))
-    return functional_call(caller, dict(state), (inputs,))
+    return functional_call(caller, dict(state), (inputs,), tie_weights=False)
 
 
 class _Caller(nn.Module):

@@ -1,4 +1,4 @@
-"""Base models: trained once for each seed, then read back."""
+"""Base models: trained once for each seed and then read back, or given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .files import hash_json, hash_tensors, write_state_dict
 from .models import build_model
 from .records import Setup
 from .store import RecordWarning
-from .training import evaluate, train
+from .training import Recipe, evaluate, train
+from .weights import WeightsFile
 
 __all__ = ["BaseModel", "base_model", "base_path"]
 
@@ -36,11 +37,11 @@ class BaseModel:
 
 
 def base_path(folder: Path, setup: Setup, seed: int) -> Path:
-    """Where the weights lie; the name depends on all that decides them and on nothing else."""
+    """Where trained weights lie; the name depends on all that decides them and on nothing else."""
     inputs = {
         "dataset": setup.data_hash,
         "model": setup.conditions.model.model_dump(mode="json"),
-        "recipe": setup.conditions.base_recipe.model_dump(mode="json"),
+        "recipe": _recipe(setup).model_dump(mode="json"),
         "torch": setup.versions.torch,
         "device": setup.device,
         "threads": setup.conditions.threads,
@@ -49,19 +50,26 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
     return folder / f"{setup.conditions.model.name}-seed{seed}-{hash_json(inputs)[:16]}.pt"
 
 
-def base_model(folder: Path, setup: Setup, data: ImageData, seed: int, *, quiet: bool = False) -> BaseModel:
-    """The base model of a seed, from its file in ``folder`` or else trained and written there.
+def base_model(
+    folder: Path, setup: Setup, data: ImageData, seed: int, *, given: WeightsFile | None = None, quiet: bool = False
+) -> BaseModel:
+    """The base model of a seed: with given weights, or from its file in ``folder``, or else trained and written there.
 
-    A file that cannot be read, or does not fit the model, is warned about and replaced.
+    A file in ``folder`` that cannot be read, or does not fit the model, is warned about and replaced.
+
+    Raises:
+        WeightsError: if the given weights do not fit the model.
+        TrainingDivergedError: if the training fails.
     """
-    path = base_path(folder, setup, seed)
     model = build_model(setup.conditions.model, seed=seed)
-    if not _load(model, path):
+    if given is not None:
+        given.load_into(model)
+    elif not _load(model, path := base_path(folder, setup, seed)):
         train(
             model,
             data.train_images,
             data.train_labels,
-            setup.conditions.base_recipe,
+            _recipe(setup),
             seed=seed,
             description=f"seed {seed}: base model",
             quiet=quiet,
@@ -70,6 +78,13 @@ def base_model(folder: Path, setup: Setup, data: ImageData, seed: int, *, quiet:
     model.eval()
     accuracy = evaluate(model, data.test_images, data.test_labels)
     return BaseModel(model, accuracy, hash_tensors(model.state_dict()))
+
+
+def _recipe(setup: Setup) -> Recipe:
+    recipe = setup.conditions.base_recipe
+    if recipe is None:
+        raise ValueError("base models of this setup are given and not trained")
+    return recipe
 
 
 def _load(model: nn.Module, path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import warnings
@@ -61,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("suite", metavar="SUITE", help="a name that `foad-bench list` shows")
     run.add_argument("--fresh", action="store_true", help="start over: delete this suite's records and base models")
     run.add_argument("--out", type=Path, metavar="DIR", help="results folder (default: results/SUITE)")
+    run.add_argument(
+        "--data-root",
+        type=Path,
+        metavar="DIR",
+        default=os.environ.get("FOAD_DATA") or None,
+        help="your folder with the data and weights that the suite names (default: environment variable FOAD_DATA)",
+    )
     run.add_argument("--seeds", type=_positive, metavar="N", help="run seeds 0 to N-1 (default: the suite's own)")
     run.add_argument("--quiet", action="store_true", help="no progress, only the leaderboard")
     run.set_defaults(command=_run)
@@ -94,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
         suite = suite.model_copy(update={"seeds": arguments.seeds})
     folder = arguments.out or Path("results") / suite.name
     start = time.perf_counter()
-    outcome = run_suite(suite, folder, fresh=arguments.fresh, quiet=arguments.quiet)
+    outcome = run_suite(suite, folder, data_root=arguments.data_root, fresh=arguments.fresh, quiet=arguments.quiet)
     if not arguments.quiet:
         there = len(outcome.records) - outcome.executed
         print(f"{outcome.executed} runs in {time.perf_counter() - start:.0f} s, {there} were there already\n")

@@ -12,9 +12,21 @@ from .environment import Environment, Versions
 from .files import hash_json
 from .suite import Conditions
 
-__all__ = ["FLOPS_UNIT", "SCHEMA_VERSION", "Accuracies", "Cost", "RunInputs", "RunRecord", "Setup"]
+__all__ = [
+    "FLOPS_UNIT",
+    "READABLE_VERSIONS",
+    "SCHEMA_VERSION",
+    "Accuracies",
+    "Cost",
+    "RunInputs",
+    "RunRecord",
+    "Setup",
+]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+READABLE_VERSIONS: Final = (1, 2)
+"""Version 2 added fields; their defaults say what was the case before there was a choice."""
+
 FLOPS_UNIT = "multiply-adds of one image, counted by fvcore (one multiply-add is one FLOP)"
 
 
@@ -29,7 +41,11 @@ class Setup(_Frozen):
         suite: name of the suite.
         conditions: data, model, recipes and target.
         data_hash: SHA-256 of the images and labels.
+        weights_hash: SHA-256 of the file of base weights; None where base models are trained.
+        pruner: what found the widths: ``"prune"`` is :func:`foad_plugins.prune`, ``"one ratio"`` a search for the one
+            pruning ratio of Torch-Pruning that came nearest to the target, as in version 1.
         ranking: how channels compete; ``"local"`` ranks within each group.
+        reference: title of the criterion that tables compare the others with; None for none.
         device: kind of device, ``"cpu"``.
         versions: of the libraries that can change a number.
     """
@@ -37,7 +53,10 @@ class Setup(_Frozen):
     suite: str
     conditions: Conditions
     data_hash: str
+    weights_hash: str | None = None
+    pruner: Literal["one ratio", "prune"] = "one ratio"
     ranking: Literal["local"] = "local"
+    reference: str | None = None
     device: str = "cpu"
     versions: Versions
 
@@ -71,12 +90,15 @@ class Accuracies(_Frozen):
 
     Attributes:
         base: before pruning.
-        one_shot: after pruning, nothing trained since.
+        one_shot: after pruning and the entry's compensation, nothing trained since, the statistics of batch
+            normalisation as they were.
+        one_shot_bn: the same with these statistics moved; None if the entry does not move them.
         fine_tuned: after the last epoch of fine-tuning; None if the suite has none.
     """
 
     base: float = Field(ge=0, le=1)
     one_shot: float = Field(ge=0, le=1)
+    one_shot_bn: float | None = Field(default=None, ge=0, le=1)
     fine_tuned: float | None = Field(ge=0, le=1)
 
 
@@ -92,7 +114,7 @@ class RunRecord(_Frozen):
     """The outcome of one run, complete enough to judge and repeat it.
 
     Attributes:
-        schema_version: of this layout; records of another version are not read.
+        schema_version: of this layout; records of versions that are not known here are not read.
         inputs: what went in.
         environment: circumstances that should not matter, kept in case they do.
         created: when the run ended, in UTC.
@@ -104,12 +126,13 @@ class RunRecord(_Frozen):
         after: cost of the pruned model.
         flops_unit: unit of every FLOPs figure here.
         flops_target: what the pruned model's FLOPs should have been.
-        pruning_ratio: the share of channels removed in every group to get there.
+        pruning_ratio: the share of the channels removed to get there, over all coupled groups; in version 1 the ratio
+            asked of every group.
         seconds_to_score: wall-clock time of the criterion, its calibration included.
         seconds_total: wall-clock time of pruning, evaluation and fine-tuning.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     inputs: RunInputs
     environment: Environment
     created: datetime

@@ -20,9 +20,9 @@ class BadScoresError(BenchmarkError, ValueError):
 class ScoreBook(tp.importance.Importance):
     """Asks a criterion once for each group and answers from memory after that.
 
-    A search for a FLOPs target prunes copy after copy of the same network, whose scores are all the same:
-    asking again would cost time, and would make the time to score depend on the search. Groups are
-    recognised by the name of their root layer, so a book serves one network and its copies.
+    A run prunes more than one copy of a network, and the way to a FLOPs target may take several attempts; the scores
+    are the same each time. Asking again would cost time, and would give a criterion that draws numbers others.
+    Groups are recognised by the name of their root layer, so a book serves one network and its copies.
 
     Args:
         criterion: the criterion to ask.
@@ -51,18 +51,6 @@ class ScoreBook(tp.importance.Importance):
             self.seconds += time.perf_counter() - start
             self._scores[root] = self._checked(scores, root, len(group[0].idxs))
         return self._scores[root]
-
-    @property
-    def narrowest(self) -> int:
-        """Channels of the smallest group that was scored.
-
-        Raises:
-            BadScoresError: if there is none, so that nothing could be pruned.
-        """
-        sizes = [len(scores) for scores in self._scores.values() if scores is not None]
-        if not sizes:
-            raise BadScoresError(f"criterion {self._title!r} scored no group of this network")
-        return min(sizes)
 
     def _checked(self, scores: torch.Tensor | None, root: str, channels: int) -> torch.Tensor | None:
         if scores is None:

@@ -1,4 +1,4 @@
-"""One criterion, one seed: score, prune, evaluate, fine-tune, evaluate."""
+"""One entry, one seed: score, prune, evaluate, fine-tune, evaluate."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from .base_models import BaseModel
 from .criteria import CriterionContext, Scorer, build_criterion
 from .datasets import ImageData, calibration_images
 from .environment import Environment
-from .models import classifier_of
-from .pruning import layer_widths, prune_to_flops
+from .pruning import PrunedModel, layer_widths, prune_to_flops
 from .records import Accuracies, Cost, RunInputs, RunRecord
 from .scoring import ScoreBook
 from .training import evaluate, train
@@ -28,8 +27,7 @@ def criterion_for(inputs: RunInputs, data: ImageData) -> Scorer:
     Raises:
         ValueError: if the criterion's settings or the number of images do not fit.
     """
-    images = calibration_images(data, inputs.setup.conditions.calibration_images, seed=inputs.seed)
-    return build_criterion(inputs.criterion, CriterionContext(images=images, seed=inputs.seed))
+    return build_criterion(inputs.criterion, CriterionContext(images=_images(inputs, data), seed=inputs.seed))
 
 
 def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool = False) -> RunRecord:
@@ -41,20 +39,29 @@ def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool 
         TrainingDivergedError: if fine-tuning fails.
     """
     start = time.perf_counter()
-    conditions = inputs.setup.conditions
-    title = inputs.criterion.title
+    setup, entry = inputs.setup, inputs.criterion
+    conditions = setup.conditions
+    book = ScoreBook(criterion_for(inputs, data), entry.title)
+
+    def pruned_copy(*, reestimate_bn: bool) -> PrunedModel:
+        return prune_to_flops(
+            base.model,
+            _images(inputs, data),
+            book,
+            flops=1 - conditions.flops_reduction,
+            tolerance=conditions.tolerance,
+            ranking=setup.ranking,
+            compensate=entry.compensate,
+            reestimate_bn=reestimate_bn,
+        )
+
     before = _cost(base.model, data.example)
-    target = before.flops * (1 - conditions.flops_reduction)
-    classifier = classifier_of(base.model)
-    pruned = prune_to_flops(
-        base.model,
-        data.example,
-        ScoreBook(criterion_for(inputs, data), title),
-        target=target,
-        tolerance=conditions.tolerance,
-        ignored=[name for name, module in base.model.named_modules() if module is classifier],
-    )
+    pruned = pruned_copy(reestimate_bn=False)
     one_shot = evaluate(pruned.model, data.test_images, data.test_labels)
+    one_shot_bn = None
+    if entry.reestimate_bn:
+        pruned = pruned_copy(reestimate_bn=True)
+        one_shot_bn = evaluate(pruned.model, data.test_images, data.test_labels)
     fine_tuned = None
     if conditions.finetune_recipe.epochs:
         train(
@@ -63,7 +70,7 @@ def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool 
             data.train_labels,
             conditions.finetune_recipe,
             seed=inputs.seed,
-            description=f"seed {inputs.seed}: {title}",
+            description=f"seed {inputs.seed}: {entry.title}",
             quiet=quiet,
         )
         fine_tuned = evaluate(pruned.model, data.test_images, data.test_labels)
@@ -74,14 +81,18 @@ def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool 
         base_weights_hash=base.weights_hash,
         train_images=len(data.train_images),
         test_images=len(data.test_images),
-        accuracy=Accuracies(base=base.accuracy, one_shot=one_shot, fine_tuned=fine_tuned),
+        accuracy=Accuracies(base=base.accuracy, one_shot=one_shot, one_shot_bn=one_shot_bn, fine_tuned=fine_tuned),
         before=before,
         after=_cost(pruned.model, data.example),
-        flops_target=target,
+        flops_target=before.flops * (1 - conditions.flops_reduction),
         pruning_ratio=pruned.pruning_ratio,
-        seconds_to_score=pruned.seconds_to_score,
+        seconds_to_score=book.seconds,
         seconds_total=time.perf_counter() - start,
     )
+
+
+def _images(inputs: RunInputs, data: ImageData) -> torch.Tensor:
+    return calibration_images(data, inputs.setup.conditions.calibration_images, seed=inputs.seed)
 
 
 def _cost(model: nn.Module, example: torch.Tensor) -> Cost:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from .files import write_atomically
-from .records import SCHEMA_VERSION, RunInputs, RunRecord
+from .records import READABLE_VERSIONS, RunInputs, RunRecord
 
 __all__ = ["RecordStore", "RecordWarning"]
 
@@ -62,8 +62,8 @@ class RecordStore:
         try:
             content = json.loads(path.read_bytes())
             version = content.get("schema_version") if isinstance(content, dict) else None
-            if isinstance(version, int) and version != SCHEMA_VERSION:
-                reason = f"schema version {version}, this program reads {SCHEMA_VERSION}"
+            if isinstance(version, int) and version not in READABLE_VERSIONS:
+                reason = f"schema version {version}, this program reads {' and '.join(map(str, READABLE_VERSIONS))}"
             else:
                 return RunRecord.model_validate(content)
         except ValidationError as error:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from .augmentation import crop_and_flip
 from .errors import BenchmarkError
 
 __all__ = ["Recipe", "TrainingDivergedError", "evaluate", "learning_rate_at", "train"]
@@ -32,6 +33,8 @@ class Recipe(BaseModel):
         batch_size: images per step; a last, smaller batch is used too.
         momentum: of SGD, in [0, 1).
         weight_decay: L2 penalty on all parameters.
+        augmentation: ``"crop-flip"`` moves and mirrors every image at random, see
+            :func:`~foad_plugins.benchmarks.augmentation.crop_and_flip`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +45,7 @@ class Recipe(BaseModel):
     batch_size: int = Field(default=64, ge=2)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
+    augmentation: Literal["none", "crop-flip"] = "none"
 
 
 def learning_rate_at(recipe: Recipe, step: int, steps: int) -> float:
@@ -69,14 +73,14 @@ def train(
         images: (N, C, H, W).
         labels: (N,), integer classes.
         recipe: how long and how fast.
-        seed: of the order of the images, which depends on nothing else.
+        seed: of the order of the images and of their augmentation, which depend on nothing else.
         description: what the progress bar says.
         quiet: no progress bar. There is none either where the output is not a terminal.
 
     Raises:
         TrainingDivergedError: if the loss of an epoch is not finite.
     """
-    order = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -91,13 +95,16 @@ def train(
     with tqdm(total=recipe.epochs, desc=description, unit="epoch", leave=False, disable=quiet or None) as bar:
         for _ in range(recipe.epochs):
             total = torch.zeros((), device=images.device)
-            shuffled = torch.randperm(len(images), generator=order).to(images.device)
+            shuffled = torch.randperm(len(images), generator=random).to(images.device)
             for start, stop in batches:
                 chosen = shuffled[start:stop]
+                batch = images[chosen]
+                if recipe.augmentation == "crop-flip":
+                    batch = crop_and_flip(batch, random)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate_at(recipe, step, steps)
                 optimizer.zero_grad(set_to_none=True)
-                loss = F.cross_entropy(model(images[chosen]), labels[chosen])
+                loss = F.cross_entropy(model(batch), labels[chosen])
                 loss.backward()
                 optimizer.step()
                 total += loss.detach() * len(chosen)

@@ -11,44 +11,70 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .flops import FlopsTable, LayerFlops, count_flops, count_params, flops_table
-from .messages import FOADWarning, NoEffectWarning, UnreadGroupWarning
+from .messages import FOADWarning, NoEffectWarning, ScarceDataWarning, UnreadGroupWarning
 from .ordering import ChannelOrder, elimination_order
-from .report import GroupReport, LayerWidth, PruneReport
+from .reconstruction import ReadTerm
+from .report import ChannelPair, GroupReport, LatencyTrial, LayerWidth, PruneReport
+from .sealed import CheckpointError
 from .selection import Selection, greedy_select
 from .similarity import ChannelStatistics, channel_similarity
 
 if TYPE_CHECKING:
+    from .adapters.checkpoint import load_pruned, save_pruned
+    from .adapters.compensate import Compensator
     from .adapters.nni import FOADPruner
-    from .adapters.prune import prune
+    from .adapters.prune import TargetError, prune
     from .adapters.torch_pruning import FOADImportance
+    from .export import ExportError, ExportReport, check_compiled, export_model
 
 __all__ = [
     "ChannelOrder",
+    "ChannelPair",
     "ChannelStatistics",
+    "CheckpointError",
+    "Compensator",
+    "ExportError",
+    "ExportReport",
     "FOADImportance",
     "FOADPruner",
     "FOADWarning",
     "FlopsTable",
     "GroupReport",
+    "LatencyTrial",
     "LayerFlops",
     "LayerWidth",
     "NoEffectWarning",
     "PruneReport",
+    "ReadTerm",
+    "ScarceDataWarning",
     "Selection",
+    "TargetError",
     "UnreadGroupWarning",
     "channel_similarity",
+    "check_compiled",
     "count_flops",
     "count_params",
     "elimination_order",
+    "export_model",
     "flops_table",
     "greedy_select",
+    "load_pruned",
     "prune",
+    "save_pruned",
 ]
 
 _LAZY = {
+    "Compensator": ".adapters.compensate",
+    "ExportError": ".export",
+    "ExportReport": ".export",
     "FOADImportance": ".adapters.torch_pruning",
     "FOADPruner": ".adapters.nni",
+    "TargetError": ".adapters.prune",
+    "check_compiled": ".export",
+    "export_model": ".export",
+    "load_pruned": ".adapters.checkpoint",
     "prune": ".adapters.prune",
+    "save_pruned": ".adapters.checkpoint",
 }
 
 

@@ -16,6 +16,8 @@ RIDGE = 1e-3
 
 # Channels weaker than this, against the strongest, are as good as dead: they explain nothing and cost nothing.
 _DEAD = 1e-12
+# Weights that are taken into double precision at a time.
+_CHUNK = 2**22
 
 
 def keeper_coefficients(kept: Sequence[int], removed: Sequence[int], keeper: Mapping[int, int]) -> Tensor:
@@ -102,9 +104,11 @@ def absorb(weight: Tensor, coefficients: Tensor, kept: Sequence[int], removed: S
         A new tensor like ``weight``. The removed channels are left as they were in it.
     """
     changed = weight.detach().clone()
-    wide = weight.detach().to(torch.float64)
-    taken = torch.einsum("or...,kr->ok...", wide[:, list(removed)], coefficients.to(wide.device))
-    changed[:, list(kept)] = (wide[:, list(kept)] + taken).to(weight.dtype)
+    shares = coefficients.to(weight.device)
+    for part in changed.split(max(1, _CHUNK // max(1, changed[0].numel())) if len(changed) else 1):
+        wide = part.to(torch.float64)
+        taken = torch.einsum("or...,kr->ok...", wide[:, list(removed)], shares)
+        part[:, list(kept)] = (wide[:, list(kept)] + taken).to(weight.dtype)
     return changed
 
 

@@ -44,6 +44,7 @@ class PairView:
     pair: ChannelPair
     removed: str
     keeper: str
+    flat: bool
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _pair(pair: ChannelPair) -> PairView:
     finite = maps[np.isfinite(maps)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     removed, keeper = (heat(shrink(values, _MAP_PIXELS), low, high) for values in maps)
-    return PairView(pair, removed, keeper)
+    return PairView(pair, removed, keeper, flat=low == high)
 
 
 def _ranges(indices: Sequence[int]) -> str:

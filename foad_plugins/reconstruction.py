@@ -17,6 +17,8 @@ _SCARCE_RIDGE = 1e-3
 _DEAD = 1e-12
 # Eliminations that are gathered before they are worked into the matrices, by one product instead of many updates.
 _PANEL = 64
+# Matrices are made smaller when less than this share of them is alive.
+_SPARSE = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def elimination_costs(terms: Sequence[ReadTerm]) -> tuple[list[int], list[float]
 class _Elimination:
     """The inverse Gram matrix and the readers' weights of one term, while channels go.
 
-    Both matrices are kept as they were at the last flush, over the channels alive then (``index``), with the
+    Both matrices are kept as they were at the last flush, over some of the channels (``index``), with the
     eliminations since as low-rank terms beside them: ``inverse - u @ u.T`` and ``weight + a @ s.T + s @ a.T``.
     """
 
@@ -101,6 +103,7 @@ class _Elimination:
         self._weight = term.weight.clone()
         self._index = torch.arange(count)
         self._place = torch.arange(count)
+        self._gone = torch.zeros(count, dtype=torch.bool)
         self._spread = self._inverse.diagonal().clone()
         self._energy = self._weight.diagonal().clone()
         self._reset()
@@ -130,20 +133,20 @@ class _Elimination:
             self._flush()
 
     def _flush(self) -> None:
-        """Work the eliminations into the matrices and drop what has gone."""
+        """Work the eliminations into the matrices, and drop what has gone once it is a good part of them."""
+        self._inverse.addmm_(self._u, self._u.T, alpha=-1)
+        self._weight.addmm_(torch.cat([self._a, self._s], 1), torch.cat([self._s, self._a], 1).T)
         left = (~self._gone).nonzero().squeeze(1)
-        u, a, s = self._u[left], self._a[left], self._s[left]
-        both = a @ s.T
-        self._inverse = self._inverse[left][:, left].addmm_(u, u.T, alpha=-1)
-        self._weight = self._weight[left][:, left].add_(both).add_(both.T)
-        self._index = self._index[left]
-        self._place[self._index] = torch.arange(len(left))
+        if len(left) < _SPARSE * len(self._gone):
+            self._inverse = self._inverse[left][:, left]
+            self._weight = self._weight[left][:, left]
+            self._index = self._index[left]
+            self._gone = self._gone[left]
+            self._place[self._index] = torch.arange(len(left))
         self._reset()
 
     def _reset(self) -> None:
-        size = len(self._index)
-        self._u, self._a, self._s = (torch.zeros(size, _PANEL, dtype=torch.float64) for _ in range(3))
-        self._gone = torch.zeros(size, dtype=torch.bool)
+        self._u, self._a, self._s = (torch.zeros(len(self._index), _PANEL, dtype=torch.float64) for _ in range(3))
         self._used = 0
 
 

@@ -163,7 +163,6 @@ class PruneReport:
             The path.
 
         Raises:
-            ImportError: Matplotlib is not installed (extra ``plot``).
             OSError: the file cannot be written.
         """
         from .html_report import write_html

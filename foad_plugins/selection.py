@@ -23,8 +23,8 @@ class Selection:
     Attributes:
         kept: indices of the channels that stay, ascending.
         removed: indices of the channels that go, ascending.
-        keeper: for each removed channel, in the order of ``removed``, the kept channel it was removed for; of a cut, the
-            kept channel it resembles most.
+        keeper: for each removed channel, in the order of ``removed``, the kept channel it was removed for; of a cut,
+            the kept channel it resembles most.
         similarity: for each removed channel, its similarity to its keeper, in (0, 1], in the order of ``removed``.
         neighbors: the paper's t; None of a cut.
         threshold: the paper's s; None of a cut.

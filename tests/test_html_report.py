@@ -166,6 +166,7 @@ def test_maps_at_the_edge(written):
     pairs = tuple(ChannelPair("reader", 1, 0, float("nan"), each) for each in maps)
     page = written(report(group(pairs=pairs)))
     assert "read at reader" in page.text
+    assert page.text.count("both constant on this image") == 1
     assert len(page.all("img")) == 9
 
 

@@ -103,6 +103,20 @@ def test_other_headers(path, changes, message):
         read_sealed(path)
 
 
+def test_tensors_that_overlap_under_a_right_hash(path):
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    fields = json.loads(header["__metadata__"]["foad_plugins"])
+    header["__metadata__"]["foad_plugins"] = json.dumps({**fields, "sha256": "0" * 64})
+    header["a"]["data_offsets"] = [0, 2]
+    text = json.dumps(header).encode()
+    new = len(text).to_bytes(8, "little") + text + data[end:]
+    path.write_bytes(new.replace(b"0" * 64, hashlib.sha256(new).hexdigest().encode()))
+    with pytest.raises(CheckpointError, match="holds tensors that cannot be read"):
+        read_sealed(path)
+
+
 def _legacy(path):
     torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
 

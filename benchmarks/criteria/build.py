@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -31,9 +31,17 @@ class CriterionContext:
 
 
 class CriterionSpec(Spec):
-    """Which criterion: a registered name, its settings, and what tables call it (its name, if left empty)."""
+    """An entry of a comparison: a criterion and what follows the removal.
+
+    Attributes:
+        label: what tables call it; its name, if left empty.
+        compensate: how the layers that read removed channels take over, as for :func:`~foad_plugins.prune`.
+        reestimate_bn: whether the statistics of batch normalisation are moved by the calibration images.
+    """
 
     label: str = Field(default="", max_length=60)
+    compensate: Literal["least_squares", "keeper"] | None = None
+    reestimate_bn: bool = False
 
     @property
     def title(self) -> str:

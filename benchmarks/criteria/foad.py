@@ -16,7 +16,7 @@ def foad(context: CriterionContext, neighbors: int = 1, threshold: float = 0.0, 
         context: gives the calibration images.
         neighbors: the paper's t, at least 1.
         threshold: the paper's s, in [0, 1].
-        order: name of the elimination order, ``"rounds"`` or ``"backward"``.
+        order: name of the elimination order, ``"rounds"``, ``"backward"`` or ``"reconstruction"``.
 
     Raises:
         ValueError: if a setting is out of range.

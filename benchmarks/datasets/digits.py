@@ -6,19 +6,21 @@ import torch
 from sklearn import datasets as sklearn_datasets
 from sklearn.model_selection import train_test_split
 
+from ..data_root import DataRoot
 from .load import ImageData, register_dataset
 
 __all__ = ["load_digits"]
 
 
 @register_dataset("digits")
-def load_digits(test_fraction: float = 0.25, split_seed: int = 0) -> ImageData:
+def load_digits(root: DataRoot | None = None, test_fraction: float = 0.25, split_seed: int = 0) -> ImageData:
     """scikit-learn's 1,797 real handwritten digits, 8x8 grey; nothing is downloaded.
 
     Every class has the same share in both parts. Pixels are shifted and scaled by the training part's mean
     and standard deviation.
 
     Args:
+        root: not used.
         test_fraction: share of the images that is held out, in (0, 1).
         split_seed: of the split; keep it fixed so that all runs are tested on the same images.
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from ..data_root import DataRoot
 from ..errors import SettingsError
 from ..files import hash_tensors
 from ..registry import FactoryRegistry, Spec
@@ -51,20 +52,25 @@ class ImageData:
         return self.test_images[:1]
 
 
-DATASETS: FactoryRegistry[ImageData] = FactoryRegistry("dataset")
+DATASETS: FactoryRegistry[ImageData] = FactoryRegistry("dataset", given=1)
 
 register_dataset = DATASETS.register
-"""Decorator ``@register_dataset("name")`` for a loader ``(**settings) -> ImageData``."""
+"""Decorator ``@register_dataset("name")`` for a loader ``(data_root, **settings) -> ImageData``."""
 
 
-def load_dataset(spec: Spec) -> ImageData:
+def load_dataset(spec: Spec, root: DataRoot | None = None) -> ImageData:
     """Load what ``spec`` names.
+
+    Args:
+        spec: name and settings.
+        root: where the user's files lie, for data that does not come with a package.
 
     Raises:
         UnknownNameError: if no dataset has that name.
-        SettingsError: if the settings do not fit it.
+        MissingFileError: if it lies in a file that is not there.
+        SettingsError: if the settings do not fit it, or the file does not hold it.
     """
-    return DATASETS.make(spec)
+    return DATASETS.make(spec, root or DataRoot())
 
 
 def calibration_images(data: ImageData, count: int, *, seed: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Networks a suite can name."""
 
-from .build import MODELS, build_model, classifier_of, register_model
+from .build import MODELS, build_model, register_model
+from .foad_resnet import FOADResNet
 from .vgg import DigitsVGG
 
-__all__ = ["MODELS", "DigitsVGG", "build_model", "classifier_of", "register_model"]
+__all__ = ["MODELS", "DigitsVGG", "FOADResNet", "build_model", "register_model"]

@@ -6,7 +6,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-__all__ = ["FOADResNet"]
+from .build import register_model
+
+__all__ = ["FOADResNet", "foad_resnet56"]
 
 
 class FOADResNet(nn.Module):
@@ -66,3 +68,9 @@ class _BasicBlock(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         total: Tensor = self.baseNet(maps) + self.shortcut(maps)
         return total
+
+
+@register_model("foad-resnet56")
+def foad_resnet56(num_classes: int = 10) -> FOADResNet:
+    """ResNet-56 in the form of the FOAD authors' checkpoint."""
+    return FOADResNet(9, num_classes)

@@ -18,18 +18,19 @@ _MARKERS = "osD^vPX"
 
 
 def accuracy_over_flops(board: Leaderboard) -> bytes:
-    """A PNG with two panels, one-shot on the left and fine-tuned on the right, each with the base model.
+    """A PNG with a panel for each stage that was measured, from one-shot to fine-tuned, each with the base model.
 
     Panels, because one-shot accuracies can lie tens of points apart and fine-tuned ones less than one.
-    Criteria that end at the same FLOPs would hide each other; they are set side by side, and the panel says
-    so.
+    Entries that end at the same FLOPs would hide each other; they are set side by side, and the panel says
+    so. Entries that differ in nothing but compensation share colour and marker, which is hollow without it.
     """
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    panels = _panels(board)
+    figure = Figure(figsize=(5 * len(panels), 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    _panel(left, board, "one-shot (no fine-tuning)", [row.one_shot for row in board.rows])
-    _panel(right, board, "fine-tuned", [row.fine_tuned for row in board.rows])
-    handles, labels = left.get_legend_handles_labels()
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for place, (title, values) in zip(axes, panels.items(), strict=True):
+        _panel(place, board, title, values)
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
     conditions = board.setup.conditions
     figure.suptitle(f"{board.setup.suite}: {conditions.model.name} on {conditions.dataset.name}")
@@ -39,23 +40,52 @@ def accuracy_over_flops(board: Leaderboard) -> bytes:
     return buffer.getvalue()
 
 
+def _panels(board: Leaderboard) -> dict[str, list[Spread | None]]:
+    panels: dict[str, list[Spread | None]] = {"one-shot (no fine-tuning)": [row.one_shot for row in board.rows]}
+    moved = any(row.one_shot_bn for row in board.rows)
+    if moved:
+        panels["one-shot, BN statistics moved"] = [row.one_shot_bn for row in board.rows]
+    if not moved or board.setup.conditions.finetune_recipe.epochs:
+        panels["fine-tuned"] = [row.fine_tuned for row in board.rows]
+    return panels
+
+
+def _looks(board: Leaderboard) -> dict[str, tuple[str, str, bool]]:
+    """Colour, marker and whether it is filled, by title.
+
+    By name and not by place, so that a criterion looks the same in every plot of the same criteria.
+    """
+    rows = sorted(board.rows, key=lambda row: row.criterion)
+    number = {method: place for place, method in enumerate(dict.fromkeys(row.method for row in rows))}
+    hollow = any(row.compensate for row in rows)
+    return {
+        row.criterion: (
+            _COLOURS[number[row.method] % len(_COLOURS)],
+            _MARKERS[number[row.method] % len(_MARKERS)],
+            row.compensate is not None or not hollow,
+        )
+        for row in rows
+    }
+
+
 def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Spread | None]) -> None:
     base = board.rows[0].base
     base_flops = board.rows[0].base_flops
-    step = 0.018 * base_flops
+    # All together no wider than reads as one place.
+    step = min(0.018, 0.16 / len(board.rows)) * base_flops
     middle = (len(board.rows) - 1) / 2
-    # By name and not by place, so that a criterion looks the same in every plot of the same criteria.
-    looks = {title: number for number, title in enumerate(sorted(row.criterion for row in board.rows))}
+    looks = _looks(board)
     for place, (row, value) in enumerate(zip(board.rows, values, strict=True)):
-        look = looks[row.criterion]
+        colour, marker, filled = looks[row.criterion]
         # An empty series where there is no value keeps the criterion in the legend.
         x = [(row.flops + (place - middle) * step) / 1e6] if value else []
         axes.errorbar(
             x,
             [100 * value.mean] if value else [],
             yerr=[100 * (value.deviation or 0)] if value else [],
-            fmt=_MARKERS[look % len(_MARKERS)],
-            color=_COLOURS[look % len(_COLOURS)],
+            fmt=marker,
+            color=colour,
+            markerfacecolor=colour if filled else "white",
             capsize=3,
             linestyle="none",
             label=row.criterion,

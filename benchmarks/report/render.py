@@ -7,9 +7,10 @@ from pathlib import Path
 from ..errors import BenchmarkError
 from ..files import write_atomically
 from ..store import RecordStore
+from .notes import notes
 from .plot import accuracy_over_flops
 from .summary import Leaderboard, leaderboards
-from .tables import markdown_section, notes, table
+from .tables import markdown_section, table
 
 __all__ = ["NoRecordsError", "render"]
 

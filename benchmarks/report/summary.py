@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..environment import Environment
@@ -22,14 +22,19 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One criterion's figures over its seeds.
+    """One entry's figures over its seeds.
 
     Attributes:
         criterion: its title.
+        method: the criterion's name and settings as JSON, the same with and without compensation.
+        compensate: how readers took over what was removed, None for not at all.
         seeds: the seeds that are there.
         base: accuracy before pruning, in [0, 1].
         one_shot: accuracy after pruning.
+        one_shot_bn: the same with the statistics of batch normalisation moved; None unless every seed has it.
         fine_tuned: accuracy after fine-tuning; None unless every seed has it.
+        difference: last accuracy there is (fine-tuned, or else one-shot) minus that of the board's reference, seed by
+            seed; None for the reference itself, and unless the reference has every seed of the row.
         params: mean number of parameters after pruning.
         params_reduction: mean fraction of the parameters that went.
         flops: mean FLOPs of one image after pruning.
@@ -39,10 +44,14 @@ class Row:
     """
 
     criterion: str
+    method: str
+    compensate: str | None
     seeds: tuple[int, ...]
     base: Spread
     one_shot: Spread
+    one_shot_bn: Spread | None
     fine_tuned: Spread | None
+    difference: Spread | None
     params: float
     params_reduction: float
     flops: float
@@ -53,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All criteria that ran under one setup, best first: by fine-tuned accuracy, then one-shot, then title.
+    """All entries that ran under one setup, best first: by fine-tuned accuracy, then one-shot, then title.
 
     Attributes:
         setup: what the rows share.
@@ -103,9 +112,13 @@ def _leaderboard(records: Sequence[RunRecord]) -> Leaderboard:
     by_criterion: dict[str, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.inputs.seed):
         by_criterion.setdefault(record.inputs.criterion.model_dump_json(), []).append(record)
-    rows = [_row(group) for group in by_criterion.values()]
+    setup = records[0].inputs.setup
+    reference = {
+        record.inputs.seed: _last(record) for record in records if record.inputs.criterion.title == setup.reference
+    }
+    rows = [_row(group, reference) for group in by_criterion.values()]
     return Leaderboard(
-        setup=records[0].inputs.setup,
+        setup=setup,
         rows=tuple(sorted(rows, key=_rank)),
         train_images=records[0].train_images,
         test_images=records[0].test_images,
@@ -116,17 +129,29 @@ def _leaderboard(records: Sequence[RunRecord]) -> Leaderboard:
 
 def _rank(row: Row) -> tuple[float, float, str]:
     tuned = row.fine_tuned.mean if row.fine_tuned else -1.0
-    return -tuned, -row.one_shot.mean, row.criterion
+    return -tuned, -(row.one_shot_bn or row.one_shot).mean, row.criterion
 
 
-def _row(records: Sequence[RunRecord]) -> Row:
-    tuned = [record.accuracy.fine_tuned for record in records if record.accuracy.fine_tuned is not None]
+def _last(record: RunRecord) -> float:
+    """The accuracy of the network as the run left it."""
+    stages = record.accuracy
+    return next(value for value in (stages.fine_tuned, stages.one_shot_bn, stages.one_shot) if value is not None)
+
+
+def _row(records: Sequence[RunRecord], reference: Mapping[int, float]) -> Row:
+    entry = records[0].inputs.criterion
+    seeds = tuple(record.inputs.seed for record in records)
+    compared = entry.title != records[0].inputs.setup.reference and reference.keys() >= set(seeds)
     return Row(
-        criterion=records[0].inputs.criterion.title,
-        seeds=tuple(record.inputs.seed for record in records),
+        criterion=entry.title,
+        method=entry.model_dump_json(include={"name", "settings"}),
+        compensate=entry.compensate,
+        seeds=seeds,
         base=spread([record.accuracy.base for record in records]),
         one_shot=spread([record.accuracy.one_shot for record in records]),
-        fine_tuned=spread(tuned) if len(tuned) == len(records) else None,
+        one_shot_bn=_whole([record.accuracy.one_shot_bn for record in records]),
+        fine_tuned=_whole([record.accuracy.fine_tuned for record in records]),
+        difference=spread([_last(record) - reference[record.inputs.seed] for record in records]) if compared else None,
         params=statistics.fmean(record.after.params for record in records),
         params_reduction=statistics.fmean(1 - record.after.params / record.before.params for record in records),
         flops=statistics.fmean(record.after.flops for record in records),
@@ -134,3 +159,9 @@ def _row(records: Sequence[RunRecord]) -> Row:
         base_flops=statistics.fmean(record.before.flops for record in records),
         seconds_to_score=spread([record.seconds_to_score for record in records]),
     )
+
+
+def _whole(values: Sequence[float | None]) -> Spread | None:
+    """The spread of values of which none is missing."""
+    present = [value for value in values if value is not None]
+    return spread(present) if len(present) == len(values) else None

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from tabulate import tabulate
 from torch import Tensor, nn
 
-__all__ = ["arguments", "cifar_images", "load_weights", "write_page"]
+from ..datasets.cifar10 import read_part
+from ..weights import WeightsFile
 
-_MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
-_STD = torch.tensor([0.2023, 0.1994, 0.2010]).view(3, 1, 1)
+__all__ = ["arguments", "cifar_images", "load_weights", "write_page"]
 
 
 def arguments(description: str, page: str) -> argparse.ArgumentParser:
@@ -30,16 +28,13 @@ def arguments(description: str, page: str) -> argparse.ArgumentParser:
 
 def cifar_images(root: Path, part: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
     """Normalised images (N, 3, 32, 32) and labels (N,) of ``data/cifar10_lossless.npz``; part is train or test."""
-    with np.load(root / "data" / "cifar10_lossless.npz") as arrays:
-        images = torch.from_numpy(arrays[f"{part}_images"][start:stop])
-        labels = torch.from_numpy(arrays[f"{part}_labels"][start:stop]).long()
-    return (images.permute(0, 3, 1, 2).float() / 255 - _MEAN) / _STD, labels
+    images, labels = read_part(root / "data" / "cifar10_lossless.npz", part)
+    return images[start:stop], labels[start:stop]
 
 
 def load_weights(model: nn.Module, root: Path, name: str) -> nn.Module:
     """Load ``weights/NAME.safetensors`` strictly, in the model's precision, and put the model into eval mode."""
-    state = load_file(root / "weights" / f"{name}.safetensors")
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    WeightsFile.read(root / "weights" / f"{name}.safetensors").load_into(model)
     return model.eval()
 
 

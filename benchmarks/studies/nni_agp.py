@@ -61,6 +61,7 @@ def one(data: ImageData, seed: int) -> tuple[tuple[float, ...], tuple[float, flo
     from nni.compression.speedup import ModelSpeedup
 
     conditions = QUICKSTART.conditions
+    assert conditions.base_recipe is not None
     torch.manual_seed(seed)
     model = DigitsVGG()
     train(model, data.train_images, data.train_labels, conditions.base_recipe, seed=seed, quiet=True)

@@ -2,9 +2,11 @@
 
 from ..registry import Registry
 from ..suite import Suite
+from .cifar10_resnet56 import COMPENSATION, QUARTER
 from .quickstart import QUICKSTART
 
-__all__ = ["QUICKSTART", "SUITES"]
+__all__ = ["COMPENSATION", "QUARTER", "QUICKSTART", "SUITES"]
 
 SUITES: Registry[Suite] = Registry("suite")
-SUITES.add(QUICKSTART.name, QUICKSTART)
+for _suite in (QUICKSTART, COMPENSATION, QUARTER):
+    SUITES.add(_suite.name, _suite)

@@ -67,6 +67,15 @@ def test_pruned_fine_tuned_and_pruned_again_before_and_after_loading(path):
     assert torch.equal(outputs(load_pruned(Chain, path), IMAGES), outputs(loaded, IMAGES))
 
 
+@pytest.mark.parametrize("network", [Chain, Residual])
+def test_pruned_to_a_target_in_steps_with_compensation(network, path):
+    images = torch.rand(64, 3, 8, 8)
+    model = pruned(seeded_norms(network()), images, params=0.6, steps=2)
+    assert len(history_of(model).steps) == 2
+    save_pruned(model, path)
+    assert torch.equal(outputs(load_pruned(network, path), images), outputs(model, images))
+
+
 def test_a_copy_can_be_saved_and_a_model_that_lost_nothing(path):
     model = Chain()
     with pytest.warns(UserWarning, match="nothing was pruned"):
@@ -102,6 +111,16 @@ def test_the_fresh_network_may_have_another_dtype_than_the_original(pruned_in, l
     save_pruned(pruned(model, images), path)
     loaded = load_pruned(Chain().to(getattr(torch, loaded_in)), path)
     assert torch.equal(outputs(loaded, images), outputs(model, images))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_fresh_network_decides_on_the_device(path):
+    model = pruned(seeded_norms(Chain()).cuda(), IMAGES)
+    save_pruned(model, path)
+    loaded = load_pruned(Chain().cuda(), path)
+    assert {tensor.device.type for tensor in loaded.state_dict().values()} == {"cuda"}
+    assert torch.equal(outputs(loaded, IMAGES.cuda()), outputs(model, IMAGES.cuda()))
+    assert {tensor.device.type for tensor in load_pruned(Chain, path).state_dict().values()} == {"cpu"}
 
 
 class _Tied(nn.Module):

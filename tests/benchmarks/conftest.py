@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 import torch
 import torch_pruning as tp
+from safetensors.torch import save_file
 from torch import nn
 
 from foad_plugins.benchmarks.criteria import CriterionContext, CriterionSpec
 from foad_plugins.benchmarks.environment import Environment, Versions
+from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.records import Accuracies, Cost, RunInputs, RunRecord, Setup
 from foad_plugins.benchmarks.registry import Spec
 from foad_plugins.benchmarks.suite import Conditions, Suite
@@ -131,6 +134,27 @@ def tiny_suite() -> Suite:
 
 
 @pytest.fixture
+def given_suite(tiny_suite: Suite, data_root: Path) -> Suite:
+    """The tiny suite on weights from a file under ``data_root``, with a compensated entry."""
+    conditions = {**dict(tiny_suite.conditions), "base_recipe": None, "base_weights": "weights/small.safetensors"}
+    criteria = (
+        CriterionSpec(name="l1", reestimate_bn=True),
+        CriterionSpec(name="l1", label="l1+ls", reestimate_bn=True, compensate="least_squares"),
+    )
+    changes = {"name": "given", "conditions": conditions, "criteria": criteria, "reference": "l1"}
+    return Suite.model_validate({**dict(tiny_suite), **changes})
+
+
+@pytest.fixture
+def data_root(tiny_suite: Suite, tmp_path: Path) -> Path:
+    """A user's folder with weights of the tiny suite's model in it."""
+    folder = tmp_path / "data-root"
+    (folder / "weights").mkdir(parents=True)
+    save_file(build_model(tiny_suite.conditions.model, seed=5).state_dict(), folder / "weights" / "small.safetensors")
+    return folder
+
+
+@pytest.fixture
 def make_record(tiny_suite: Suite) -> MakeRecord:
     """A function that makes a record by hand; keyword arguments say what matters to a test."""
     versions = Versions(foad_plugins="1", torch="2", torch_pruning="3", fvcore="4")
@@ -141,6 +165,9 @@ def make_record(tiny_suite: Suite) -> MakeRecord:
         seed: int = 0,
         accuracy: tuple[float, float, float | None] = (0.9, 0.5, 0.8),
         minute: int = 0,
+        *,
+        one_shot_bn: float | None = None,
+        entry: dict[str, Any] | None = None,
         **changes: Any,
     ) -> RunRecord:
         base, one_shot, fine_tuned = accuracy
@@ -149,15 +176,15 @@ def make_record(tiny_suite: Suite) -> MakeRecord:
             conditions=tiny_suite.conditions.model_copy(update=changes.pop("conditions", {})),
             data_hash="d" * 64,
             versions=versions,
-        )
+        ).model_copy(update=changes.pop("setup", {}))
         record = RunRecord(
-            inputs=RunInputs(setup=setup, criterion=CriterionSpec(name=criterion), seed=seed),
+            inputs=RunInputs(setup=setup, criterion=CriterionSpec(name=criterion, **entry or {}), seed=seed),
             environment=Environment(python="3", platform="Linux", threads=1, git_commit=None),
             created=start + timedelta(minutes=minute),
             base_weights_hash="b" * 64,
             train_images=1000,
             test_images=400,
-            accuracy=Accuracies(base=base, one_shot=one_shot, fine_tuned=fine_tuned),
+            accuracy=Accuracies(base=base, one_shot=one_shot, one_shot_bn=one_shot_bn, fine_tuned=fine_tuned),
             before=Cost(params=2000, flops=4_000_000, widths={"conv": 8}),
             after=Cost(params=500, flops=1_000_000, widths={"conv": 4}),
             flops_target=1_000_000,

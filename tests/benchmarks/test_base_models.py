@@ -10,7 +10,9 @@ from foad_plugins.benchmarks.base_models import base_model, base_path
 from foad_plugins.benchmarks.datasets import ImageData, load_digits
 from foad_plugins.benchmarks.records import Setup
 from foad_plugins.benchmarks.store import RecordWarning
+from foad_plugins.benchmarks.suite import Suite
 from foad_plugins.benchmarks.training import Recipe, train
+from foad_plugins.benchmarks.weights import WeightsFile
 
 from .conftest import MakeRecord
 
@@ -84,3 +86,22 @@ def test_the_name_goes_by_what_decides_the_weights_and_by_nothing_else(setup: Se
     assert base_path(tmp_path, setup, 1) != path
     assert base_path(tmp_path, setup.model_copy(update={"data_hash": "e" * 64}), 0) != path
     assert changed(finetune_recipe=recipe, flops_reduction=0.7, calibration_images=3) == path
+
+
+def test_given_weights_are_the_same_for_every_seed_and_nothing_is_written(
+    tmp_path: Path,
+    setup: Setup,
+    data: ImageData,
+    given_suite: Suite,
+    data_root: Path,
+    trainings: list[int],
+) -> None:
+    setup = setup.model_copy(update={"conditions": given_suite.conditions})
+    given = WeightsFile.read(data_root / "weights" / "small.safetensors")
+    bases = [base_model(tmp_path / "base", setup, data, seed, given=given) for seed in (0, 1)]
+    assert trainings == []
+    assert bases[0].weights_hash == bases[1].weights_hash == given.hash
+    assert not bases[0].model.training
+    assert not (tmp_path / "base").exists()
+    with pytest.raises(ValueError, match="given and not trained"):
+        base_path(tmp_path, setup, 0)

@@ -17,6 +17,7 @@ from foad_plugins.benchmarks.suites import SUITES
 def _tiny(tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny suite under the name `tiny` while a test runs."""
     monkeypatch.setitem(SUITES._entries, "tiny", tiny_suite)
+    monkeypatch.delenv("FOAD_DATA", raising=False)
 
 
 def test_run_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,14 +42,51 @@ def test_run_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
 def test_options_reach_the_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def spy(suite: Suite, folder: Path, *, fresh: bool, quiet: bool) -> runner.Outcome:
-        seen.append((suite.name, suite.seeds, folder, fresh, quiet))
+    def spy(suite: Suite, folder: Path, *, data_root: Path | None, fresh: bool, quiet: bool) -> runner.Outcome:
+        seen.append((suite.name, suite.seeds, folder, data_root, fresh, quiet))
         return runner.Outcome((), 0)
 
     monkeypatch.setattr(runner, "run_suite", spy)
-    cli.main(["run", "tiny", "--out", str(tmp_path), "--seeds", "7", "--fresh", "--quiet"])
+    mine, here = ["--data-root", "mine"], Path("results/tiny")
+    cli.main(["run", "tiny", "--out", str(tmp_path), "--seeds", "7", "--fresh", "--quiet", *mine])
     cli.main(["run", "tiny"])
-    assert seen == [("tiny", 7, tmp_path, True, True), ("tiny", 1, Path("results/tiny"), False, False)]
+    monkeypatch.setenv("FOAD_DATA", "theirs")
+    cli.main(["run", "tiny"])
+    cli.main(["run", "tiny", *mine])
+    monkeypatch.setenv("FOAD_DATA", "")
+    cli.main(["run", "tiny"])
+    assert seen == [
+        ("tiny", 7, tmp_path, Path("mine"), True, True),
+        ("tiny", 1, here, None, False, False),
+        ("tiny", 1, here, Path("theirs"), False, False),
+        ("tiny", 1, here, Path("mine"), False, False),
+        ("tiny", 1, here, None, False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "name it with --data-root DIR or in the environment variable FOAD_DATA"),
+        (["--data-root", "nowhere"], "weights/small.safetensors, which is not under the data root nowhere"),
+    ],
+)
+def test_data_that_is_not_there_is_one_line(
+    options: list[str],
+    message: str,
+    given_suite: Suite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(SUITES._entries, "given", given_suite)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "given", *options]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("foad-bench: this suite reads weights/small.safetensors")
+    assert captured.err.endswith(f"{message}\n")
+    assert not (tmp_path / "results").exists()
 
 
 def test_an_unknown_suite_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +94,8 @@ def test_an_unknown_suite_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        "foad-bench run: unknown suite 'quikstart'; did you mean 'quickstart'? (known: quickstart, tiny)\n"
+        "foad-bench run: unknown suite 'quikstart'; did you mean 'quickstart'? "
+        "(known: cifar10-resnet56-compensation, cifar10-resnet56-quarter, quickstart, tiny)\n"
     )
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from foad_plugins import count_params
 from foad_plugins.benchmarks.errors import SettingsError
-from foad_plugins.benchmarks.models import DigitsVGG, build_model, classifier_of
+from foad_plugins.benchmarks.models import DigitsVGG, build_model
 from foad_plugins.benchmarks.registry import Spec, UnknownNameError
 
 SMALL = Spec(name="digits-vgg", settings={"widths": [3, 4, 5], "classes": 7})
@@ -16,7 +17,7 @@ def test_shape_and_layers() -> None:
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [3, 3, 4, 4, 5, 5]
-    assert classifier_of(model) is model.classifier
+    assert model.classifier.in_features == 5 * 4
 
 
 def test_the_seed_decides_the_weights_and_global_randomness_stays() -> None:
@@ -40,6 +41,8 @@ def test_unknown_model() -> None:
         build_model(Spec(name="digit-vgg"), seed=0)
 
 
-def test_a_model_without_classifier() -> None:
-    with pytest.raises(SettingsError, match="Sequential has no layer 'classifier'"):
-        classifier_of(nn.Sequential(nn.Linear(1, 2)))
+def test_the_authors_resnet_has_the_size_they_report() -> None:
+    model = build_model(Spec(name="foad-resnet56"), seed=0)
+    assert round(count_params(model) / 1e6, 4) == 0.8211
+    assert model.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert build_model(Spec(name="foad-resnet56", settings={"num_classes": 3}), seed=0).fc.out_features == 3

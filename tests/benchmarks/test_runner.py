@@ -5,17 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from foad_plugins.benchmarks import runner, single_run
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
+from foad_plugins.benchmarks.data_root import MissingFileError
 from foad_plugins.benchmarks.datasets import load_digits
 from foad_plugins.benchmarks.environment import Versions
 from foad_plugins.benchmarks.errors import SettingsError
+from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.records import RunRecord
 from foad_plugins.benchmarks.registry import Spec
 from foad_plugins.benchmarks.runner import plan, run_suite
 from foad_plugins.benchmarks.store import RecordStore, RecordWarning
 from foad_plugins.benchmarks.suite import Suite
+from foad_plugins.benchmarks.weights import WeightsError
 
 
 @pytest.fixture
@@ -56,6 +60,8 @@ def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
         assert record.flops_target == pytest.approx(0.6 * record.before.flops)
         assert abs(record.after.flops - record.flops_target) <= 0.1 * record.before.flops
         assert list(record.after.widths) == list(record.before.widths)
+        assert record.inputs.setup.pruner == "prune"
+        assert record.accuracy.one_shot_bn is None
         assert record.after.widths["classifier"] == 10
     hashes = [record.base_weights_hash for record in outcome.records]
     assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
@@ -183,3 +189,46 @@ def test_the_plan_goes_seed_by_seed_under_one_setup(tiny_suite: Suite) -> None:
     assert len({run.setup.key for run in runs}) == 1
     assert len({run.key for run in runs}) == 6
     assert runs[0].setup.conditions.dataset == Spec(name="digits", settings={"test_fraction": 0.25, "split_seed": 0})
+
+
+def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    suite = given_suite.model_copy(update={"seeds": 2})
+    outcome = run_suite(suite, tmp_path / "out", data_root=data_root, fresh=True, say=said.append)
+    assert outcome.executed == 4
+    assert not (tmp_path / "out" / "base").exists()
+    plain, compensated = outcome.records[:2]
+    assert {record.base_weights_hash for record in outcome.records} == {plain.inputs.setup.weights_hash}
+    assert len({record.accuracy.base for record in outcome.records}) == 1
+    assert plain.after == compensated.after
+    assert all(record.accuracy.one_shot_bn is not None for record in outcome.records)
+    assert plain.accuracy != compensated.accuracy
+    assert plain.inputs.setup.reference == "l1"
+    assert all("BN moved" in line for line in said)
+    again = run_suite(suite, tmp_path / "out", data_root=data_root, quiet=True)
+    assert (again.executed, again.records) == (0, outcome.records)
+
+
+def test_other_given_weights_make_other_records(given_suite: Suite, data_root: Path, tmp_path: Path) -> None:
+    run_suite(given_suite, tmp_path / "out", data_root=data_root, quiet=True)
+    path = data_root / "weights" / "small.safetensors"
+    save_file(build_model(given_suite.conditions.model, seed=6).state_dict(), path)
+    assert run_suite(given_suite, tmp_path / "out", data_root=data_root, quiet=True).executed == 2
+    assert len(RecordStore(tmp_path / "out" / "records").all()) == 4
+
+
+@pytest.mark.parametrize("problem", ["no root", "no file", "no weights", "another model"])
+def test_weights_that_cannot_be_used_show_before_anything_runs(
+    given_suite: Suite, data_root: Path, tmp_path: Path, problem: str
+) -> None:
+    path = data_root / "weights" / "small.safetensors"
+    if problem == "no file":
+        path.unlink()
+    elif problem == "no weights":
+        path.write_bytes(b"nothing")
+    elif problem == "another model":
+        save_file({"weight": torch.zeros(3)}, path)
+    error = MissingFileError if problem in ("no root", "no file") else WeightsError
+    with pytest.raises(error, match=r"small\.safetensors"):
+        run_suite(given_suite, tmp_path / "out", data_root=None if problem == "no root" else data_root, quiet=True)
+    assert not (tmp_path / "out").exists()

@@ -46,7 +46,7 @@ def test_a_truncated_file_is_ignored_with_a_warning(store: RecordStore, make_rec
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"schema_version": 0}, "schema version 0, this program reads 1"),
+        ({"schema_version": 0}, "schema version 0, this program reads 1 and 2"),
         ({"accuracy": 3}, "accuracy"),
         ({"accuracy": None, "schema_version": None}, "schema_version"),
     ],

@@ -30,6 +30,22 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(
     assert not torch.equal(trained[0], trained[2])
 
 
+def test_augmentation_changes_the_images_by_the_seed_alone(
+    chain: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    before = images.clone()
+    trained = []
+    for augmentation, noise in (("none", 1), ("crop-flip", 1), ("crop-flip", 2)):
+        model = copy.deepcopy(chain)
+        torch.manual_seed(noise)
+        recipe = FAST.model_copy(update={"augmentation": augmentation})
+        train(model, images, labels, recipe, seed=5, quiet=True)
+        trained.append(model.conv1.weight.detach())
+    assert not torch.equal(trained[0], trained[1])
+    assert torch.equal(trained[1], trained[2])
+    assert torch.equal(images, before)
+
+
 def test_training_learns_and_ends_in_eval_mode_without_gradients(
     chain: nn.Module, images: torch.Tensor, labels: torch.Tensor
 ) -> None:
@@ -94,7 +110,15 @@ def test_schedules_at_the_quarters(schedule: str, expected: list[float]) -> None
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": -1}, {"learning_rate": 0}, {"momentum": 1}, {"batch_size": 1}, {"schedule": "up"}, {"x": 1}],
+    [
+        {"epochs": -1},
+        {"learning_rate": 0},
+        {"momentum": 1},
+        {"batch_size": 1},
+        {"schedule": "up"},
+        {"x": 1},
+        {"augmentation": "all"},
+    ],
 )
 def test_recipes_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):

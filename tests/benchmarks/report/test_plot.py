@@ -78,3 +78,40 @@ def test_a_criterion_keeps_its_look_whatever_its_rank(make_record: MakeRecord, f
         looks.append({name: (h[0].get_color(), h[0].get_marker()) for h, name in zip(handles, labels, strict=True)})
     assert looks[0] == looks[1]
     assert looks[0]["a"] != looks[0]["b"]
+
+
+def test_every_measured_stage_has_a_panel(make_record: MakeRecord, figures: list[Figure]) -> None:
+    moved = make_record("l1", accuracy=(0.9, 0.3, 0.7), one_shot_bn=0.5)
+    recipe = moved.inputs.setup.conditions.finetune_recipe.model_copy(update={"epochs": 0})
+    untuned = make_record("l1", accuracy=(0.9, 0.3, None), one_shot_bn=0.5, conditions={"finetune_recipe": recipe})
+    for record in (moved, untuned):
+        pixels = imread(io.BytesIO(accuracy_over_flops(leaderboards([record])[0])))
+        assert pixels.shape[1] == 750 * len(figures[-1].axes)
+    assert [points(figures[0], panel)["l1"][1] for panel in range(3)] == [30.0, 50.0, 70.0]
+    assert [points(figures[1], panel)["l1"][1] for panel in range(2)] == [30.0, 50.0]
+
+
+def test_compensation_fills_the_marker_of_its_criterion(make_record: MakeRecord, figures: list[Figure]) -> None:
+    entry = {"label": "l1+ls", "compensate": "least_squares"}
+    records = [make_record("l1"), make_record("l1", entry=entry), make_record("foad")]
+    accuracy_over_flops(leaderboards(records)[0])
+    accuracy_over_flops(leaderboards(records[:1])[0])
+    looks = []
+    for figure in figures:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        looks.append(
+            {
+                name: (h[0].get_color(), h[0].get_marker(), h[0].get_markerfacecolor() != "white")
+                for h, name in zip(handles, labels, strict=True)
+            }
+        )
+    assert looks[0]["l1"][:2] == looks[0]["l1+ls"][:2] != looks[0]["foad"][:2]
+    assert (looks[0]["l1"][2], looks[0]["l1+ls"][2]) == (False, True)
+    assert looks[1]["l1"][2]
+
+
+def test_many_entries_stay_near_their_place(make_record: MakeRecord, figures: list[Figure]) -> None:
+    accuracy_over_flops(leaderboards([make_record(f"entry{number}") for number in range(14)])[0])
+    xs = [point[0] for label, point in points(figures[0], 0).items() if label != "base model"]
+    assert len(set(xs)) == 14
+    assert max(xs) - min(xs) < 0.16 * 4

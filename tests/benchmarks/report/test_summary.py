@@ -61,3 +61,44 @@ def test_missing_seeds_are_noticed(make_record: MakeRecord) -> None:
     partial = leaderboards([*whole, make_record("l1", seed=1)])[0]
     assert not partial.is_complete
     assert partial.seeds == (0, 1)
+
+
+def test_differences_are_taken_seed_by_seed(make_record: MakeRecord) -> None:
+    shared = {"setup": {"reference": "foad"}}
+    records = [
+        make_record(name, seed=seed, accuracy=(0.9, 0.5, value), **shared)
+        for name, values in (("foad", (0.7, 0.8)), ("l1", (0.6, 0.9)))
+        for seed, value in enumerate(values)
+    ]
+    rows = {row.criterion: row for row in leaderboards(records)[0].rows}
+    assert rows["foad"].difference is None
+    assert rows["l1"].difference.mean == pytest.approx(0.0)
+    assert rows["l1"].difference.deviation == pytest.approx(0.02**0.5)
+    lacking = {row.criterion: row for row in leaderboards(records[1:])[0].rows}
+    assert lacking["l1"].difference is None
+    assert all(row.difference is None for row in leaderboards([make_record("foad"), make_record("l1")])[0].rows)
+
+
+def test_without_fine_tuning_the_last_one_shot_accuracy_counts(make_record: MakeRecord) -> None:
+    shared = {"setup": {"reference": "foad"}}
+    records = [
+        make_record("foad", accuracy=(0.9, 0.2, None), one_shot_bn=0.6, **shared),
+        make_record("l1", accuracy=(0.9, 0.3, None), one_shot_bn=0.5, **shared),
+    ]
+    board = leaderboards(records)[0]
+    assert [row.criterion for row in board.rows] == ["foad", "l1"]
+    assert board.rows[1].difference.mean == pytest.approx(-0.1)
+    assert board.rows[0].one_shot_bn.mean == 0.6
+
+
+def test_a_stage_that_some_seeds_lack_has_no_mean(make_record: MakeRecord) -> None:
+    (board,) = leaderboards([make_record(one_shot_bn=0.6), make_record(seed=1)])
+    assert board.rows[0].one_shot_bn is None
+
+
+def test_a_criterion_with_and_without_compensation_makes_two_rows_of_one_method(make_record: MakeRecord) -> None:
+    entry = {"label": "l1+ls", "compensate": "least_squares"}
+    rows = leaderboards([make_record("l1"), make_record("l1", entry=entry), make_record("foad")])[0].rows
+    methods = {row.criterion: (row.method, row.compensate) for row in rows}
+    assert methods["l1"][0] == methods["l1+ls"][0] != methods["foad"][0]
+    assert (methods["l1"][1], methods["l1+ls"][1]) == (None, "least_squares")

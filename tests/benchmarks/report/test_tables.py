@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from foad_plugins.benchmarks.report import leaderboards
-from foad_plugins.benchmarks.report.tables import _short, markdown_section, notes, table
+from foad_plugins.benchmarks.report.notes import notes
+from foad_plugins.benchmarks.report.tables import _short, markdown_section, table
 
 from ..conftest import MakeRecord
 
@@ -32,6 +33,42 @@ def test_a_missing_figure_leaves_its_cell_blank(make_record: MakeRecord) -> None
     assert cells(row)[2:5] == ["90.00", "50.00", ""]
 
 
+def test_columns_come_with_what_was_measured(make_record: MakeRecord) -> None:
+    shared = {"setup": {"reference": "l1+ls"}}
+    records = [
+        make_record("l1", seed=seed, accuracy=(0.9, 0.2, 0.7 + seed / 10), one_shot_bn=0.6, entry=entry, **shared)
+        for entry in ({}, {"label": "l1+ls", "compensate": "least_squares"})
+        for seed in range(2)
+    ]
+    records += [make_record("fpgm", accuracy=(0.9, 0.1, 0.6), **shared)]
+    head, _, *rows = table(leaderboards(records)[0], "github").splitlines()
+    columns = cells(head)[:8]
+    assert columns == [
+        "criterion",
+        "compensation",
+        "seeds",
+        "base acc. (%)",
+        "one-shot acc. (%)",
+        "BN moved acc. (%)",
+        "fine-tuned acc. (%)",
+        "Δ l1+ls (points)",
+    ]
+    assert [cells(row)[:8] for row in rows] == [
+        ["l1", "none", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "75.00 ± 7.07", "+0.00 ± 0.00"],
+        ["l1+ls", "least squares", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "75.00 ± 7.07", ""],
+        ["fpgm", "none", "1", "90.00", "10.00", "", "60.00", "-10.00"],
+    ]
+
+
+def test_a_comparison_without_fine_tuning_has_no_such_column(make_record: MakeRecord) -> None:
+    recipe = make_record().inputs.setup.conditions.finetune_recipe.model_copy(update={"epochs": 0})
+    board = leaderboards([make_record(accuracy=(0.9, 0.5, None), conditions={"finetune_recipe": recipe})])[0]
+    assert "fine-tuned" not in table(board)
+    text = "\n".join(notes(board))
+    assert "; no fine-tuning; " in text
+    assert "Sorted by mean one-shot accuracy." in text
+
+
 def test_the_terminal_table_has_the_same_cells(make_record: MakeRecord) -> None:
     lines = table(leaderboards([make_record("foad"), make_record("l1")])[0]).splitlines()
     assert len({len(line.rstrip()) for line in lines[1:]}) == 1
@@ -58,6 +95,33 @@ def test_notes_say_what_the_spread_the_unit_and_the_target_are(make_record: Make
     assert "Target: -40%, within 10%" in text
     assert "foad-plugins 1, torch 2, torch-pruning 3, fvcore 4; cpu, threads: 1." in text
     assert "all seeds yet" not in text
+
+
+def test_notes_explain_the_stages_that_were_measured(make_record: MakeRecord) -> None:
+    plain = "\n".join(notes(leaderboards([make_record("l1"), make_record("foad")])[0]))
+    assert "BN moved" not in plain
+    assert "Δ" not in plain
+    shared = {"setup": {"reference": "foad", "pruner": "prune"}}
+    more = "\n".join(notes(leaderboards([make_record(name, one_shot_bn=0.6, **shared) for name in ("l1", "foad")])[0]))
+    assert "BN moved: the same, with these statistics moved by the calibration images." in more
+    assert "Δ is the difference in fine-tuned accuracy to foad, seed by seed" in more
+    assert "One pruning ratio for all layers" in plain
+    assert "Every coupled group loses the same share of its channels" in more
+
+
+def test_notes_of_given_weights_name_them_and_what_the_spread_leaves_out(make_record: MakeRecord) -> None:
+    conditions = {"base_recipe": None, "base_weights": "weights/a.safetensors"}
+    board = leaderboards([make_record(conditions=conditions, setup={"weights_hash": "a1" * 32})])[0]
+    text = "\n".join(notes(board))
+    assert f"base weights from weights/a.safetensors (SHA-256 {'a1' * 8}); fine-tuning 1 epoch from" in text
+    assert "one standard error of 90.00% on so many images is 1.5 points" in text
+
+
+def test_notes_name_the_augmentation(make_record: MakeRecord) -> None:
+    recipe = make_record().inputs.setup.conditions.finetune_recipe
+    recipe = recipe.model_copy(update={"augmentation": "crop-flip", "epochs": 2})
+    text = "\n".join(notes(leaderboards([make_record(conditions={"finetune_recipe": recipe})])[0]))
+    assert "fine-tuning 2 epochs from learning rate 0.02, random crops and flips;" in text
 
 
 def test_notes_of_one_seed_claim_no_spread(make_record: MakeRecord) -> None:
