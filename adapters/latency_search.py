@@ -15,7 +15,7 @@ from .costs import Costs
 from .goals import Goal
 from .groups import build_graph, bundles, group_name, prunable_groups
 from .measures import Size
-from .plan import Candidate, Step, TargetError, sequence
+from .plan import Candidate, Step, TargetError, after, sequence
 
 if TYPE_CHECKING:
     from .planning import Planner
@@ -36,7 +36,7 @@ def search_latency(
     settings: Settings,
     goal: Goal,
     size: Size,
-) -> tuple[list[int], None, tuple[LatencyTrial, ...], tuple[str, ...]]:
+) -> tuple[list[int], tuple[LatencyTrial, ...], tuple[str, ...]]:
     """The largest network, by FLOPs, that was measured to be as fast as the goal.
 
     For each multiple that widths may be held to, the shortest sequence of removals that is fast enough is bracketed by
@@ -56,9 +56,7 @@ def search_latency(
             continue
 
         def attempt(length: int, start: list[int] = start, steps: list[Step] = steps, unit: int = unit) -> bool:
-            counts = list(start)
-            for step in steps[:length]:
-                counts[step.group] += step.count
+            counts = after(start, steps[:length])
             latency = _relative_latency(planner, model, candidates, settings, counts)
             cost = costs.at(counts)
             share = cost.params / planner.base.table.params
@@ -87,7 +85,7 @@ def search_latency(
             "time on these inputs and this device"
         )
     counts = max(fitting, key=lambda fit: fit[0])[1]
-    return counts, None, tuple(trials), _slower(trials)
+    return counts, tuple(trials), _slower(trials)
 
 
 def _relative_latency(

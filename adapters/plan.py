@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
-import numpy as np
 from torch import Tensor
 from torch_pruning.dependency import Group
 
 from ..ordering import ChannelOrder
 
-__all__ = ["RANKINGS", "Candidate", "Limits", "Ranking", "TargetError", "cut_at_ratio", "search", "sequence"]
+__all__ = ["RANKINGS", "Candidate", "Limits", "Ranking", "TargetError", "after", "cut_at_ratio", "search", "sequence"]
 
 Ranking = Literal["local", "global", "isomorphic"]
 RANKINGS = ("local", "global", "isomorphic")
@@ -114,6 +113,14 @@ def sequence(candidates: Sequence[Candidate], ranking: Ranking, limits: Limits) 
     return start, [entry[3] for entry in keyed]
 
 
+def after(start: Sequence[int], steps: Sequence[Step]) -> list[int]:
+    """How many channels are gone from each group after some steps."""
+    counts = list(start)
+    for step in steps:
+        counts[step.group] += step.count
+    return counts
+
+
 def search(
     start: Sequence[int],
     steps: Sequence[Step],
@@ -138,29 +145,22 @@ def search(
     Raises:
         TargetError: all steps together do not reach the target within the tolerance.
     """
-    owner = np.array([step.group for step in steps], dtype=np.intp)
-    weight = np.array([step.count for step in steps], dtype=np.intp)
-
-    def prefix(length: int) -> list[int]:
-        taken = np.bincount(owner[:length], weight[:length], minlength=len(start)).astype(int)
-        return [int(count) for count in taken + np.asarray(start, dtype=int)]
-
     low, high = 0, len(steps)
-    least = cost(prefix(high))
+    least = cost(after(start, steps))
     if least > target + tolerance:
         raise TargetError(f"{least:.6g}")
     if least > target:
-        return prefix(high)
+        return after(start, steps)
     while low < high:
         middle = (low + high) // 2
-        if cost(prefix(middle)) <= target:
+        if cost(after(start, steps[:middle])) <= target:
             high = middle
         else:
             low = middle + 1
-    reached = prefix(low)
+    reached = after(start, steps[:low])
     if low == 0 or cost(reached) >= target - tolerance:
         return reached
-    filled = prefix(low - 1)
+    filled = after(start, steps[: low - 1])
     nearest = min(((abs(cost(counts) - target), counts) for counts in (reached, filled)), key=itemgetter(0))
     blocked: set[int] = set()
     for step in steps[low - 1 :]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +21,7 @@ from .costs import Costs
 from .goals import Goal, Share, check_cap
 from .groups import bundled, bundles, group_name
 from .measures import Size
-from .plan import Candidate, Limits, Ranking, TargetError, cut_at_ratio, search, sequence
+from .plan import Candidate, Limits, Ranking, TargetError, after, cut_at_ratio, search, sequence
 from .verify import is_provable
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ __all__ = ["TOLERANCE", "Choice", "Plan", "Planner", "resolve_layers", "resolve_
 
 TOLERANCE = 0.01
 """How far from a target FLOPs and parameters may end, as a share of the original's."""
+
+Outcome = tuple[float, float]
+"""What a plan was predicted to leave of what the goal counts, and what it left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,7 @@ class Plan:
         sample: images to prove the removal on.
         similarity: (C, C) by name of the group.
         predicted: what the goal counts, after the removal; None where nothing is counted.
+        floor: whether all goes that may go, because no less is predicted to do.
         trials: networks timed on the way.
         notes: for the report.
     """
@@ -83,6 +88,7 @@ class Plan:
     sample: Call
     similarity: Mapping[str, Tensor]
     predicted: float | None = None
+    floor: bool = False
     trials: tuple[LatencyTrial, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -118,10 +124,9 @@ class Planner:
         settings: Settings,
         goal: Goal,
         size: Size,
-        example: Call,
-        correction: float,
+        came: Sequence[Outcome],
     ) -> Plan:
-        """Decide for every group that can be read what goes."""
+        """Decide for every group that can be read what goes, in the light of what earlier plans of this step came to."""
         candidates: list[Candidate] = []
         similarities: dict[str, Tensor] = {}
         choices: list[Choice] = []
@@ -139,22 +144,29 @@ class Planner:
                     candidates.append(candidate)
         if goal.kind == "rule":
             return Plan(tuple(choices), self.sample, similarities)
-        counts, predicted, trials, notes = self._count(model, candidates, settings, goal, size, example, correction)
+        counts, predicted, floor, trials, notes = self._count(model, candidates, settings, goal, size, came)
         choices = [
             Choice.of(candidate.group, cut(similarities[candidate.name], candidate.sequence[:count]))
             for candidate, count in zip(candidates, counts, strict=True)
         ]
-        return Plan(tuple(choices), self.sample, similarities, predicted, trials, notes)
+        return Plan(tuple(choices), self.sample, similarities, predicted, floor, trials, notes)
 
-    def missed(self, goal: Goal, plan: Plan, size: Size) -> float | None:
-        """By how much to aim off; None if the goal is met, or missed for no other reason than the widths there are."""
-        if plan.predicted is None:
+    def missed(self, goal: Goal, plan: Plan, size: Size, came: Sequence[Outcome]) -> Outcome | None:
+        """What came of a plan, if aiming elsewhere may meet the goal; None if it is met, or widths allow no nearer."""
+        if plan.predicted is None or self.note(goal, size) is None or plan.predicted in dict(came):
             return None
-        base = self._base(goal)
-        actual = size.table.params if goal.kind == "params" else size.table.flops
-        error = plan.predicted - actual
-        near = abs(actual - goal.value * base) <= TOLERANCE * base
-        return None if near or abs(error) < 1e-3 * base else error
+        actual = self._counted(goal, size)
+        right = not came and abs(plan.predicted - actual) < 1e-3 * self._counted(goal, self.base)
+        return None if right and not plan.floor else (plan.predicted, actual)
+
+    def note(self, goal: Goal, size: Size) -> str | None:
+        """For the report, if FLOPs or parameters ended away from the goal."""
+        if goal.kind not in ("flops", "params"):
+            return None
+        share = self._counted(goal, size) / self._counted(goal, self.base)
+        if abs(share - goal.value) <= TOLERANCE:
+            return None
+        return f"{goal.kind}={goal.value:g} is met to {share:.3f} only: the widths there are allow no nearer"
 
     def original_latency(self, model: nn.Module, forward_fn: ForwardFn | None) -> float:
         """Seconds of a call before the first step, measured once and while the model is still whole."""
@@ -162,8 +174,8 @@ class Planner:
             self._latency = measure_latency(model, self.batch, forward_fn=forward_fn)
         return self._latency
 
-    def _base(self, goal: Goal) -> int:
-        return self.base.table.params if goal.kind == "params" else self.base.table.flops
+    def _counted(self, goal: Goal, size: Size) -> int:
+        return size.table.params if goal.kind == "params" else size.table.flops
 
     def _candidate(self, group: Group, settings: Settings, similarity: Tensor, whole: Tensor) -> Candidate | None:
         name, parts = group_name(group), bundles(group)
@@ -209,23 +221,17 @@ class Planner:
         settings: Settings,
         goal: Goal,
         size: Size,
-        example: Call,
-        correction: float,
-    ) -> tuple[list[int], float | None, tuple[LatencyTrial, ...], tuple[str, ...]]:
-        """How many channels go from each candidate."""
+        came: Sequence[Outcome],
+    ) -> tuple[list[int], float | None, bool, tuple[LatencyTrial, ...], tuple[str, ...]]:
+        """How many channels go from each candidate, and the rest of a :class:`Plan`."""
         if goal.kind == "latency":
             from .latency_search import search_latency
 
-            return search_latency(self, model, candidates, settings, goal, size)
+            counts, trials, notes = search_latency(self, model, candidates, settings, goal, size)
+            return counts, None, False, trials, notes
         start, steps = sequence(candidates, self.ranking, self.limits(candidates, self.round_to))
         if goal.kind == "pruning_ratio":
-            return cut_at_ratio(candidates, start, steps, goal.value, self.ranking), None, (), ()
-        if goal.kind == "flops" and not size.counted:
-            raise ValueError(
-                "FLOPs of this model cannot be counted (fvcore cannot trace it, or a forward_fn calls it): give "
-                "params=, latency= or pruning_ratio= instead of flops="
-            )
-        base = self._base(goal)
+            return cut_at_ratio(candidates, start, steps, goal.value, self.ranking), None, False, (), ()
         costs = Costs([candidate.group for candidate in candidates], size.table, counted=size.counted)
 
         def cost(removed: Sequence[int]) -> float:
@@ -234,23 +240,34 @@ class Planner:
             assert counted is not None
             return counted
 
+        base = self._counted(goal, self.base)
+        aim = _aim(goal.value * base, self._counted(goal, size), came)
         try:
-            counts = search(start, steps, cost, goal.value * base + correction, TOLERANCE * base)
-        except TargetError as error:
-            least = (float(str(error)) - correction) / base
-            raise TargetError(
-                f"{goal.kind}={goal.value:g} cannot be met: with all that may go removed, {least:.1%} of the "
-                f"original's {'parameters' if goal.kind == 'params' else 'FLOPs'} are left (ignored_layers, the "
-                "output's layers, round_to, pruning_ratio_dict and max_pruning_ratio set that floor)"
-            ) from None
-        predicted = cost(counts)
-        notes = []
-        if abs(predicted - goal.value * base - correction) > TOLERANCE * base:
-            notes.append(
-                f"widths allow no nearer to {goal.kind}={goal.value:g} than {predicted / base:.3f}: one channel more "
-                "or less is that much"
-            )
-        return counts, predicted, (), tuple(notes)
+            counts = search(start, steps, cost, aim, TOLERANCE * base)
+            floor = False
+        except TargetError:
+            counts, floor = after(start, steps), True
+            least = dict(came).get(cost(counts))
+            if least is not None:
+                raise TargetError(
+                    f"{goal.kind}={goal.value:g} cannot be met: with all that may go removed, {least / base:.1%} of the "
+                    f"original's {'parameters' if goal.kind == 'params' else 'FLOPs'} are left (ignored_layers, the "
+                    "output's layers, round_to, pruning_ratio_dict and max_pruning_ratio set that floor)"
+                ) from None
+        return counts, cost(counts), floor, (), ()
+
+
+def _aim(wanted: float, now: float, came: Sequence[Outcome]) -> float:
+    """What to aim at by prediction: off the goal, by what earlier predictions came to."""
+    if not came:
+        return wanted
+    below = [outcome for outcome in came if outcome[1] <= wanted]
+    above = [outcome for outcome in [*came, (now, now)] if outcome[1] > wanted]
+    if below and above:
+        (low, little), (high, much) = max(below, key=itemgetter(1)), min(above, key=itemgetter(1))
+        return low + (high - low) * (wanted - little) / (much - little)
+    predicted, actual = came[-1]
+    return predicted + wanted - actual
 
 
 def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str], argument: str) -> list[nn.Module]:

@@ -23,7 +23,7 @@ from .goals import Goal
 from .groups import build_graph, group_name, is_output, prunable_groups
 from .measures import Size, measure, output_shapes
 from .pairs import channel_pairs
-from .planning import Choice, Plan, Planner
+from .planning import Choice, Outcome, Plan, Planner
 from .readers import unmixed
 from .torch_pruning import FOADImportance
 from .transaction import restored_on_error
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 # A calibration batch of so many images is enough to tell wrong channels from right ones.
 PROOF_IMAGES = 2
-_ATTEMPTS = 4
+_ATTEMPTS = 6
 _FAILS = "the pruned network fails"
 
 
@@ -101,10 +101,10 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
         RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them. The model is as it was.
     """
     moments: Observed | None = None
-    correction = 0.0
+    came: list[Outcome] = []
     for attempt in range(_ATTEMPTS):
         graph, groups = _groups(model, settings, example)
-        plan = settings.planner.plan(model, groups, settings, goal, size, example, correction)
+        plan = settings.planner.plan(model, groups, settings, goal, size, came)
         changing = [choice.group for choice in plan.choices if choice.selection.removed]
         _refuse_shared(model, changing)
         if moments is None and settings.reestimate_bn and changing:
@@ -112,16 +112,17 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
         try:
             with restored_on_error(model):
                 result = _apply(model, settings, graph, plan, example, moments or {})
-                missed = settings.planner.missed(goal, plan, result.size)
+                missed = settings.planner.missed(goal, plan, result.size, came)
                 if missed is not None and attempt + 1 < _ATTEMPTS:
                     raise _Undo
         except _Undo:
-            # Something that widths do not tell shrank as well, or did not: aim off by as much.
-            correction = missed or 0.0
+            # Something that widths do not tell shrank as well, or did not: aim off.
+            came += [missed] if missed is not None else []
         except _WrongRemovalError as error:
             raise RuntimeError(_blame(model, settings, plan, example, str(error))) from error.__cause__
         else:
-            return result
+            note = settings.planner.note(goal, result.size)
+            return replace(result, notes=(*result.notes, note)) if note else result
     raise AssertionError("unreachable")
 
 

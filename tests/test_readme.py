@@ -16,15 +16,30 @@ README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_python_examples_run_in_order(capsys):
+def test_the_python_examples_run_in_order(capsys, tmp_path, monkeypatch):
     pytest.importorskip("torchvision")
     pytest.importorskip("nni")
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         exec(compile(example, "README.md", "exec"), names)
     assert "channels removed" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_guide_to_targets_runs_from_beginning_to_end(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torchvision")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "prune.md").read_text(), flags=re.DOTALL)
+    assert len(examples) == 5
+    for example in examples:
+        exec(compile(example, "prune.md", "exec"), names)
+    assert {file.name for file in tmp_path.iterdir()} == {"report.html", "resnet18-half.safetensors", "widths.png"}
+    assert "fine-tune here, after step 1" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore")
