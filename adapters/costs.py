@@ -76,7 +76,8 @@ class Costs:
                 key = id(module), number, reads
                 taken[key] = max(taken.get(key, 0.0), share)
         rows = {module: row for row, module in enumerate(layers)}
-        self._wide, self._narrow, self._flops = np.array([layer[:3] for layer in layers.values()] or [[0] * 3], float).T
+        sizes = [layer[:3] for layer in layers.values()]
+        self._wide, self._narrow, self._flops = np.array(sizes, float).reshape(-1, 3).T
         self._out, self._in = np.zeros((2, len(self._wide), len(groups)))
         for (module, number, reads), share in taken.items():
             (self._in if reads else self._out)[rows[module], number] = share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -115,7 +116,8 @@ def is_output(group: Group) -> bool:
 def bundles(group: Group) -> int:
     """Into how many equal parts the channels fall that must lose the same relative indices.
 
-    These are the groups of grouped convolutions and of GroupNorm and the heads of ``nn.MultiheadAttention``.
+    These are the groups of grouped convolutions and of GroupNorm and the heads of ``nn.MultiheadAttention``; where
+    several of them meet, parts that suit all.
     """
     counts = [1]
     for item in group:
@@ -126,7 +128,7 @@ def bundles(group: Group) -> int:
             counts.append(layer.num_groups)
         elif isinstance(layer, _ConvNd) and layer.groups != layer.out_channels:
             counts.append(layer.groups)
-    return max(counts)
+    return math.lcm(*counts)
 
 
 def group_reads(group: Group) -> Reads:

@@ -79,7 +79,7 @@ class Step(NamedTuple):
     """The next channels of a group to go: the group's number, and how many."""
 
     group: int
-    count: int
+    size: int
 
 
 def sequence(candidates: Sequence[Candidate], ranking: Ranking, limits: Limits) -> tuple[list[int], list[Step]]:
@@ -117,7 +117,7 @@ def after(start: Sequence[int], steps: Sequence[Step]) -> list[int]:
     """How many channels are gone from each group after some steps."""
     counts = list(start)
     for step in steps:
-        counts[step.group] += step.count
+        counts[step.group] += step.size
     return counts
 
 
@@ -167,7 +167,7 @@ def search(
         if step.group in blocked:
             continue
         tried = list(filled)
-        tried[step.group] += step.count
+        tried[step.group] += step.size
         left = cost(tried)
         nearest = min(nearest, (abs(left - target), tried), key=itemgetter(0))
         if left < target - tolerance:
@@ -198,8 +198,8 @@ def cut_at_ratio(
         for step in (step for step in steps if step.group in members):
             if gone >= goal:
                 break
-            counts[step.group] += step.count
-            gone += step.count * candidates[step.group].parts
+            counts[step.group] += step.size
+            gone += step.size * candidates[step.group].parts
     return counts
 
 
@@ -234,6 +234,6 @@ def _by_share_of_kind(
         width = sum(candidates[number].width * candidates[number].parts for number in members)
         gone = sum(_gone(candidates[number], start[number]) for number in members)
         for _, number, place, step in sorted(entries, key=lambda entry: entry[:3]):
-            gone += step.count * candidates[number].parts
+            gone += step.size * candidates[number].parts
             shared.append((gone / width, number, place, step))
     return shared

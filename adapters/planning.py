@@ -126,7 +126,7 @@ class Planner:
         size: Size,
         came: Sequence[Outcome],
     ) -> Plan:
-        """Decide for every group that can be read what goes, in the light of what earlier plans of this step came to."""
+        """Decide for every group that can be read what goes, knowing what earlier plans of this step came to."""
         candidates: list[Candidate] = []
         similarities: dict[str, Tensor] = {}
         choices: list[Choice] = []
@@ -152,7 +152,7 @@ class Planner:
         return Plan(tuple(choices), self.sample, similarities, predicted, floor, trials, notes)
 
     def missed(self, goal: Goal, plan: Plan, size: Size, came: Sequence[Outcome]) -> Outcome | None:
-        """What came of a plan, if aiming elsewhere may meet the goal; None if it is met, or widths allow no nearer."""
+        """What came of a plan, if aiming elsewhere may meet the goal; None if it is met, or nothing else is left to try."""
         if plan.predicted is None or self.note(goal, size) is None or plan.predicted in dict(came):
             return None
         actual = self._counted(goal, size)
@@ -166,7 +166,7 @@ class Planner:
         share = self._counted(goal, size) / self._counted(goal, self.base)
         if abs(share - goal.value) <= TOLERANCE:
             return None
-        return f"{goal.kind}={goal.value:g} is met to {share:.3f} only: the widths there are allow no nearer"
+        return f"{goal.kind}={goal.value:g} is met to {share:.3f} only: no widths were found that end nearer"
 
     def original_latency(self, model: nn.Module, forward_fn: ForwardFn | None) -> float:
         """Seconds of a call before the first step, measured once and while the model is still whole."""
@@ -250,9 +250,9 @@ class Planner:
             least = dict(came).get(cost(counts))
             if least is not None:
                 raise TargetError(
-                    f"{goal.kind}={goal.value:g} cannot be met: with all that may go removed, {least / base:.1%} of the "
-                    f"original's {'parameters' if goal.kind == 'params' else 'FLOPs'} are left (ignored_layers, the "
-                    "output's layers, round_to, pruning_ratio_dict and max_pruning_ratio set that floor)"
+                    f"{goal.kind}={goal.value:g} cannot be met: with all that may go removed, {least / base:.1%} of "
+                    f"the original's {'parameters' if goal.kind == 'params' else 'FLOPs'} are left (ignored_layers, "
+                    "the output's layers, round_to, pruning_ratio_dict and max_pruning_ratio set that floor)"
                 ) from None
         return counts, cost(counts), floor, (), ()
 

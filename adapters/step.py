@@ -25,6 +25,7 @@ from .measures import Size, measure, output_shapes
 from .pairs import channel_pairs
 from .planning import Choice, Outcome, Plan, Planner
 from .readers import unmixed
+from .refusals import refuse_unremovable
 from .torch_pruning import FOADImportance
 from .transaction import restored_on_error
 from .verify import differs, outputs, outputs_without
@@ -97,7 +98,7 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
         size: of the model as it is.
 
     Raises:
-        ValueError: nothing to prune, shared parameters, or a goal that cannot be met.
+        ValueError: nothing to prune, shared or computed parameters, or a goal that cannot be met.
         RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them. The model is as it was.
     """
     moments: Observed | None = None
@@ -106,7 +107,7 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
         graph, groups = _groups(model, settings, example)
         plan = settings.planner.plan(model, groups, settings, goal, size, came)
         changing = [choice.group for choice in plan.choices if choice.selection.removed]
-        _refuse_shared(model, changing)
+        refuse_unremovable(model, changing)
         if moments is None and settings.reestimate_bn and changing:
             moments = input_moments(model, settings.data, **_how(settings))
         try:
@@ -164,7 +165,9 @@ def _apply(
             "Torch-Pruning has lost track of the channels",
             lambda: outputs_without(model, plan.sample, forward_fn, without),
         )
-    tracked = {norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)}
+    tracked: dict[nn.Module, Tensor] = {
+        norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)
+    }
     done = [_remove(graph, choice, tracked) for choice in provable]
     if expected is not None:
         _compare(expected, _or_wrong(_FAILS, lambda: outputs(model, plan.sample, forward_fn)))
@@ -221,24 +224,6 @@ def _layers(group: Group) -> tuple[str, ...]:
     return tuple(dict.fromkeys(graph._module2name[layer] for layer in made if graph._module2name.get(layer)))
 
 
-def _refuse_shared(model: nn.Module, groups: Sequence[Group]) -> None:
-    """Two layers with one parameter would part ways without a word: each gets a smaller copy of its own."""
-    owners: dict[int, list[str]] = {}
-    for name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            owners.setdefault(id(parameter), []).append(name)
-    touched = {item.dep.target.module for group in groups for item in group}
-    for module in touched:
-        parameters = module.parameters(recurse=False) if isinstance(module, nn.Module) else [module]
-        for parameter in parameters:
-            names = owners.get(id(parameter), [])
-            if len(names) > 1:
-                raise ValueError(
-                    f"layers {' and '.join(map(repr, names))} share a parameter, which removing channels would split: "
-                    "name them in ignored_layers, with the layers that read them"
-                )
-
-
 def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> history.Removal:
     """Remove channels, and keep account of which ones are left in the layers tracked."""
     root, channels = choice.group[0].dep, sorted(choice.keepers)
@@ -252,7 +237,10 @@ def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Ten
                 gone.setdefault(item.dep.target.module, set()).update(item.idxs)
         cut.prune()
     except Exception as error:
-        raise RuntimeError(f"Torch-Pruning cannot remove channels of the group of {choice.name!r}: {error}") from error
+        raise RuntimeError(
+            f"Torch-Pruning cannot remove channels of the group of layer {choice.name!r}: {error}. The model is as it "
+            "was; name that layer in ignored_layers"
+        ) from error
     for norm, indices in gone.items():
         left = [place for place in range(len(tracked[norm])) if place not in indices]
         tracked[norm] = tracked[norm][left]

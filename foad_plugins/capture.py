@@ -70,8 +70,9 @@ def calibrate(
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
     similarities = [Similarities(read) for read in reads]
     products = Products(grams)
+    everyone: list[Listener] = [*similarities, products]
     listeners: dict[tuple[nn.Module, str], list[Listener]] = {}
-    for listener in (*similarities, products):
+    for listener in everyone:
         for place in listener.places():
             listeners.setdefault(place, []).append(listener)
 
@@ -96,9 +97,9 @@ def calibrate(
                 model(*call.args, **call.kwargs)
             else:
                 forward_fn(model, call.item)
-            for listener in (*similarities, products):
+            for listener in everyone:
                 listener.end_batch()
-    return [listener.statistics for listener in similarities], products.statistics
+    return [similarity.statistics for similarity in similarities], products.statistics
 
 
 def _length(data: Any, max_batches: int | None) -> int | None:

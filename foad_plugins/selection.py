@@ -105,12 +105,12 @@ def cut(similarity: Tensor, removed: Sequence[int]) -> Selection:
         removed: the channels that go, fewer than C of them.
     """
     table = as_table(similarity)
-    gone = sorted(removed)
+    gone = np.array(sorted(removed), dtype=np.intp)
     kept = np.setdiff1d(np.arange(len(table)), gone)
-    nearest = kept[table[np.ix_(gone, kept)].argmax(1)] if gone else np.empty(0, dtype=int)
+    nearest = kept[table[np.ix_(gone, kept)].argmax(1)] if len(gone) else gone
     return Selection(
         kept=tuple(kept.tolist()),
-        removed=tuple(gone),
+        removed=tuple(gone.tolist()),
         keeper=tuple(nearest.tolist()),
         similarity=tuple(float(table[a, b]) for a, b in zip(gone, nearest, strict=True)),
     )

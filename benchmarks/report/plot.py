@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,7 @@ __all__ = ["accuracy_over_flops"]
 # Okabe and Ito's colours, which stay apart for colour-blind readers; the markers do so in print.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"
+_LEGEND_COLUMNS = 6
 
 
 def accuracy_over_flops(board: Leaderboard) -> bytes:
@@ -25,13 +27,15 @@ def accuracy_over_flops(board: Leaderboard) -> bytes:
     so. Entries that differ in nothing but compensation share colour and marker, which is hollow without it.
     """
     panels = _panels(board)
-    figure = Figure(figsize=(5 * len(panels), 4.6), layout="constrained")
+    # Room for the lines of a long legend, which would otherwise be the panels'.
+    more_lines = max(0, math.ceil((len(board.rows) + 1) / _LEGEND_COLUMNS) - 2)
+    figure = Figure(figsize=(5 * len(panels), 4.6 + 0.4 * more_lines), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for place, (title, values) in zip(axes, panels.items(), strict=True):
         _panel(place, board, title, values)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), _LEGEND_COLUMNS), frameon=False)
     conditions = board.setup.conditions
     figure.suptitle(f"{board.setup.suite}: {conditions.model.name} on {conditions.dataset.name}")
     buffer = io.BytesIO()

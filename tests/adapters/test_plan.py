@@ -50,7 +50,7 @@ def after(start, steps):
     counts = list(start)
     yield tuple(counts)
     for step in steps:
-        counts[step.group] += step.count
+        counts[step.group] += step.size
         yield tuple(counts)
 
 
@@ -71,7 +71,7 @@ groups_of_channels = st.lists(
 def test_what_is_allowed_and_nothing_else(ranking, candidates, round_to, most, share):
     limits = free(candidates, round_to, most, {0: share})
     start, steps = sequence(candidates, ranking, limits)
-    assert all(step.group != 0 and step.count >= 1 for step in steps)
+    assert all(step.group != 0 and step.size >= 1 for step in steps)
     allowed = [
         {len(c.sequence)}
         | {
@@ -136,7 +136,7 @@ def test_a_group_keeps_its_own_order_whatever_the_scores(ranking):
     uneven = Candidate(stub(nn.Conv2d(1, 1, 1)), "a", 1, tuple(range(9)), (5, 5, 5, 5, 5, 0, 0, 0, 0), 9)
     other = candidate([1.0] * 8)
     _, steps = sequence([uneven, other], ranking, free([uneven, other], round_to=4))
-    assert [step.count for step in steps if step.group == 0] == [1, 4]
+    assert [step.size for step in steps if step.group == 0] == [1, 4]
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_search_fills_with_smaller_steps_where_one_overshoots():
     assert search([0, 0], steps, costs_of(price), 49, 0.5) == [4, 3]
     assert search([0, 0], steps, costs_of(price), 51, 0.5) == [4, 2]
     # Nothing smaller is near: what is nearer of both sides.
-    assert search([0, 0], [Step(0, 4), Step(0, 4)], costs_of([[10] * 8]), 50, 1) == [4]
-    assert search([0, 0], [Step(0, 4), Step(0, 4)], costs_of([[10] * 8]), 70, 1) == [0]
+    assert search([0], [Step(0, 4), Step(0, 4)], costs_of([[10] * 8]), 50, 1) == [4]
+    assert search([0], [Step(0, 4), Step(0, 4)], costs_of([[10] * 8]), 70, 1) == [0]
 
 
 def test_search_takes_what_is_fixed_into_account():
