@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class DataOptions:
         progress: show a progress bar.
 
     Raises:
-        ValueError: ``max_batches`` below 1.
+        TypeError: ``max_batches`` is no integer.
+        ValueError: it is below 1.
     """
 
     max_batches: int | None = None
@@ -40,7 +42,11 @@ class DataOptions:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_batches is not None and (isinstance(self.max_batches, bool) or self.max_batches < 1):
+        if self.max_batches is None:
+            return
+        if isinstance(self.max_batches, bool) or not isinstance(self.max_batches, Integral):
+            raise TypeError(f"max_batches must be None or an integer of at least 1, got {self.max_batches!r}")
+        if self.max_batches < 1:
             raise ValueError(f"max_batches must be None or at least 1, got {self.max_batches!r}")
 
 

@@ -68,9 +68,9 @@ class Compensator:
         check_method(method)
         check_data(data)
         options = DataOptions(max_batches, forward_fn, progress)
-        data = repeatable(data, max_batches)
-        first = next(as_calls(data, model_device(model), 1))
         with undisturbed(model):
+            data = repeatable(data, max_batches)
+            first = next(as_calls(data, model_device(model), 1))
             groups = prunable_groups(build_graph(model, one_image(first), forward_fn), [])
         self._take_over = TakeOver(Calibration(model, groups, data, options, products=True), method, ridge)
 

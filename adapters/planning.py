@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,9 @@ from ..latency import measure_latency
 from ..report import LatencyTrial
 from ..selection import Selection, cut, greedy_select
 from .costs import Costs
-from .goals import Goal, Share, check_cap
+from .goals import Goal
 from .groups import bundled, bundles, group_name
+from .layers import by_module
 from .measures import Size
 from .plan import Candidate, Limits, Ranking, TargetError, after, cut_at_ratio, search, sequence
 from .verify import is_provable
@@ -27,7 +27,7 @@ from .verify import is_provable
 if TYPE_CHECKING:
     from .step import Settings
 
-__all__ = ["TOLERANCE", "Choice", "Plan", "Planner", "resolve_layers", "resolve_shares"]
+__all__ = ["TOLERANCE", "Choice", "Plan", "Planner"]
 
 TOLERANCE = 0.01
 """How far from a target FLOPs and parameters may end, as a share of the original's."""
@@ -152,7 +152,7 @@ class Planner:
         return Plan(tuple(choices), self.sample, similarities, predicted, floor, trials, notes)
 
     def missed(self, goal: Goal, plan: Plan, size: Size, came: Sequence[Outcome]) -> Outcome | None:
-        """What came of a plan, if aiming elsewhere may meet the goal; None if it is met, or nothing else is left to try."""
+        """What came of a plan, if aiming elsewhere may meet the goal; None if it is met or there is no more to try."""
         if plan.predicted is None or self.note(goal, size) is None or plan.predicted in dict(came):
             return None
         actual = self._counted(goal, size)
@@ -183,7 +183,13 @@ class Planner:
         if settings.ranker is None:
             order = settings.importance.ranking(group, whole)
             return None if order is None else Candidate.ranked(group, name, parts, order, width, similarity)
-        scores = settings.ranker(group)
+        try:
+            scores = settings.ranker(group)
+        except Exception as error:
+            raise ValueError(
+                f"{type(settings.ranker).__name__} cannot score the group of layer {name!r} ({error!r}); one that "
+                "needs gradients must have them, in every step"
+            ) from error
         if scores is None:
             return None
         if scores.shape != (len(similarity) * parts,) or not torch.isfinite(scores).all():
@@ -198,20 +204,29 @@ class Planner:
 
     def limits(self, candidates: Sequence[Candidate], round_to: int) -> Limits:
         """What may be removed from some candidates."""
-        caps, other = self.caps
-        most, fixed = [], {}
+        caps, other = by_module(self.caps[0]), self.caps[1]
+        ratios = by_module(self.ratios)
+        most, fixed, made = [], {}, set()
         for number, candidate in enumerate(candidates):
             makes = candidate.group._DG.is_out_channel_pruning_fn
             layers = [item.dep.target.module for item in candidate.group if makes(item.dep.handler)]
+            made.update(layers)
             most.append(min((caps[layer] for layer in layers if layer in caps), default=other))
-            ratios = [self.ratios[layer] for layer in layers if layer in self.ratios]
-            if ratios:
-                if min(ratios) != max(ratios):
-                    raise ValueError(
-                        f"pruning_ratio_dict gives the coupled group of layer {candidate.name!r} several ratios: "
-                        f"{', '.join(map(str, sorted(set(ratios))))}"
-                    )
-                fixed[number] = ratios[0]
+            shares = sorted({ratios[layer] for layer in layers if layer in ratios})
+            if len(shares) > 1:
+                raise ValueError(
+                    f"pruning_ratio_dict gives the coupled group of layer {candidate.name!r} several ratios: "
+                    f"{', '.join(map(str, shares))}"
+                )
+            if shares:
+                fixed[number] = shares[0]
+        for layer, share in self.ratios.items():
+            if share and made.isdisjoint(layer.modules()):
+                names = candidates[0].group._DG._module2name if candidates else {}
+                raise ValueError(
+                    f"pruning_ratio_dict: layer {names.get(layer, type(layer).__name__)!r} has no channels that may go "
+                    "(it is ignored, makes the model's output or has none)"
+                )
         return Limits(round_to, most, fixed)
 
     def _count(
@@ -268,40 +283,3 @@ def _aim(wanted: float, now: float, came: Sequence[Outcome]) -> float:
         return low + (high - low) * (wanted - little) / (much - little)
     predicted, actual = came[-1]
     return predicted + wanted - actual
-
-
-def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str], argument: str) -> list[nn.Module]:
-    """Layers given as modules or dotted names.
-
-    Raises:
-        TypeError: neither.
-        ValueError: a name or module that the model does not have; with the nearest names.
-    """
-    names: dict[str, Any] = dict(model.named_modules())
-    known = set(names.values())
-    resolved: list[nn.Module] = []
-    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers:
-        if isinstance(layer, str):
-            if layer not in names:
-                near = difflib.get_close_matches(layer, names, n=3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise ValueError(f"{argument}: the model has no layer {layer!r}{hint}")
-            layer = names[layer]
-        elif not isinstance(layer, nn.Module):
-            raise TypeError(f"{argument} takes modules and names, got {layer!r}")
-        elif layer not in known:
-            raise ValueError(f"{argument}: this {type(layer).__name__} is no layer of the model")
-        resolved.append(layer)
-    return resolved
-
-
-def resolve_shares(model: nn.Module, shares: Share | None, argument: str, *, closed: bool) -> dict[nn.Module, float]:
-    """Shares by layer, as modules, validated."""
-    if shares is None:
-        return {}
-    if not isinstance(shares, Mapping):
-        raise TypeError(f"{argument} must be a dict of layers and shares of channels, got {shares!r}")
-    layers = resolve_layers(model, list(shares), argument)
-    return {
-        layer: check_cap(argument, value, closed=closed) for layer, value in zip(layers, shares.values(), strict=True)
-    }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
+import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
@@ -16,12 +18,14 @@ from ..compensation import COMPENSATIONS
 from ..latency import measure_latency
 from ..messages import NoEffectWarning, warn
 from ..ordering import check_order
+from ..quiet import undisturbed
 from ..report import PruneReport
 from .calibration import DataOptions
 from .goals import Goal, Share, check_cap, goal_of
+from .layers import resolve_layers, resolve_shares
 from .measures import Size, layer_widths, measure
 from .plan import RANKINGS, Ranking, TargetError
-from .planning import Planner, resolve_layers, resolve_shares
+from .planning import Planner
 from .step import PROOF_IMAGES, Settings, StepResult, take_step
 from .torch_pruning import FOADImportance
 from .transaction import restored_on_error
@@ -29,6 +33,8 @@ from .transaction import restored_on_error
 __all__ = ["TargetError", "prune"]
 
 
+# Parameters made in inference mode could not be trained any more.
+@torch.inference_mode(False)
 def prune(
     model: nn.Module,
     data: Any,
@@ -86,6 +92,7 @@ def prune(
             ``"isomorphic"`` goes by score among groups of the same structure and takes the same share of each kind.
         round_to: widths of the groups' roots end at multiples of this, or stay.
         pruning_ratio_dict: layers, as modules or names, whose groups lose this share whatever the target, in [0, 1).
+            A container means all layers in it that no entry of their own has.
         max_pruning_ratio: the share that any group may lose at most, in [0, 1]; or a dict of such shares by layer.
         compensate: ``"least_squares"``, ``"keeper"`` or None; see :class:`~foad_plugins.Compensator`. ``"auto"`` is
             least squares with a target, and None with the rule.
@@ -117,6 +124,8 @@ def prune(
         ScarceDataWarning: fewer samples than channels.
         NoEffectWarning: nothing was removed.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     targets = {"flops": flops, "params": params, "latency": latency, "pruning_ratio": pruning_ratio}
     if pruning_ratio_dict and neighbors is None and threshold is None and not any(map(_given, targets.values())):
         targets["pruning_ratio"] = 0.0
@@ -125,11 +134,15 @@ def prune(
     check_data(data)
     options = DataOptions(max_batches, forward_fn, progress)
     _check_choices(order, ranking, round_to, steps, callback)
-    if not targeted and (importance is not None or round_to != 1 or max_pruning_ratio != 1.0 or ranking != "local"):
-        raise ValueError(
-            "importance, ranking, round_to, pruning_ratio_dict and max_pruning_ratio need a target: give flops=, "
-            "params=, latency= or pruning_ratio="
-        )
+    _check_rule_stands_alone(
+        goal,
+        importance=importance is not None,
+        order=order != "reconstruction",
+        ranking=ranking != "local",
+        round_to=round_to != 1,
+        pruning_ratio_dict=bool(pruning_ratio_dict),
+        max_pruning_ratio=max_pruning_ratio != 1.0,
+    )
     ignored = resolve_layers(model, ignored_layers, "ignored_layers")
     ratios = resolve_shares(model, pruning_ratio_dict, "pruning_ratio_dict", closed=False)
     caps = (
@@ -138,12 +151,19 @@ def prune(
         else ({}, check_cap("max_pruning_ratio", max_pruning_ratio, closed=True))
     )
     method = _method(compensate, targeted)
-    data = repeatable(data, max_batches)
-    batch = next(as_calls(data, model_device(model), 1))
+    with undisturbed(model):
+        # Loaders draw random numbers, also those that do not shuffle.
+        data = repeatable(data, max_batches)
+        batch = next(as_calls(data, model_device(model), 1))
     example = one_image(batch)
     measurer, ranker = _importances(importance, goal, order, method, data, options)
     with batches_only(model):
         before = measure(model, example, forward_fn)
+    if goal.kind == "flops" and not before.counted:
+        raise ValueError(
+            "FLOPs of this model cannot be counted (fvcore cannot trace it, or a forward_fn calls it): give params=, "
+            "latency= or pruning_ratio= instead of flops="
+        )
     run = _Run(
         Settings(
             data=data,
@@ -164,7 +184,8 @@ def prune(
     )
     report = run.dry(model, before) if dry_run else run(model, before)
     if not report.removed:
-        warn("nothing was pruned: no channel is redundant at these parameters", NoEffectWarning)
+        reason = f"{goal.kind}={goal.value:g} takes no channel" if targeted else "no channel is redundant"
+        warn(f"nothing was pruned: {reason} at these parameters", NoEffectWarning)
     return report
 
 
@@ -233,12 +254,21 @@ def _check_choices(order: str, ranking: str, round_to: int, steps: int, callback
     if ranking not in RANKINGS:
         raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
     for name, number in (("round_to", round_to), ("steps", steps)):
-        if isinstance(number, bool) or not isinstance(number, int):
+        if isinstance(number, bool) or not isinstance(number, Integral):
             raise TypeError(f"{name} must be an integer of at least 1, got {number!r}")
         if number < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {number!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {callback!r}")
+
+
+def _check_rule_stands_alone(goal: Goal, **given: bool) -> None:
+    names = [name for name, value in given.items() if value]
+    if goal.kind == "rule" and names:
+        raise ValueError(
+            f"{' and '.join(names)} can do nothing with the published rule, which decides by itself what goes: give a "
+            "target as well, flops=, params=, latency= or pruning_ratio="
+        )
 
 
 def _method(compensate: str | None, targeted: bool) -> str | None:
@@ -260,7 +290,7 @@ def _importances(
     options: DataOptions,
 ) -> tuple[FOADImportance, tp.importance.Importance | None]:
     """What measures, and what ranks if that is something else."""
-    if importance is not None and not callable(importance):
+    if importance is not None and (isinstance(importance, type) or not callable(importance)):
         raise TypeError(f"importance must be an importance of Torch-Pruning, got {importance!r}")
     settings: dict[str, Any] = {"order": order if goal.kind != "rule" else "rounds"}
     ranker = importance

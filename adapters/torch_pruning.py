@@ -101,8 +101,8 @@ class FOADImportance(tp.importance.Importance):
             check_data(data)
             self.data = data
         source = self._source()
-        first = next(as_calls(source, model_device(model), 1))
         with undisturbed(model):
+            first = next(as_calls(source, model_device(model), 1))
             graph = build_graph(model, one_image(first), self._options.forward_fn)
         if is_one_shot(source):
             source = chain([first.item], source)

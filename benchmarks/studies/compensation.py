@@ -8,6 +8,7 @@ from statistics import mean, stdev
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from ... import prune
 from ..criteria import CriterionContext, CriterionSpec, build_criterion
@@ -25,12 +26,9 @@ _CRITERIA = (
     ),
     *(CriterionSpec(name=name) for name in ("l1", "fpgm", "hrank", "random")),
 )
-_STAGES: dict[str, tuple[str | None, bool]] = {
-    "as cut": (None, False),
-    "BN moved": (None, True),
-    "least squares": ("least_squares", False),
-    "least squares, BN moved": ("least_squares", True),
-}
+_COMPENSATIONS = {"as cut": None, "least squares": "least_squares"}
+_STATISTICS = ("", ", BN moved", ", BN anew")
+_STAGES = tuple(name + statistics for name in _COMPENSATIONS for statistics in _STATISTICS)
 
 
 def main() -> None:
@@ -50,8 +48,9 @@ def main() -> None:
     notes = (
         "Accuracy in % on 1,017 lossless CIFAR-10 test images (one standard error of 93 % is 0.8 points) of the FOAD "
         f"authors' ResNet-56, {100 * evaluate(base, *test):.2f} % unpruned, after halving the first convolution of "
-        "each block at once, without fine-tuning: as cut; with the statistics of batch normalisation moved by the "
-        "calibration images; with the removed channels taken over by least squares; with both. Mean and standard "
+        "each block at once, without fine-tuning: as cut, or with the removed channels taken over by least squares; "
+        "and with the statistics of batch normalisation as they were, moved as the calibration images say (what "
+        "`prune` does), or taken anew from these images alone (`torch.optim.swa_utils.update_bn`). Mean and standard "
         f"deviation over {_SETS} sets of {_IMAGES} calibration images, which also seed the random scores."
     )
     command = "python -m foad_plugins.benchmarks.studies.compensation --data-root DIR"
@@ -66,8 +65,8 @@ def accuracies(
     inner = [
         f"{name}.baseNet.0" for name, _ in base.named_modules() if name.rpartition(".")[2].startswith("BasicBlock")
     ]
-    found = {}
-    for stage, (compensate, reestimate_bn) in _STAGES.items():
+
+    def pruned(compensate: str | None, *, reestimate_bn: bool) -> nn.Module:
         model = copy.deepcopy(base)
         prune(
             model,
@@ -78,8 +77,16 @@ def accuracies(
             reestimate_bn=reestimate_bn,
             measure_latency=False,
         )
-        found[stage] = 100 * evaluate(model, *test)
-    return found
+        return model
+
+    found = []
+    for compensate in _COMPENSATIONS.values():
+        model = pruned(compensate, reestimate_bn=False)
+        found.append(evaluate(model, *test))
+        found.append(evaluate(pruned(compensate, reestimate_bn=True), *test))
+        update_bn([images], model)
+        found.append(evaluate(model, *test))
+    return {stage: 100 * accuracy for stage, accuracy in zip(_STAGES, found, strict=True)}
 
 
 def _spread(values: list[float]) -> str:

@@ -1,0 +1,56 @@
+"""Layers and shares of their channels, as users name them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from .goals import Share, check_cap
+
+__all__ = ["by_module", "resolve_layers", "resolve_shares"]
+
+
+def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str] | None, argument: str) -> list[nn.Module]:
+    """Layers given as modules or dotted names; None is none.
+
+    Raises:
+        TypeError: neither.
+        ValueError: a name or module that the model does not have; with the nearest names.
+    """
+    names: dict[str, Any] = dict(model.named_modules(remove_duplicate=False))
+    known = set(names.values())
+    resolved: list[nn.Module] = []
+    for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers or ():
+        if isinstance(layer, str):
+            if layer not in names:
+                near = difflib.get_close_matches(layer, names, n=3)
+                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+                raise ValueError(f"{argument}: the model has no layer {layer!r}{hint}")
+            layer = names[layer]
+        elif not isinstance(layer, nn.Module):
+            raise TypeError(f"{argument} takes modules and names, got {layer!r}")
+        elif layer not in known:
+            raise ValueError(f"{argument}: this {type(layer).__name__} is no layer of the model")
+        resolved.append(layer)
+    return resolved
+
+
+def resolve_shares(model: nn.Module, shares: Share | None, argument: str, *, closed: bool) -> dict[nn.Module, float]:
+    """Shares by layer, as modules, validated; the largest containers first."""
+    if shares is None:
+        return {}
+    if not isinstance(shares, Mapping):
+        raise TypeError(f"{argument} must be a dict of layers and shares of channels, got {shares!r}")
+    layers = resolve_layers(model, list(shares), argument)
+    found = [
+        (layer, check_cap(argument, value, closed=closed)) for layer, value in zip(layers, shares.values(), strict=True)
+    ]
+    return dict(sorted(found, key=lambda entry: -sum(1 for _ in entry[0].modules())))
+
+
+def by_module(shares: Mapping[nn.Module, float]) -> dict[nn.Module, float]:
+    """Shares of containers as those of the layers in them; what is said of a layer itself comes last and holds."""
+    return {module: share for layer, share in shares.items() for module in layer.modules()}
