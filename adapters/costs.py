@@ -33,7 +33,7 @@ class _Layer(NamedTuple):
         narrow: parameters that shrink with the output alone.
         flops: of the layer as it is.
         outputs: its output channels.
-        inputs: its input channels.
+        inputs: its input channels; layers that lose outputs and inputs as one, as depthwise ones do, lose outputs.
     """
 
     wide: int
@@ -103,10 +103,9 @@ def _layer(graph: Any, item: Any, flops: int) -> _Layer | None:
     if not total and not flops:
         return None
     if isinstance(module, (_ConvNd, nn.Linear)):
-        depthwise = isinstance(module, _ConvNd) and module.groups == module.out_channels == module.in_channels
         outputs = module.out_channels if isinstance(module, _ConvNd) else module.out_features
         inputs = module.in_channels if isinstance(module, _ConvNd) else module.in_features
         wide = int(np.prod(module.weight.shape))
-        return _Layer(wide, total - wide, flops, outputs, 1 if depthwise else inputs)
+        return _Layer(wide, total - wide, flops, outputs, inputs)
     outputs = graph.get_out_channels(item.dep.target)
     return _Layer(0, total, flops, int(outputs), 1) if outputs else None

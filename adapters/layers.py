@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from .goals import Share, check_cap
 
-__all__ = ["by_module", "resolve_layers", "resolve_shares"]
+__all__ = ["resolve_layers", "resolve_shares", "shares_of"]
 
 
 def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str] | None, argument: str) -> list[nn.Module]:
@@ -39,18 +39,23 @@ def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str] | None, a
 
 
 def resolve_shares(model: nn.Module, shares: Share | None, argument: str, *, closed: bool) -> dict[nn.Module, float]:
-    """Shares by layer, as modules, validated; the largest containers first."""
+    """Shares by layer, as modules, validated."""
     if shares is None:
         return {}
     if not isinstance(shares, Mapping):
         raise TypeError(f"{argument} must be a dict of layers and shares of channels, got {shares!r}")
     layers = resolve_layers(model, list(shares), argument)
-    found = [
-        (layer, check_cap(argument, value, closed=closed)) for layer, value in zip(layers, shares.values(), strict=True)
-    ]
-    return dict(sorted(found, key=lambda entry: -sum(1 for _ in entry[0].modules())))
+    return {
+        layer: check_cap(argument, value, closed=closed) for layer, value in zip(layers, shares.values(), strict=True)
+    }
 
 
-def by_module(shares: Mapping[nn.Module, float]) -> dict[nn.Module, float]:
-    """Shares of containers as those of the layers in them; what is said of a layer itself comes last and holds."""
-    return {module: share for layer, share in shares.items() for module in layer.modules()}
+def shares_of(shares: Mapping[nn.Module, float], layers: Iterable[nn.Module]) -> list[float]:
+    """What is said of some layers, ascending: by the entries of their own, else by the smallest containers around."""
+    said: dict[int, set[float]] = {}
+    wanted = set(layers)
+    for entry, share in shares.items():
+        inside = list(entry.modules())
+        if not wanted.isdisjoint(inside):
+            said.setdefault(len(inside), set()).add(share)
+    return sorted(said[min(said)]) if said else []

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
-from torch import Tensor
 from torch_pruning.dependency import Group
-
-from ..ordering import ChannelOrder
 
 __all__ = ["RANKINGS", "Candidate", "Limits", "Ranking", "TargetError", "after", "cut_at_ratio", "search", "sequence"]
 
@@ -34,7 +31,6 @@ class Candidate:
         sequence: relative indices in the order in which they should go.
         scores: of the channels along ``sequence``, non-decreasing.
         width: how many relative indices there were before the first step of pruning.
-        similarity: (C, C) between relative indices; None if not measured.
     """
 
     group: Group
@@ -43,15 +39,6 @@ class Candidate:
     sequence: tuple[int, ...]
     scores: tuple[float, ...]
     width: int
-    similarity: Tensor | None = None
-
-    @classmethod
-    def ranked(
-        cls, group: Group, name: str, parts: int, order: ChannelOrder, width: int, similarity: Tensor | None
-    ) -> Candidate:
-        """From an order of its channels."""
-        scores = tuple(order.scores[channel] for channel in order.sequence)
-        return cls(group, name, parts, order.sequence, scores, width, similarity)
 
     def kind(self) -> Hashable:
         """Equal for groups of the same structure, which isomorphic ranking lets compete (Fang et al., ECCV 2024)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from ..selection import Selection, cut, greedy_select
 from .costs import Costs
 from .goals import Goal
 from .groups import bundled, bundles, group_name
-from .layers import by_module
+from .layers import shares_of
 from .measures import Size
 from .plan import Candidate, Limits, Ranking, TargetError, after, cut_at_ratio, search, sequence
 from .verify import is_provable
@@ -116,6 +116,8 @@ class Planner:
     caps: tuple[Mapping[nn.Module, float], float]
     _widths: dict[str, int] = field(default_factory=dict)
     _latency: float | None = None
+    # Of one step: ranking takes long, and what is random must not change under way.
+    _ranked: dict[str, Candidate | None] = field(default_factory=dict)
 
     def plan(
         self,
@@ -130,6 +132,8 @@ class Planner:
         candidates: list[Candidate] = []
         similarities: dict[str, Tensor] = {}
         choices: list[Choice] = []
+        if not came:
+            self._ranked.clear()
         for group in groups:
             found = settings.importance.similarity(group)
             if found is None:
@@ -139,12 +143,19 @@ class Planner:
             if goal.kind == "rule":
                 choices.append(Choice.of(group, greedy_select(similarity, goal.neighbors, goal.threshold)))
             else:
-                candidate = self._candidate(group, settings, similarity, found)
-                if candidate is not None:
-                    candidates.append(candidate)
+                name = group_name(group)
+                if name not in self._ranked:
+                    self._ranked[name] = self._candidate(group, settings, similarity, found)
+                ranked = self._ranked[name]
+                if ranked is not None:
+                    candidates.append(replace(ranked, group=group))
         if goal.kind == "rule":
             return Plan(tuple(choices), self.sample, similarities)
         counts, predicted, floor, trials, notes = self._count(model, candidates, settings, goal, size, came)
+        unscored = [name for name, candidate in self._ranked.items() if candidate is None]
+        if unscored:
+            some = f"{', '.join(map(repr, unscored[:5]))}{' and others' if len(unscored) > 5 else ''}"
+            notes = (*notes, f"{type(settings.ranker).__name__} scores no channels of {some}, which stay whole")
         choices = [
             Choice.of(candidate.group, cut(similarities[candidate.name], candidate.sequence[:count]))
             for candidate, count in zip(candidates, counts, strict=True)
@@ -182,37 +193,42 @@ class Planner:
         width = self._widths.setdefault(name, len(similarity))
         if settings.ranker is None:
             order = settings.importance.ranking(group, whole)
-            return None if order is None else Candidate.ranked(group, name, parts, order, width, similarity)
+            if order is None:
+                return None
+            scores = tuple(order.scores[channel] for channel in order.sequence)
+            return Candidate(group, name, parts, order.sequence, scores, width)
         try:
-            scores = settings.ranker(group)
+            found = settings.ranker(group)
         except Exception as error:
             raise ValueError(
                 f"{type(settings.ranker).__name__} cannot score the group of layer {name!r} ({error!r}); one that "
                 "needs gradients must have them, in every step"
             ) from error
-        if scores is None:
+        if found is None:
             return None
-        if scores.shape != (len(similarity) * parts,) or not torch.isfinite(scores).all():
+        got: object = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if got == (len(similarity) * parts,):
+            got = None if torch.isfinite(found).all() else "NaN or Inf"
+        if got is not None:
             raise ValueError(
-                f"the importance must give {len(similarity) * parts} finite scores to the group of layer {name!r}, "
-                f"got {tuple(scores.shape)}"
+                f"{type(settings.ranker).__name__} must give {len(similarity) * parts} finite scores to the group of "
+                f"layer {name!r}, got {got}"
             )
         # Channels that go together share one score.
-        shared = scores.detach().double().cpu().view(parts, -1).mean(0)
+        shared = found.detach().double().cpu().view(parts, -1).mean(0)
         rank = shared.argsort(stable=True)
-        return Candidate(group, name, parts, tuple(rank.tolist()), tuple(shared[rank].tolist()), width, similarity)
+        return Candidate(group, name, parts, tuple(rank.tolist()), tuple(shared[rank].tolist()), width)
 
     def limits(self, candidates: Sequence[Candidate], round_to: int) -> Limits:
         """What may be removed from some candidates."""
-        caps, other = by_module(self.caps[0]), self.caps[1]
-        ratios = by_module(self.ratios)
+        caps, other = self.caps
         most, fixed, made = [], {}, set()
         for number, candidate in enumerate(candidates):
             makes = candidate.group._DG.is_out_channel_pruning_fn
             layers = [item.dep.target.module for item in candidate.group if makes(item.dep.handler)]
             made.update(layers)
-            most.append(min((caps[layer] for layer in layers if layer in caps), default=other))
-            shares = sorted({ratios[layer] for layer in layers if layer in ratios})
+            most.append(min(shares_of(caps, layers), default=other))
+            shares = shares_of(self.ratios, layers)
             if len(shares) > 1:
                 raise ValueError(
                     f"pruning_ratio_dict gives the coupled group of layer {candidate.name!r} several ratios: "

@@ -240,7 +240,7 @@ class _Run:
             compensated=tuple(dict.fromkeys(name for result in results for name in result.compensated)),
             not_compensated=tuple(dict.fromkeys(name for result in results for name in result.not_compensated)),
             latency_trials=tuple(trial for result in results for trial in result.trials),
-            notes=tuple(note for result in results for note in result.notes),
+            notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
             dry_run=dry,
         )
 

@@ -25,7 +25,7 @@ from .measures import Size, measure, output_shapes
 from .pairs import channel_pairs
 from .planning import Choice, Outcome, Plan, Planner
 from .readers import unmixed
-from .refusals import refuse_unremovable
+from .refusals import refuse_computed, refuse_shared
 from .torch_pruning import FOADImportance
 from .transaction import restored_on_error
 from .verify import differs, outputs, outputs_without
@@ -105,9 +105,10 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
     came: list[Outcome] = []
     for attempt in range(_ATTEMPTS):
         graph, groups = _groups(model, settings, example)
+        refuse_computed(model, groups)
         plan = settings.planner.plan(model, groups, settings, goal, size, came)
         changing = [choice.group for choice in plan.choices if choice.selection.removed]
-        refuse_unremovable(model, changing)
+        refuse_shared(model, changing)
         if moments is None and settings.reestimate_bn and changing:
             moments = input_moments(model, settings.data, **_how(settings))
         try:

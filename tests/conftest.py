@@ -61,6 +61,15 @@ def mobilefacenet_weights() -> dict[str, Tensor]:
     return weights("mobilefacenet_casia")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _settled() -> Iterator[None]:
+    # What is imported by now stays: looking through it after every test would take longer than most tests do.
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
     # One thread: the tests are small, and idle threads that wait for each other cost more than they bring.

@@ -42,13 +42,12 @@ def _stages(board: Leaderboard) -> list[str]:
         lines.append(
             "One-shot: channels removed, and taken over by their readers where the row says so, with the statistics of "
             "batch normalisation as they were. BN moved: the same, with these statistics moved by the calibration "
-            "images. Fine-tuning starts from there."
+            f"images.{' Fine-tuning starts from there.' if _is_tuned(board) else ''}"
         )
     if any(row.difference for row in board.rows):
-        stage = "fine-tuned" if _is_tuned(board) else "one-shot"
         lines.append(
-            f"Δ is the difference in {stage} accuracy to {board.setup.reference}, seed by seed: the same calibration "
-            "images and the same order of training."
+            f"Δ is the difference in {_last_stage(board)} accuracy to {board.setup.reference}, seed by seed: on the "
+            f"same {_varied(board)}."
         )
     return lines
 
@@ -60,8 +59,8 @@ def _shared_base(board: Leaderboard) -> list[str]:
     base = board.rows[0].base.mean
     error = 100 * (base * (1 - base) / board.test_images) ** 0.5
     return [
-        "All seeds prune the same base model, so ± covers the calibration images and the order of training, and not "
-        f"the choice of test images: one standard error of {base:.2%} on so many images is {error:.1f} points."
+        f"All seeds prune the same base model, so ± covers the {_varied(board)}, and not the choice of test images: "
+        f"one standard error of {base:.2%} on so many images is {error:.1f} points."
     ]
 
 
@@ -90,8 +89,21 @@ def _ranking(board: Leaderboard) -> str:
 
 
 def _sorting(board: Leaderboard) -> str:
-    by = "fine-tuned" if _is_tuned(board) else "one-shot"
-    return f"Sorted by mean {by} accuracy. Means that differ by less than their ± are not told apart here."
+    return (
+        f"Sorted by mean {_last_stage(board)} accuracy. Means that differ by less than their ± are not told apart here."
+    )
+
+
+def _last_stage(board: Leaderboard) -> str:
+    """What the rows are compared by."""
+    if _is_tuned(board):
+        return "fine-tuned"
+    return "BN moved" if any(row.one_shot_bn for row in board.rows) else "one-shot"
+
+
+def _varied(board: Leaderboard) -> str:
+    """What a seed decides where all start from one network."""
+    return "calibration images and order of training" if _is_tuned(board) else "calibration images"
 
 
 def _is_tuned(board: Leaderboard) -> bool:

@@ -36,6 +36,8 @@ def _conditions(flops_reduction: float, epochs: int) -> Conditions:
         dataset=Spec(name="cifar10-npz"),
         model=Spec(name="foad-resnet56"),
         base_weights="weights/resnet56_cifar10.safetensors",
+        # Of 0.003, 0.01 and 0.03 the rate with the best mean over foad and l1, seed 0, at half the FLOPs. Batches of
+        # 40 leave 28 of 8,068 images for the last step: BN would remember a batch of 4.
         finetune_recipe=Recipe(epochs=epochs, learning_rate=0.01, batch_size=40, augmentation="crop-flip"),
         calibration_images=128,
         flops_reduction=flops_reduction,

@@ -116,6 +116,9 @@ def test_isomorphic_ranking_takes_equal_shares_of_kinds_and_goes_by_score_within
     for counts in after(start, steps):
         assert abs((counts[0] + counts[1]) / 8 - counts[2] / 8) <= 1 / 8 + 1e-9 or counts[0] + counts[1] == 6
     assert [step.group for step in steps if step.group != 2] == [0, 1, 0, 0, 1, 1]
+    # Half of the convolutions' channels are gone from the start: the linear layer catches up first.
+    start, steps = sequence(candidates, "isomorphic", free(candidates, fixed={0: 0.75}))
+    assert (start, [step.group for step in steps[:4]]) == ([3, 0, 0], [2, 2, 2, 1])
 
 
 def test_kinds_tell_layers_and_what_is_done_to_them_apart():
@@ -132,8 +135,8 @@ def test_kinds_tell_layers_and_what_is_done_to_them_apart():
 
 @pytest.mark.parametrize("ranking", RANKINGS)
 def test_a_group_keeps_its_own_order_whatever_the_scores(ranking):
-    # Blocks of four and two: the mean of the second block would come before that of the first.
-    uneven = Candidate(stub(nn.Conv2d(1, 1, 1)), "a", 1, tuple(range(9)), (5, 5, 5, 5, 5, 0, 0, 0, 0), 9)
+    # Blocks of one and four channels, the second with the lower scores.
+    uneven = candidate([5, 0, 0, 0, 0, 0, 0, 0, 0])
     other = candidate([1.0] * 8)
     _, steps = sequence([uneven, other], ranking, free([uneven, other], round_to=4))
     assert [step.size for step in steps if step.group == 0] == [1, 4]
@@ -206,6 +209,8 @@ def test_search_fills_with_smaller_steps_where_one_overshoots():
     # The step too many is taken where it ends nearer than the step too few.
     assert search([0, 0], steps, costs_of(price), 49, 0.5) == [4, 3]
     assert search([0, 0], steps, costs_of(price), 51, 0.5) == [4, 2]
+    # No group skips a step of its own, whose width is not allowed.
+    assert search([0], [Step(0, 4), Step(0, 1)], costs_of([[10] * 5]), 42, 1) == [0]
     # Nothing smaller is near: what is nearer of both sides.
     assert search([0], [Step(0, 4), Step(0, 4)], costs_of([[10] * 8]), 50, 1) == [4]
     assert search([0], [Step(0, 4), Step(0, 4)], costs_of([[10] * 8]), 70, 1) == [0]

@@ -62,11 +62,16 @@ def test_columns_come_with_what_was_measured(make_record: MakeRecord) -> None:
 
 def test_a_comparison_without_fine_tuning_has_no_such_column(make_record: MakeRecord) -> None:
     recipe = make_record().inputs.setup.conditions.finetune_recipe.model_copy(update={"epochs": 0})
-    board = leaderboards([make_record(accuracy=(0.9, 0.5, None), conditions={"finetune_recipe": recipe})])[0]
-    assert "fine-tuned" not in table(board)
-    text = "\n".join(notes(board))
-    assert "; no fine-tuning; " in text
-    assert "Sorted by mean one-shot accuracy." in text
+    shared = {"accuracy": (0.9, 0.5, None), "conditions": {"finetune_recipe": recipe}, "setup": {"reference": "foad"}}
+    for one_shot_bn, stage in ((None, "one-shot"), (0.6, "BN moved")):
+        records = [make_record(name, one_shot_bn=one_shot_bn, **shared) for name in ("foad", "l1")]
+        board = leaderboards(records)[0]
+        assert "fine-tuned" not in table(board)
+        text = "\n".join(notes(board))
+        assert "; no fine-tuning; " in text
+        assert "Fine-tuning" not in text
+        assert f"Sorted by mean {stage} accuracy." in text
+        assert f"Δ is the difference in {stage} accuracy to foad, seed by seed: on the same calibration images." in text
 
 
 def test_the_terminal_table_has_the_same_cells(make_record: MakeRecord) -> None:
@@ -104,7 +109,11 @@ def test_notes_explain_the_stages_that_were_measured(make_record: MakeRecord) ->
     shared = {"setup": {"reference": "foad", "pruner": "prune"}}
     more = "\n".join(notes(leaderboards([make_record(name, one_shot_bn=0.6, **shared) for name in ("l1", "foad")])[0]))
     assert "BN moved: the same, with these statistics moved by the calibration images." in more
-    assert "Δ is the difference in fine-tuned accuracy to foad, seed by seed" in more
+    assert "Fine-tuning starts from there." in more
+    assert (
+        "Δ is the difference in fine-tuned accuracy to foad, seed by seed: on the same calibration images and "
+        "order of training." in more
+    )
     assert "One pruning ratio for all layers" in plain
     assert "Every coupled group loses the same share of its channels" in more
 
