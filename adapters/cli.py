@@ -24,7 +24,7 @@ from .cli_weights import find_weights, load_weights
 
 __all__ = ["main"]
 
-_NEEDED = {"torchvision": "torchvision", "PIL": "pillow", "safetensors": "safetensors"}
+_NEEDED = {"torchvision": "torchvision", "PIL": "pillow"}
 _FOR_TARGETS = ("ranking", "round_to", "max_pruning_ratio")
 
 

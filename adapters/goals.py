@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Literal
 
 from torch import nn
 
+from ..ordering import check_order
 from ..selection import check_rule
+from .plan import RANKINGS
 
-__all__ = ["Goal", "Share", "check_cap", "goal_of"]
+__all__ = ["Goal", "Share", "check_cap", "check_choices", "check_rule_stands_alone", "goal_of"]
 
 Kind = Literal["rule", "flops", "params", "latency", "pruning_ratio"]
 
@@ -95,6 +97,39 @@ def check_cap(name: str, value: object, *, closed: bool) -> float:
     if not (0 <= number < 1 or (closed and number == 1)):
         raise ValueError(f"{name} must be shares of channels in [0, 1{']' if closed else ')'}, got {number!r}")
     return number
+
+
+def check_choices(order: str, ranking: str, round_to: int, steps: int, callback: object) -> None:
+    """The other arguments of a pruning call, validated.
+
+    Raises:
+        TypeError: no integer, or nothing to call.
+        ValueError: an unknown name, or a number below 1.
+    """
+    check_order(order)
+    if ranking not in RANKINGS:
+        raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
+    for name, number in (("round_to", round_to), ("steps", steps)):
+        if isinstance(number, bool) or not isinstance(number, Integral):
+            raise TypeError(f"{name} must be an integer of at least 1, got {number!r}")
+        if number < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {number!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
+
+
+def check_rule_stands_alone(goal: Goal, **given: bool) -> None:
+    """Refuse what needs a target beside the published rule.
+
+    Raises:
+        ValueError: something was given.
+    """
+    names = [name for name, value in given.items() if value]
+    if goal.kind == "rule" and names:
+        raise ValueError(
+            f"{' and '.join(names)} can do nothing with the published rule, which decides by itself what goes: give a "
+            "target as well, flops=, params=, latency= or pruning_ratio="
+        )
 
 
 def _number(name: str, value: object) -> float:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch_pruning.dependency import Group
 
@@ -22,6 +21,7 @@ from .groups import bundled, bundles, group_name
 from .layers import shares_of
 from .measures import Size
 from .plan import Candidate, Limits, Ranking, TargetError, after, cut_at_ratio, search, sequence
+from .ranked import RankedGroups
 from .verify import is_provable
 
 if TYPE_CHECKING:
@@ -114,10 +114,8 @@ class Planner:
     round_to: int
     ratios: Mapping[nn.Module, float]
     caps: tuple[Mapping[nn.Module, float], float]
-    _widths: dict[str, int] = field(default_factory=dict)
+    _ranked: RankedGroups = field(default_factory=RankedGroups)
     _latency: float | None = None
-    # Of one step: ranking takes long, and what is random must not change under way.
-    _ranked: dict[str, Candidate | None] = field(default_factory=dict)
 
     def plan(
         self,
@@ -133,7 +131,7 @@ class Planner:
         similarities: dict[str, Tensor] = {}
         choices: list[Choice] = []
         if not came:
-            self._ranked.clear()
+            self._ranked.forget()
         for group in groups:
             found = settings.importance.similarity(group)
             if found is None:
@@ -143,16 +141,13 @@ class Planner:
             if goal.kind == "rule":
                 choices.append(Choice.of(group, greedy_select(similarity, goal.neighbors, goal.threshold)))
             else:
-                name = group_name(group)
-                if name not in self._ranked:
-                    self._ranked[name] = self._candidate(group, settings, similarity, found)
-                ranked = self._ranked[name]
+                ranked = self._ranked.candidate(group, settings.importance, settings.ranker, found)
                 if ranked is not None:
-                    candidates.append(replace(ranked, group=group))
+                    candidates.append(ranked)
         if goal.kind == "rule":
             return Plan(tuple(choices), self.sample, similarities)
         counts, predicted, floor, trials, notes = self._count(model, candidates, settings, goal, size, came)
-        unscored = [name for name, candidate in self._ranked.items() if candidate is None]
+        unscored = self._ranked.unscored
         if unscored:
             some = f"{', '.join(map(repr, unscored[:5]))}{' and others' if len(unscored) > 5 else ''}"
             notes = (*notes, f"{type(settings.ranker).__name__} scores no channels of {some}, which stay whole")
@@ -187,37 +182,6 @@ class Planner:
 
     def _counted(self, goal: Goal, size: Size) -> int:
         return size.table.params if goal.kind == "params" else size.table.flops
-
-    def _candidate(self, group: Group, settings: Settings, similarity: Tensor, whole: Tensor) -> Candidate | None:
-        name, parts = group_name(group), bundles(group)
-        width = self._widths.setdefault(name, len(similarity))
-        if settings.ranker is None:
-            order = settings.importance.ranking(group, whole)
-            if order is None:
-                return None
-            scores = tuple(order.scores[channel] for channel in order.sequence)
-            return Candidate(group, name, parts, order.sequence, scores, width)
-        try:
-            found = settings.ranker(group)
-        except Exception as error:
-            raise ValueError(
-                f"{type(settings.ranker).__name__} cannot score the group of layer {name!r} ({error!r}); one that "
-                "needs gradients must have them, in every step"
-            ) from error
-        if found is None:
-            return None
-        got: object = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        if got == (len(similarity) * parts,):
-            got = None if torch.isfinite(found).all() else "NaN or Inf"
-        if got is not None:
-            raise ValueError(
-                f"{type(settings.ranker).__name__} must give {len(similarity) * parts} finite scores to the group of "
-                f"layer {name!r}, got {got}"
-            )
-        # Channels that go together share one score.
-        shared = found.detach().double().cpu().view(parts, -1).mean(0)
-        rank = shared.argsort(stable=True)
-        return Candidate(group, name, parts, tuple(rank.tolist()), tuple(shared[rank].tolist()), width)
 
     def limits(self, candidates: Sequence[Candidate], round_to: int) -> Limits:
         """What may be removed from some candidates."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -17,14 +16,13 @@ from ..capture import ForwardFn, batches_only
 from ..compensation import COMPENSATIONS
 from ..latency import measure_latency
 from ..messages import NoEffectWarning, warn
-from ..ordering import check_order
 from ..quiet import undisturbed
 from ..report import PruneReport
 from .calibration import DataOptions
-from .goals import Goal, Share, check_cap, goal_of
+from .goals import Goal, Share, check_cap, check_choices, check_rule_stands_alone, goal_of
 from .layers import resolve_layers, resolve_shares
 from .measures import Size, layer_widths, measure
-from .plan import RANKINGS, Ranking, TargetError
+from .plan import Ranking, TargetError
 from .planning import Planner
 from .step import PROOF_IMAGES, Settings, StepResult, take_step
 from .torch_pruning import FOADImportance
@@ -133,8 +131,8 @@ def prune(
     targeted = goal.kind != "rule"
     check_data(data)
     options = DataOptions(max_batches, forward_fn, progress)
-    _check_choices(order, ranking, round_to, steps, callback)
-    _check_rule_stands_alone(
+    check_choices(order, ranking, round_to, steps, callback)
+    check_rule_stands_alone(
         goal,
         importance=importance is not None,
         order=order != "reconstruction",
@@ -247,28 +245,6 @@ class _Run:
 
 def _given(value: float | None) -> bool:
     return value is not None
-
-
-def _check_choices(order: str, ranking: str, round_to: int, steps: int, callback: object) -> None:
-    check_order(order)
-    if ranking not in RANKINGS:
-        raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
-    for name, number in (("round_to", round_to), ("steps", steps)):
-        if isinstance(number, bool) or not isinstance(number, Integral):
-            raise TypeError(f"{name} must be an integer of at least 1, got {number!r}")
-        if number < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {number!r}")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable, got {callback!r}")
-
-
-def _check_rule_stands_alone(goal: Goal, **given: bool) -> None:
-    names = [name for name, value in given.items() if value]
-    if goal.kind == "rule" and names:
-        raise ValueError(
-            f"{' and '.join(names)} can do nothing with the published rule, which decides by itself what goes: give a "
-            "target as well, flops=, params=, latency= or pruning_ratio="
-        )
 
 
 def _method(compensate: str | None, targeted: bool) -> str | None:

@@ -87,3 +87,38 @@ class Tokens(nn.Module):
         x = self.embed(x)
         x = x + self.back(functional.gelu(self.hidden(x)))
         return self.head(x.mean(1))
+
+
+class Wide(nn.Module):
+    """Wide enough that one channel is less than a percent."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 24, 3, padding=1)
+        self.norm = nn.BatchNorm2d(24)
+        self.body = nn.Sequential(nn.Conv2d(24, 40, 3, padding=1), nn.BatchNorm2d(40), nn.ReLU())
+        self.back = nn.Conv2d(40, 24, 1)
+        self.last = nn.Conv2d(24, 32, 3)
+        self.fc = nn.Linear(32, 5)
+
+    def forward(self, x):
+        x = functional.relu(self.norm(self.stem(x)))
+        x = x + self.back(self.body(x))
+        return self.fc(functional.relu(self.last(x)).mean((2, 3)))
+
+
+class Attention(nn.Module):
+    """Its attention is not counted layer by layer, so that a first guess at its cost is far off."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(6, 64)
+        self.attend = nn.MultiheadAttention(64, 2, batch_first=True)
+        self.hidden = nn.Linear(64, 128)
+        self.back = nn.Linear(128, 64)
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        x = self.embed(x)
+        x = x + self.attend(x, x, x, need_weights=False)[0]
+        return self.head(x + self.back(self.hidden(x).relu())).mean(1)

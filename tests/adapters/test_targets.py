@@ -8,50 +8,15 @@ import pytest
 import torch
 import torch_pruning as tp
 from torch import nn
-from torch.nn import functional
-from torch.nn.utils import prune as masks
 from torch.utils.data import DataLoader, TensorDataset
 
-from foad_plugins import FOADImportance, NoEffectWarning, ScarceDataWarning, count_flops, count_params, prune
+from foad_plugins import FOADImportance, NoEffectWarning, ScarceDataWarning, count_flops, count_params
 from foad_plugins.adapters.history import history_of
 from foad_plugins.adapters.plan import TargetError
 from foad_plugins.adapters.planning import Planner
-from foad_plugins.batches import Call
-from foad_plugins.latency import measure_latency
-from tests.adapters.networks import Chain, Residual, Tokens, seeded_norms
+from tests.adapters.networks import Attention, Chain, Residual, Tokens, Wide, seeded_norms
+from tests.adapters.pruned import IMAGES, run, shares, widths
 from tests.adapters.test_prune import snapshot
-
-IMAGES = torch.rand(40, 3, 8, 8)
-
-
-def run(model, data=IMAGES, **options):
-    return prune(model, data, **{"measure_latency": False, **options})
-
-
-class Wide(nn.Module):
-    """Wide enough that one channel is less than a percent."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 24, 3, padding=1)
-        self.norm = nn.BatchNorm2d(24)
-        self.body = nn.Sequential(nn.Conv2d(24, 40, 3, padding=1), nn.BatchNorm2d(40), nn.ReLU())
-        self.back = nn.Conv2d(40, 24, 1)
-        self.last = nn.Conv2d(24, 32, 3)
-        self.fc = nn.Linear(32, 5)
-
-    def forward(self, x):
-        x = functional.relu(self.norm(self.stem(x)))
-        x = x + self.back(self.body(x))
-        return self.fc(functional.relu(self.last(x)).mean((2, 3)))
-
-
-def shares(model, original, image=IMAGES[:1]):
-    """What is really left of FLOPs and parameters."""
-    return (
-        count_flops(model, image) / count_flops(original, image),
-        count_params(model) / count_params(original),
-    )
 
 
 def check_met(build, images, kind, value, **options):
@@ -128,23 +93,6 @@ def test_networks_of_other_kinds(kind, build, shape):
     model.train()(data).sum().backward()
 
 
-class Attention(nn.Module):
-    """Its attention is not counted layer by layer, so that a first guess at its cost is far off."""
-
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Linear(6, 64)
-        self.attend = nn.MultiheadAttention(64, 2, batch_first=True)
-        self.hidden = nn.Linear(64, 128)
-        self.back = nn.Linear(128, 64)
-        self.head = nn.Linear(64, 3)
-
-    def forward(self, x):
-        x = self.embed(x)
-        x = x + self.attend(x, x, x, need_weights=False)[0]
-        return self.head(x + self.back(self.hidden(x).relu())).mean(1)
-
-
 @pytest.mark.parametrize("kind", ["flops", "params"])
 @pytest.mark.parametrize("value", [0.2, 0.5, 0.8])
 def test_targets_are_met_where_costs_are_guessed_wrong_at_first(kind, value):
@@ -176,10 +124,6 @@ def test_a_search_costs_less_than_a_calibration(monkeypatch):
     with pytest.warns(ScarceDataWarning):
         run(torchvision_model("resnet18"), torch.rand(4, 3, 64, 64), flops=0.5, dry_run=True, verify=False)
     assert taken["_count"] < taken["_calibrate"]
-
-
-def widths(model):
-    return {name: layer.out_channels for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
 
 
 def test_local_ranking_is_even_and_global_ranking_is_not():
@@ -509,104 +453,6 @@ def test_nothing_to_do_is_a_warning_that_says_why():
         assert report.removed == 0
 
 
-NO_TARGET = "can do nothing with the published rule"
-HALF = {"flops": 0.5}
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"flops": 0.5, "params": 0.5}, ValueError, "give one target, got flops and params"),
-        ({"latency": 0.5, "neighbors": 2}, ValueError, "give one target, got latency and neighbors"),
-        ({"pruning_ratio": 0.5, "threshold": 0.0}, ValueError, "give one target, got pruning_ratio and threshold"),
-        *[({kind: 0}, ValueError, f"{kind} is the share of the original's") for kind in ("flops", "params", "latency")],
-        *[({kind: 1.0}, ValueError, f"{kind} .* below 1, got 1.0") for kind in ("flops", "params", "latency")],
-        ({"flops": float("nan")}, ValueError, "got nan"),
-        ({"params": -0.5}, ValueError, "got -0.5"),
-        ({"flops": "half"}, TypeError, "flops must be a number, got 'half'"),
-        ({"flops": True}, TypeError, "flops must be a number, got True"),
-        ({"pruning_ratio": 1.0}, ValueError, r"pruning_ratio is the share of channels to remove, in \[0, 1\)"),
-        ({"pruning_ratio": -0.1}, ValueError, "got -0.1"),
-        (HALF | {"order": "random"}, ValueError, "order must be one of"),
-        (HALF | {"ranking": "Local"}, ValueError, "ranking must be one of 'local', 'global', 'isomorphic'"),
-        (HALF | {"round_to": 0}, ValueError, "round_to must be an integer of at least 1, got 0"),
-        (HALF | {"round_to": 2.0}, TypeError, "round_to must be an integer"),
-        (HALF | {"steps": -1}, ValueError, "steps must be an integer of at least 1"),
-        (HALF | {"steps": True}, TypeError, "steps must be an integer"),
-        (HALF | {"callback": 3}, TypeError, "callback must be callable"),
-        (HALF | {"compensate": "yes"}, ValueError, "compensate must be 'auto', None or one of"),
-        (HALF | {"importance": "l1"}, TypeError, "importance of Torch-Pruning, got 'l1'"),
-        (HALF | {"importance": FOADImportance}, TypeError, "importance of Torch-Pruning, got <class"),
-        (HALF | {"importance": tp.importance.TaylorImportance()}, ValueError, "TaylorImportance cannot score"),
-        (HALF | {"importance": lambda group: [1.0] * 8}, ValueError, "8 finite scores .* 'conv1', got list"),
-        (HALF | {"importance": lambda group: torch.zeros(3)}, ValueError, r"8 finite scores .* 'conv1', got \(3,\)"),
-        (HALF | {"importance": lambda g: torch.full((len(g[0].idxs),), torch.nan)}, ValueError, "got NaN or Inf"),
-        (HALF | {"max_pruning_ratio": 1.5}, ValueError, r"max_pruning_ratio must be shares of channels in \[0, 1\]"),
-        (HALF | {"max_pruning_ratio": [0.5]}, TypeError, "max_pruning_ratio must be a number"),
-        (HALF | {"max_pruning_ratio": {"conv9": 0.5}}, ValueError, "max_pruning_ratio: the model has no layer 'conv9'"),
-        (HALF | {"max_pruning_ratio": {"conv1": None}}, TypeError, "max_pruning_ratio must be a number, got None"),
-        (HALF | {"pruning_ratio_dict": {"conv1": 1.0}}, ValueError, r"in \[0, 1\), got 1.0"),
-        (HALF | {"pruning_ratio_dict": [("conv1", 0.5)]}, TypeError, "must be a dict of layers"),
-        (HALF | {"pruning_ratio_dict": {0: 0.5}}, TypeError, "pruning_ratio_dict takes modules and names, got 0"),
-        (HALF | {"pruning_ratio_dict": {"fc": 0.5}}, ValueError, "layer 'fc' has no channels that may go"),
-        (HALF | {"pruning_ratio_dict": {"conv1": 0.5}, "ignored_layers": ["conv1"]}, ValueError, "'conv1' has no"),
-        (HALF | {"max_batches": 0}, ValueError, "max_batches must be None or at least 1"),
-        (HALF | {"max_batches": 1.5}, TypeError, "max_batches must be None or an integer"),
-        ({"importance": tp.importance.MagnitudeImportance()}, ValueError, f"importance {NO_TARGET}"),
-        ({"ranking": "global", "round_to": 8}, ValueError, f"ranking and round_to {NO_TARGET}"),
-        ({"max_pruning_ratio": {}, "order": "rounds"}, ValueError, f"order and max_pruning_ratio {NO_TARGET}"),
-        ({"neighbors": 1, "pruning_ratio_dict": {"conv1": 0.5}}, ValueError, f"pruning_ratio_dict {NO_TARGET}"),
-    ],
-)
-def test_arguments_are_refused_with_their_names(options, error, message, chain):
-    before = snapshot(chain)
-    with pytest.raises(error, match=message):
-        run(chain, **options)
-    assert snapshot(chain) == before
-
-
-@pytest.fixture(scope="module")
-def chain():
-    """One for all refusals, which leave it as it was."""
-    return Chain()
-
-
-def test_no_model_is_refused():
-    with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got Tensor"):
-        run(IMAGES, Chain(), flops=0.5)
-
-
-def test_ratios_that_disagree_within_a_group_are_refused():
-    with pytest.raises(ValueError, match=r"coupled group of layer '\w+' several ratios: 0.25, 0.5"):
-        run(Residual(), flops=0.5, pruning_ratio_dict={"stem": 0.25, "block2": 0.5})
-
-
-def test_numbers_of_numpy_are_numbers():
-    model = seeded_norms(Wide())
-    run(model, flops=np.float32(0.5), round_to=np.int64(4), steps=np.int32(1))
-    assert model.stem.out_channels % 4 == 0
-    assert model.stem.out_channels < 24
-
-
-@pytest.mark.parametrize(
-    "compute",
-    [
-        lambda layer: nn.utils.parametrizations.weight_norm(layer),
-        lambda layer: nn.utils.parametrizations.spectral_norm(layer),
-        lambda layer: masks.l1_unstructured(layer, "weight", 0.5),
-    ],
-    ids=["weight_norm", "spectral_norm", "mask"],
-)
-@pytest.mark.parametrize("place", [0, 2])
-def test_computed_weights_are_refused(compute, place):
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(128, 5))
-    model[place] = compute(model[place])
-    before = snapshot(model)
-    with pytest.raises(ValueError, match=f"weight of layer '{place}' is computed from other parameters"):
-        run(model, flops=0.5)
-    assert snapshot(model) == before
-
-
 def test_groups_of_different_numbers_meet():
     model = nn.Sequential(
         nn.Conv2d(3, 12, 3),
@@ -619,78 +465,3 @@ def test_groups_of_different_numbers_meet():
     run(model, pruning_ratio=0.5)
     assert [model[0].out_channels, model[1].out_channels, model[3].out_channels] == [6, 12, 12]
     model(IMAGES).sum().backward()
-
-
-def fake_latency(cost, calls):
-    """In place of a clock: what a network is said to take."""
-
-    def measure(model, call, *, forward_fn=None):
-        calls.append(call)
-        return cost(model)
-
-    return measure
-
-
-def by_params(model):
-    return 1e-6 * count_params(model)
-
-
-def faster_in_eights(model):
-    """Widths that are no multiples of eight take twice the time."""
-    uneven = any(width % 8 for width in widths(model).values())
-    return by_params(model) * (2 if uneven else 1)
-
-
-@pytest.mark.parametrize("clock", [by_params, faster_in_eights])
-def test_the_largest_network_that_is_fast_enough_is_taken(clock, monkeypatch):
-    calls = []
-    for module in ("planning", "latency_search", "prune"):
-        monkeypatch.setattr(f"foad_plugins.adapters.{module}.measure_latency", fake_latency(clock, calls))
-    model = seeded_norms(Wide())
-    original = copy.deepcopy(model)
-    report = run(model, list(IMAGES.split(20)), latency=0.5, measure_latency=True)
-    assert report.latency_after / report.latency_before <= 0.5
-    assert all(len(call.args[0]) == 20 for call in calls)
-    # Five halvings of some hundred steps come within a few channels.
-    assert report.latency_after / report.latency_before > 0.4
-    assert len(report.latency_trials) >= 5
-    fast = [trial.flops for trial in report.latency_trials if trial.latency <= 0.5]
-    assert shares(model, original)[0] == pytest.approx(max(fast))
-    assert all(width % 8 == 0 for width in widths(model).values()) == (clock is faster_in_eights)
-    slower = [note for note in report.notes if note.startswith("fewer FLOPs were slower")]
-    assert bool(slower) == (clock is faster_in_eights)
-
-
-def test_a_latency_that_cannot_be_met_says_the_least_that_was_measured(monkeypatch):
-    for module in ("planning", "latency_search"):
-        monkeypatch.setattr(f"foad_plugins.adapters.{module}.measure_latency", fake_latency(by_params, []))
-    model = seeded_norms(Wide())
-    before, size = snapshot(model), count_params(model)
-    with pytest.raises(
-        TargetError, match=r"latency=0\.001 cannot be met: the fastest network measured takes"
-    ) as caught:
-        run(model, latency=0.001)
-    assert snapshot(model) == before
-    least = float(str(caught.value).split("takes ")[1].split("%")[0]) / 100
-    run(model, latency=least + 0.001)
-    assert count_params(model) / size == pytest.approx(least, abs=0.001)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::foad_plugins.ScarceDataWarning")
-def test_a_latency_is_met_by_the_clock():
-    layers = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU()]
-    for _ in range(3):
-        layers += [nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)).eval()
-    original, data = copy.deepcopy(model), torch.rand(8, 3, 48, 48)
-    report = prune(model, data, latency=0.7)
-    call = Call((data,), data)
-    # The least of several is what the machine can do when nobody else is at it.
-    before, after = (min(measure_latency(net, call) for _ in range(5)) for net in (original, model))
-    assert after / before <= 0.8
-    assert report.latency_after / report.latency_before <= 0.85
-    assert any(trial.latency <= 0.7 for trial in report.latency_trials)
-    assert {trial.round_to for trial in report.latency_trials} >= {1, 8}
-    with pytest.raises(TargetError, match="fastest network measured"):
-        prune(original, data, latency=1e-4)
