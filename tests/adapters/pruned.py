@@ -7,7 +7,7 @@ from torch import nn
 
 from foad_plugins import count_flops, count_params, prune
 
-IMAGES = torch.rand(40, 3, 8, 8)
+IMAGES = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def run(model, data=IMAGES, **options):

@@ -288,7 +288,7 @@ def test_random_weights_are_said_to_be_random(calls, capsys):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("name", ["torchvision", "PIL", "safetensors"])
+@pytest.mark.parametrize("name", ["torchvision", "PIL"])
 def test_a_missing_extra_is_named_before_anything_happens(name, calls, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, name, None)
     assert cli.main([*CALL, "--data", "nowhere"]) == 1

@@ -208,11 +208,10 @@ def test_two_steps_end_where_one_does(target):
     run(once, **target)
     report = run(model, **target, steps=2)
     assert len(report.groups) == 2 * len({group.name for group in report.groups})
-    (kind, _), found, expected = *target.items(), shares(model, once), (1, 1)
-    if kind == "pruning_ratio":
+    if "pruning_ratio" in target:
         assert widths(model) == widths(once)
     else:
-        assert found[kind == "params"] == pytest.approx(expected[0], abs=0.02)
+        assert shares(model, once)["params" in target] == pytest.approx(1, abs=0.02)
     assert report.params_after == count_params(model)
 
 
@@ -265,21 +264,21 @@ class Interrupted:
             yield batch
 
 
-@pytest.mark.parametrize("options", [{}, {"steps": 2, "callback": print}], ids=["one step", "a callback"])
+@pytest.mark.parametrize("options", [{}, {"callback": print}], ids=["alone", "with a callback"])
 def test_an_interrupt_leaves_the_model_as_it_was(options, monkeypatch):
     model = seeded_norms(Chain())
-    before = snapshot(model), dict(vars(model.norm1))
-    batches = 0
+    before, batches = (snapshot(model), dict(vars(model.norm1))), 1
     while True:
-        batches += 2
-        data = Interrupted(batches)
         try:
-            run(model, data, flops=0.5, **options, dry_run=True)
+            run(model, Interrupted(batches), flops=0.5, **options)
             break
         except KeyboardInterrupt:
             assert (snapshot(model), dict(vars(model.norm1))) == before
-    assert batches > 6, "interrupted while calibrating, and before and after the removal"
+            batches += 2
+    assert batches > 9, "interrupted while calibrating, and before and after the removal"
 
+    model = seeded_norms(Chain())
+    before = snapshot(model), dict(vars(model.norm1))
     prunes, inner = [], tp.Group.prune
 
     def stop(self, *args, **kwargs):
@@ -326,8 +325,8 @@ def test_a_dry_run_changes_nothing_and_tells_what_the_real_run_does(options):
         options = options | {"callback": None}
     done = run(model, loader, **options)
     assert not done.dry_run
-    for name in ("layers", "groups", "params_after", "flops_after", "compensated", "not_compensated", "notes"):
-        assert getattr(told, name) == getattr(done, name) or name == "groups"
+    for name in ("layers", "params_after", "flops_after", "compensated", "not_compensated", "notes"):
+        assert getattr(told, name) == getattr(done, name)
     assert [(group.name, group.selection) for group in told.groups] == [(g.name, g.selection) for g in done.groups]
     assert count_params(model) == told.params_after < told.params_before
     assert history_of(model) is not None
