@@ -14,8 +14,8 @@ from torch.nn import functional
 from foad_plugins import Compensator, FOADImportance, ScarceDataWarning, prune
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
 
-IMAGES = torch.rand(24, 3, 8, 8)
-TOKENS = torch.rand(24, 7, 6)
+IMAGES = torch.rand(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+TOKENS = torch.rand(24, 7, 6, generator=torch.Generator().manual_seed(0))
 
 
 def double(*layers: nn.Module) -> None:
