@@ -41,11 +41,10 @@ def write_html(report: PruneReport, path: Path) -> Path:
         OSError: the file cannot be written.
     """
     page = _environment().from_string(files(__package__).joinpath("templates/report.html").read_text("utf-8"))
-    total = sum(group.selection.num_channels * group.parts for group in report.groups)
     text = page.render(
         report=report,
-        total=total,
-        headlines=_headlines(report, total),
+        total=report.channels,
+        headlines=_headlines(report),
         groups=group_views(report.groups),
         proofs={proof: meaning for proof, meaning in _PROOFS.items() if _count(report, proof)},
         count=lambda proof: _count(report, proof),
@@ -65,10 +64,12 @@ def _environment() -> Environment:
     return environment
 
 
-def _headlines(report: PruneReport, total: int) -> list[dict[str, Any]]:
+def _headlines(report: PruneReport) -> list[dict[str, Any]]:
     images = f" with {report.batch_size} images" if report.batch_size is not None else ""
     return [
-        _headline("channels", total, total - report.removed, f"in {len(report.groups)} coupled groups"),
+        _headline(
+            "channels", report.channels, report.channels - report.removed, f"in {report.coupled_groups} coupled groups"
+        ),
         _headline("parameters", report.params_before, report.params_after, ""),
         _headline("FLOPs", report.flops_before, report.flops_after, "one image, one multiply-add is one"),
         _headline("latency", report.latency_before, report.latency_after, f"median of a call{images}"),

@@ -140,6 +140,18 @@ class PruneReport:
         """Channels removed, counted at the groups' roots."""
         return sum(len(group.selection.removed) * group.parts for group in self.groups)
 
+    @property
+    def channels(self) -> int:
+        """Channels before pruning, counted at the groups' roots."""
+        # With several steps a group stands in every one of them; there were as many channels as in the first.
+        firsts = {group.name: group for group in reversed(self.groups)}
+        return sum(group.selection.num_channels * group.parts for group in firsts.values())
+
+    @property
+    def coupled_groups(self) -> int:
+        """How many coupled groups were looked at, each counted once however many steps there were."""
+        return len({group.name for group in self.groups})
+
     def plot(self) -> Figure:
         """Widths and FLOPs layer by layer, before and after, as a Matplotlib figure.
 
@@ -170,16 +182,13 @@ class PruneReport:
         return write_html(self, Path(path))
 
     def __str__(self) -> str:
-        # With several steps a group stands in every one of them; there were as many channels as in the first.
-        groups = {group.name: group for group in reversed(self.groups)}.values()
-        total = sum(group.selection.num_channels * group.parts for group in groups)
         width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
         lines = [f"{'layer':<{width}}  before  after"]
         for layer in self.layers:
             after = layer.after if layer.after != layer.before else ""
             lines.append(f"{layer.name:<{width}}  {layer.before:>6}  {after:>5}".rstrip())
         lines += [
-            f"{self.removed} of {total} channels removed in {len(groups)} coupled groups",
+            f"{self.removed} of {self.channels} channels removed in {self.coupled_groups} coupled groups",
             f"params {self.params_before:,} -> {self.params_after:,} "
             f"({_change(self.params_before, self.params_after)})",
         ]
