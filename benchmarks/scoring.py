@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch_pruning as tp
+from torch import nn
 
+from .. import FOADImportance
 from .criteria import Scorer
 from .errors import BenchmarkError
+from .measuring import PeakMemory
 
 __all__ = ["BadScoresError", "ScoreBook"]
 
@@ -27,14 +32,17 @@ class ScoreBook(tp.importance.Importance):
     Args:
         criterion: the criterion to ask.
         title: what errors call it.
+        memory: watches the criterion's work; nothing does if None.
 
     Attributes:
         seconds: wall-clock time the criterion itself took so far.
+        memory: what was given.
     """
 
-    def __init__(self, criterion: Scorer, title: str) -> None:
+    def __init__(self, criterion: Scorer, title: str, memory: PeakMemory | None = None) -> None:
         self._criterion = criterion
         self._title = title
+        self.memory = memory
         self._scores: dict[str, torch.Tensor | None] = {}
         self.seconds = 0.0
 
@@ -46,11 +54,22 @@ class ScoreBook(tp.importance.Importance):
         """
         root = group._DG._module2name[group[0].dep.target.module]
         if root not in self._scores:
-            start = time.perf_counter()
-            scores = self._criterion(group)
-            self.seconds += time.perf_counter() - start
+            with self._watched():
+                scores = self._criterion(group)
             self._scores[root] = self._checked(scores, root, len(group[0].idxs))
         return self._scores[root]
+
+    def calibrate(self, model: nn.Module, images: torch.Tensor) -> None:
+        """Let FOAD's importance read its feature maps, as the published rule does, which asks for no scores."""
+        with self._watched():
+            FOADImportance().calibrate(model, images)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        with self.memory.watching() if self.memory else nullcontext():
+            start = time.perf_counter()
+            yield
+            self.seconds += time.perf_counter() - start
 
     def _checked(self, scores: torch.Tensor | None, root: str, channels: int) -> torch.Tensor | None:
         if scores is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,12 +15,14 @@ from .base_models import BaseModel
 from .criteria import CriterionContext, Scorer, build_criterion
 from .datasets import ImageData, calibration_images
 from .environment import Environment
-from .pruning import PrunedModel, layer_widths, prune_to_flops
-from .records import Accuracies, Cost, RunInputs, RunRecord
+from .hardware import Hardware
+from .measuring import PeakMemory, latencies
+from .pruning import PrunedModel, layer_widths, prune_by_rule, prune_to_target
+from .records import Accuracies, BestEpoch, Cost, RunInputs, RunRecord, Setup
 from .scoring import ScoreBook
-from .training import evaluate, train
+from .training import Epoch, evaluate, train
 
-__all__ = ["criterion_for", "run_one"]
+__all__ = ["criterion_for", "hardware_of", "run_one"]
 
 
 def criterion_for(inputs: RunInputs, data: ImageData) -> Scorer:
@@ -30,50 +34,46 @@ def criterion_for(inputs: RunInputs, data: ImageData) -> Scorer:
     return build_criterion(inputs.criterion, CriterionContext(images=_images(inputs, data), seed=inputs.seed))
 
 
+def hardware_of(setup: Setup) -> Hardware:
+    """What a setup's networks are trained on."""
+    return Hardware.model_validate({name: getattr(setup, name) for name in Hardware.model_fields})
+
+
 def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool = False) -> RunRecord:
     """Do a run and return its record; the base model stays as it is.
 
     Raises:
         BadScoresError: if the criterion does not give one finite score a channel.
-        FlopsTargetError: if the FLOPs target cannot be met.
+        UnreachableTargetError: if the target cannot be met.
         TrainingDivergedError: if fine-tuning fails.
     """
     start = time.perf_counter()
-    setup, entry = inputs.setup, inputs.criterion
-    conditions = setup.conditions
-    book = ScoreBook(criterion_for(inputs, data), entry.title)
-
-    def pruned_copy(*, reestimate_bn: bool) -> PrunedModel:
-        return prune_to_flops(
-            base.model,
-            _images(inputs, data),
-            book,
-            flops=1 - conditions.flops_reduction,
-            tolerance=conditions.tolerance,
-            ranking=setup.ranking,
-            compensate=entry.compensate,
-            reestimate_bn=reestimate_bn,
-        )
-
+    conditions, entry = inputs.setup.conditions, inputs.criterion
+    images = _images(inputs, data)
+    book = ScoreBook(criterion_for(inputs, data), entry.title, PeakMemory(images.device))
     before = _cost(base.model, data.example)
-    pruned = pruned_copy(reestimate_bn=False)
+    pruned = _pruned(inputs, base.model, images, book, reestimate_bn=False)
     one_shot = evaluate(pruned.model, data.test_images, data.test_labels)
     one_shot_bn = None
     if entry.reestimate_bn:
-        pruned = pruned_copy(reestimate_bn=True)
+        pruned = _pruned(inputs, base.model, images, book, reestimate_bn=True)
         one_shot_bn = evaluate(pruned.model, data.test_images, data.test_labels)
-    fine_tuned = None
+    epochs: list[Epoch] = []
     if conditions.finetune_recipe.epochs:
-        train(
+        epochs = train(
             pruned.model,
             data.train_images,
             data.train_labels,
             conditions.finetune_recipe,
             seed=inputs.seed,
+            test=(data.test_images, data.test_labels),
+            hardware=hardware_of(inputs.setup),
+            limit_steps=conditions.limit_steps,
             description=f"seed {inputs.seed}: {entry.title}",
             quiet=quiet,
         )
-        fine_tuned = evaluate(pruned.model, data.test_images, data.test_labels)
+    after = _cost(pruned.model, data.example)
+    share = conditions.target.flops_reduction
     return RunRecord(
         inputs=inputs,
         environment=Environment.current(),
@@ -81,14 +81,48 @@ def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool 
         base_weights_hash=base.weights_hash,
         train_images=len(data.train_images),
         test_images=len(data.test_images),
-        accuracy=Accuracies(base=base.accuracy, one_shot=one_shot, one_shot_bn=one_shot_bn, fine_tuned=fine_tuned),
+        accuracy=Accuracies(
+            base=base.accuracy,
+            one_shot=one_shot,
+            one_shot_bn=one_shot_bn,
+            fine_tuned=epochs[-1].test_accuracy if epochs else None,
+            best_epoch=_best(epochs),
+        ),
+        epochs=tuple(epochs),
         before=before,
-        after=_cost(pruned.model, data.example),
-        flops_target=before.flops * (1 - conditions.flops_reduction),
+        after=after,
+        latency=tuple(latencies(base.model, pruned.model, data.example, conditions.latency_batches)),
+        removed=pruned.removed,
+        flops_target=None if share is None else before.flops * (1 - share),
         pruning_ratio=pruned.pruning_ratio,
         seconds_to_score=book.seconds,
+        peak_bytes_to_score=book.memory.peak,
         seconds_total=time.perf_counter() - start,
     )
+
+
+def _pruned(
+    inputs: RunInputs, model: nn.Module, images: torch.Tensor, book: ScoreBook, *, reestimate_bn: bool
+) -> PrunedModel:
+    conditions, entry = inputs.setup.conditions, inputs.criterion
+    common: dict[str, Any] = {
+        "ignored_layers": conditions.ignored_layers,
+        "compensate": entry.compensate,
+        "reestimate_bn": reestimate_bn,
+    }
+    if entry.rule is not None:
+        if not book.seconds:
+            book.calibrate(model, images)
+        return prune_by_rule(model, images, entry.rule, **common)
+    ranking, tolerance = inputs.setup.ranking, conditions.tolerance
+    return prune_to_target(model, images, book, conditions.target, tolerance=tolerance, ranking=ranking, **common)
+
+
+def _best(epochs: Sequence[Epoch]) -> BestEpoch | None:
+    if not epochs:
+        return None
+    number, best = max(enumerate(epochs, start=1), key=lambda entry: entry[1].test_accuracy)
+    return BestEpoch(epoch=number, accuracy=best.test_accuracy)
 
 
 def _images(inputs: RunInputs, data: ImageData) -> torch.Tensor:

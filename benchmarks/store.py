@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from .files import write_atomically
-from .records import READABLE_VERSIONS, RunInputs, RunRecord
+from .records import READABLE_VERSIONS, RunInputs, RunRecord, upgraded
 
 __all__ = ["RecordStore", "RecordWarning"]
 
@@ -65,7 +65,7 @@ class RecordStore:
             if isinstance(version, int) and version not in READABLE_VERSIONS:
                 reason = f"schema version {version}, this program reads {' and '.join(map(str, READABLE_VERSIONS))}"
             else:
-                return RunRecord.model_validate(content)
+                return RunRecord.model_validate(upgraded(content) if isinstance(content, dict) else content)
         except ValidationError as error:
             first = error.errors()[0]
             reason = f"not a valid record ({'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']})"

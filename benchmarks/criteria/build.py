@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..registry import FactoryRegistry, Spec
+from ..targets import Rule
 
 __all__ = ["CRITERIA", "CriterionContext", "CriterionSpec", "Scorer", "build_criterion", "register_criterion"]
 
@@ -37,11 +38,22 @@ class CriterionSpec(Spec):
         label: what tables call it; its name, if left empty.
         compensate: how the layers that read removed channels take over, as for :func:`~foad_plugins.prune`.
         reestimate_bn: whether the statistics of batch normalisation are moved by the calibration images.
+        rule: the published rule decides how many channels go, with these parameters, and no target does; only for
+            ``foad``, which then takes no settings.
     """
 
     label: str = Field(default="", max_length=60)
     compensate: Literal["least_squares", "keeper"] | None = None
     reestimate_bn: bool = False
+    rule: Rule | None = None
+
+    @model_validator(mode="after")
+    def _rule_is_foads(self) -> CriterionSpec:
+        if self.rule is not None and self.name != "foad":
+            raise ValueError(f"rule: only foad has one, not {self.name!r}")
+        if self.rule is not None and self.settings:
+            raise ValueError("settings: with a rule, which says all, none")
+        return self
 
     @property
     def title(self) -> str:

@@ -1,0 +1,54 @@
+"""Where networks are trained and with what precision, by Lightning Fabric."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import BenchmarkError
+
+__all__ = ["Hardware", "HardwareError", "Precision"]
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class HardwareError(BenchmarkError, ValueError):
+    """A device that is not there."""
+
+
+class Hardware(BaseModel):
+    """Devices and precision.
+
+    Attributes:
+        device: ``"cpu"`` or ``"cuda"``.
+        devices: how many train one network together, each a share of every batch.
+        precision: in Lightning Fabric's words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    devices: int = Field(default=1, ge=1)
+    precision: Precision = "32-true"
+
+    def check(self) -> None:
+        """See that the devices are there.
+
+        Raises:
+            HardwareError: if they are not.
+        """
+        if self.device == "cuda" and torch.cuda.device_count() < self.devices:
+            raise HardwareError(f"device: {self.devices} GPUs are asked for, torch sees {torch.cuda.device_count()}")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where a single process of it works."""
+        return torch.device(self.device)
+
+    def fabric(self) -> Fabric:
+        """A Fabric on these devices; with several, ``launch`` starts a process for each."""
+        strategy: Any = "ddp_spawn" if self.devices > 1 else "auto"
+        return Fabric(accelerator=self.device, devices=self.devices, strategy=strategy, precision=self.precision)

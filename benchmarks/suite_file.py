@@ -1,0 +1,146 @@
+"""Suites as YAML files: read, checked, and explained line by line where they are wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .errors import BenchmarkError
+from .suite import Suite
+
+__all__ = ["SuiteFileError", "find_suite", "read_suite", "suite_names"]
+
+_SUFFIX = ".yaml"
+
+
+class SuiteFileError(BenchmarkError, ValueError):
+    """A suite's file that cannot be used; the message names file and line."""
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that come with the package, in alphabetical order."""
+    folder = files(__package__).joinpath("suites")
+    return sorted(entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX))
+
+
+def find_suite(name: str) -> Suite:
+    """The suite of that name, or the one in a YAML file of the user's.
+
+    Args:
+        name: one of :func:`suite_names`, or a path that ends in ``.yaml`` or ``.yml``.
+
+    Raises:
+        SuiteFileError: if there is no such suite or file, or what it says cannot be used.
+    """
+    if name.endswith((_SUFFIX, ".yml")):
+        path = Path(name)
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise SuiteFileError(f"{name}: cannot be read ({reason})") from None
+        return read_suite(text, name)
+    if name not in suite_names():
+        near = difflib.get_close_matches(name, suite_names(), n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        known = ", ".join(suite_names())
+        raise SuiteFileError(f"unknown suite {name!r}{hint} (known: {known}; or give the path of a .yaml file)")
+    entry = files(__package__).joinpath("suites", name + _SUFFIX)
+    return read_suite(entry.read_text("utf-8"), entry.name)
+
+
+def read_suite(text: str, source: str) -> Suite:
+    """Check a suite that is written in YAML.
+
+    Args:
+        text: the file's content.
+        source: what errors call the file.
+
+    Raises:
+        SuiteFileError: if it is no YAML, a key stands twice or is unknown, or a value cannot be used; one line for
+            each mistake, with the line in the file.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise SuiteFileError(f"{source}{line}: no valid YAML, {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise SuiteFileError(f"{source}: no valid YAML, {error}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise SuiteFileError(f"{source}:1: a suite is a mapping of keys and values, such as 'name: my-suite'")
+    repeated = [f"{source}:{line}: the key {key!r} stands twice" for key, line in _repeated_keys(root)]
+    if repeated:
+        raise SuiteFileError("\n".join(repeated))
+    try:
+        return Suite.model_validate(content)
+    except ValidationError as error:
+        wrong = [f"{source}:{_line(root, entry['loc'])}: {_reason(entry)}" for entry in error.errors()]
+        raise SuiteFileError("\n".join(wrong)) from None
+
+
+def _reason(error: Any) -> str:
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        known = _fields(Suite, error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return f"{where}: unknown key; {hint}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(error["input"], (dict, list, BaseModel)) else f", got {error['input']!r}"
+    return f"{where}: {message}{given}" if where else message
+
+
+def _fields(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """Names of the fields that a place in a suite may have."""
+    for step in path:
+        if isinstance(step, str) and step in model.model_fields:
+            inner = list(_models(model.model_fields[step].annotation))
+            if not inner:
+                return []
+            model = inner[0]
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _repeated_keys(node: yaml.Node) -> Iterator[tuple[str, int]]:
+    """Keys that a mapping has twice, of which YAML would silently take the last, with their lines from 1."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.value, key.start_mark.line + 1
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _repeated_keys(entry)
+
+
+def _line(root: yaml.Node, path: Sequence[int | str]) -> int:
+    """The line, from 1, of a place in the file, or of the nearest place around it that is written there."""
+    node, line = root, root.start_mark.line
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == step]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line
+    return line + 1
