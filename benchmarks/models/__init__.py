@@ -8,10 +8,10 @@ from .vgg_cifar import VGG16CIFAR
 
 __all__ = [
     "MODELS",
+    "VGG16CIFAR",
     "CIFARResNet",
     "DigitsVGG",
     "FOADResNet",
-    "VGG16CIFAR",
     "build_model",
     "register_model",
 ]
