@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional as F
 
-__all__ = ["crop_and_flip"]
+__all__ = ["Moves", "crop_and_flip", "move"]
 
 _PAD = 4
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Where each image of a batch is cut out of its padded self, and whether it is mirrored.
+
+    Attributes:
+        rows: (N,), the first row, from 0 to 8.
+        columns: (N,), the first column, likewise.
+        flipped: (N,), bool.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    flipped: torch.Tensor
+
+    @classmethod
+    def draw(cls, count: int, random: torch.Generator) -> Moves:
+        """Moves of ``count`` images, on the CPU as the generator is; rows first, then columns, then flips."""
+        rows, columns = torch.randint(0, 2 * _PAD + 1, (2, count), generator=random)
+        return cls(rows, columns, torch.rand(count, generator=random) < 0.5)
+
+    @classmethod
+    def join(cls, parts: Sequence[Moves]) -> Moves:
+        """The moves of several batches as those of one."""
+        return cls(
+            torch.cat([part.rows for part in parts]),
+            torch.cat([part.columns for part in parts]),
+            torch.cat([part.flipped for part in parts]),
+        )
+
+    def slice(self, start: int, stop: int) -> Moves:
+        """The moves of images ``start`` to ``stop``."""
+        return Moves(self.rows[start:stop], self.columns[start:stop], self.flipped[start:stop])
+
+    def to(self, device: torch.device) -> Moves:
+        """The same on another device."""
+        return Moves(self.rows.to(device), self.columns.to(device), self.flipped.to(device))
 
 
 def crop_and_flip(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
@@ -22,13 +63,25 @@ def crop_and_flip(images: torch.Tensor, random: torch.Generator) -> torch.Tensor
     Returns:
         A new tensor of the same shape.
     """
+    return move(images, Moves.draw(len(images), random).to(images.device))
+
+
+def move(images: torch.Tensor, moves: Moves) -> torch.Tensor:
+    """Cut every image (N, C, H, W) out of its padded self, all at once and on their device.
+
+    Args:
+        images: left as they are.
+        moves: one for each image, on the same device.
+
+    Returns:
+        A new tensor of the same shape.
+    """
     count, channels, height, width = images.shape
-    rows, columns = torch.randint(0, 2 * _PAD + 1, (2, count, 1), generator=random)
-    flipped = torch.rand(count, 1, generator=random) < 0.5
-    across = torch.arange(width)
-    y = (rows + torch.arange(height)).to(images.device)
-    x = (columns + torch.where(flipped, across.flip(0), across)).to(images.device)
-    every, channel = torch.arange(count, device=images.device), torch.arange(channels, device=images.device)
+    device = images.device
+    across = torch.arange(width, device=device)
+    y = moves.rows[:, None] + torch.arange(height, device=device)
+    x = moves.columns[:, None] + torch.where(moves.flipped[:, None], across.flip(0), across)
+    every, channel = torch.arange(count, device=device), torch.arange(channels, device=device)
     return F.pad(images, [_PAD] * 4)[
         every[:, None, None, None], channel[:, None, None], y[:, None, :, None], x[:, None, None]
     ]

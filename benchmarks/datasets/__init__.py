@@ -2,11 +2,17 @@
 
 from .cifar10 import load_cifar10_npz
 from .digits import load_digits
-from .load import DATASETS, ImageData, calibration_images, load_dataset, register_dataset
+from .load import DATASETS, calibration_images, load_dataset, register_dataset
+from .memory import ImageData
+from .normalisation import Normalisation
+from .source import Batch, ImageSource
 
 __all__ = [
     "DATASETS",
+    "Batch",
     "ImageData",
+    "ImageSource",
+    "Normalisation",
     "calibration_images",
     "load_cifar10_npz",
     "load_dataset",

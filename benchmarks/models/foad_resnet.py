@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .build import register_model
 
-__all__ = ["FOADResNet", "foad_resnet56"]
+__all__ = ["FOADResNet", "foad_resnet20", "foad_resnet56", "foad_resnet110"]
 
 
 class FOADResNet(nn.Module):
@@ -23,13 +23,13 @@ class FOADResNet(nn.Module):
         num_classes: width of the output.
 
     Raises:
-        ValueError: ``blocks`` below 1.
+        ValueError: a number below 1.
     """
 
     def __init__(self, blocks: int = 9, num_classes: int = 10) -> None:
         super().__init__()
-        if blocks < 1:
-            raise ValueError(f"blocks must be at least 1, got {blocks}")
+        if blocks < 1 or num_classes < 1:
+            raise ValueError(f"blocks and num_classes must be at least 1, got {blocks} and {num_classes}")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         layers["C1"] = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         width = 16
@@ -70,7 +70,19 @@ class _BasicBlock(nn.Module):
         return total
 
 
+@register_model("foad-resnet20")
+def foad_resnet20(num_classes: int = 10) -> FOADResNet:
+    """ResNet-20 in the form of the FOAD authors' checkpoint."""
+    return FOADResNet(3, num_classes)
+
+
 @register_model("foad-resnet56")
 def foad_resnet56(num_classes: int = 10) -> FOADResNet:
     """ResNet-56 in the form of the FOAD authors' checkpoint."""
     return FOADResNet(9, num_classes)
+
+
+@register_model("foad-resnet110")
+def foad_resnet110(num_classes: int = 10) -> FOADResNet:
+    """ResNet-110 in the form of the FOAD authors' checkpoint."""
+    return FOADResNet(18, num_classes)

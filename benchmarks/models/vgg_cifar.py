@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .build import register_model
+
 __all__ = ["VGG16CIFAR"]
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
+@register_model("vgg16-cifar")
 class VGG16CIFAR(nn.Module):
     """VGG-16-BN as filter-pruning papers use it on CIFAR (Simonyan and Zisserman 2015; Li et al. 2017).
 
@@ -17,10 +20,15 @@ class VGG16CIFAR(nn.Module):
 
     Args:
         num_classes: width of the output.
+
+    Raises:
+        ValueError: ``num_classes`` below 1.
     """
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         layers: list[nn.Module] = []
         width = 3
         for number, stage in enumerate(_STAGES, start=1):

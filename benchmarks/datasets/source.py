@@ -1,0 +1,110 @@
+"""What the harness asks of a data set, whether it lies in memory or is read from files as it goes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+
+__all__ = ["Batch", "ImageSource", "batch_edges"]
+
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""Float images (N, C, H, W), ready for the network, and their int64 classes (N,), on the data's device."""
+
+
+class ImageSource(ABC):
+    """A classification task with a training and a test part.
+
+    The training part alone is the source of calibration images.
+    """
+
+    @property
+    @abstractmethod
+    def train_count(self) -> int:
+        """Number of training images."""
+
+    @property
+    @abstractmethod
+    def test_count(self) -> int:
+        """Number of test images."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Number of classes; labels are 0 to one less."""
+
+    @property
+    @abstractmethod
+    def hash(self) -> str:
+        """SHA-256, in hex, that changes when the images, the labels, their order or their split do."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where batches lie."""
+
+    @property
+    @abstractmethod
+    def example(self) -> Tensor:
+        """One image as a batch (1, C, H, W), for tracing and for FLOPs per image."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> ImageSource:
+        """The same data with batches on another device; itself if it is there already."""
+
+    @abstractmethod
+    def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
+        """One epoch: every training image once, in an order drawn anew.
+
+        Args:
+            batch_size: images a batch. The last one may be smaller; a lone last image joins the batch before it, as
+                batch normalisation needs two.
+            random: on the CPU. Order and augmentation depend on its state alone; the next epoch goes on with it.
+            augment: whether every image is cut out and mirrored at random, in the way of the data.
+
+        Raises:
+            SettingsError: ``batch_size`` below 1.
+        """
+
+    @abstractmethod
+    def test_batches(self, batch_size: int = 512) -> Iterator[Batch]:
+        """Every test image once, in their order.
+
+        Raises:
+            SettingsError: ``batch_size`` below 1.
+        """
+
+    def calibration(self, count: int, *, seed: int) -> Batch:
+        """``count`` different training images, not augmented, with their labels; the same for the same seed.
+
+        Raises:
+            SettingsError: if ``count`` is below 1 or above the number of training images.
+        """
+        if not 1 <= count <= self.train_count:
+            available = self.train_count
+            raise SettingsError(f"calibration_images: 1 to {available}, the training images there are, got {count}")
+        return self._train(torch.randperm(self.train_count, generator=torch.Generator().manual_seed(seed))[:count])
+
+    @abstractmethod
+    def _train(self, chosen: Tensor) -> Batch:
+        """Training images by their numbers (N,), not augmented."""
+
+
+def batch_edges(count: int, size: int) -> list[tuple[int, int]]:
+    """Cut ``range(count)`` into runs of ``size``; a lone last image joins the run before it.
+
+    Raises:
+        SettingsError: ``size`` below 1.
+    """
+    if size < 1:
+        raise SettingsError(f"batch_size: at least 1, got {size}")
+    edges = [*range(0, count, size), count]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1 and size > 1:
+        del edges[-2]
+    return list(pairwise(edges))
