@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import nn
 
-from .datasets import ImageData
-from .files import hash_json, hash_tensors, write_state_dict
+from .datasets import ImageSource
+from .files import hash_json, hash_tensors
+from .hardware import Hardware
 from .models import build_model
 from .records import Setup
 from .store import RecordWarning
 from .training import Recipe, evaluate, train
-from .weights import WeightsFile
+from .weights import WeightsError, WeightsFile
 
-__all__ = ["BaseModel", "base_model", "base_path"]
+__all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]
 
 
 @dataclass(frozen=True)
@@ -38,46 +39,72 @@ class BaseModel:
 
 def base_path(folder: Path, setup: Setup, seed: int) -> Path:
     """Where trained weights lie; the name depends on all that decides them and on nothing else."""
+    conditions = setup.conditions
     inputs = {
         "dataset": setup.data_hash,
-        "model": setup.conditions.model.model_dump(mode="json"),
+        "model": conditions.model.model_dump(mode="json"),
         "recipe": _recipe(setup).model_dump(mode="json"),
         "torch": setup.versions.torch,
-        "device": setup.device,
-        "threads": setup.conditions.threads,
+        "hardware": hardware_of(setup).model_dump(mode="json"),
+        "threads": conditions.threads,
+        "limit_steps": conditions.limit_steps,
         "seed": seed,
     }
-    return folder / f"{setup.conditions.model.name}-seed{seed}-{hash_json(inputs)[:16]}.pt"
+    name = "".join(c if c.isalnum() else "-" for c in conditions.model.name)
+    return folder / f"{name}-seed{seed}-{hash_json(inputs)[:16]}.safetensors"
 
 
-def base_model(
-    folder: Path, setup: Setup, data: ImageData, seed: int, *, given: WeightsFile | None = None, quiet: bool = False
-) -> BaseModel:
-    """The base model of a seed: with given weights, or from its file in ``folder``, or else trained and written there.
+def hardware_of(setup: Setup) -> Hardware:
+    """What a setup's networks are trained on."""
+    return Hardware.model_validate({name: getattr(setup, name) for name in Hardware.model_fields})
 
-    A file in ``folder`` that cannot be read, or does not fit the model, is warned about and replaced.
+
+def train_base(setup: Setup, data: ImageSource, seed: int, *, quiet: bool = False) -> bytes:
+    """Train the base model of a seed; returns a safetensors file.
 
     Raises:
-        WeightsError: if the given weights do not fit the model.
         TrainingDivergedError: if the training fails.
     """
-    model = build_model(setup.conditions.model, seed=seed)
-    if given is not None:
-        given.load_into(model)
-    elif not _load(model, path := base_path(folder, setup, seed)):
-        train(
-            model,
-            data.train_images,
-            data.train_labels,
-            _recipe(setup),
-            seed=seed,
-            description=f"seed {seed}: base model",
-            quiet=quiet,
-        )
-        write_state_dict(path, model.state_dict())
-    model.eval()
-    accuracy = evaluate(model, data.test_images, data.test_labels)
-    return BaseModel(model, accuracy, hash_tensors(model.state_dict()))
+    model = build_model(setup.conditions.model, seed=seed).to(data.device)
+    train(
+        model,
+        data,
+        _recipe(setup),
+        seed=seed,
+        hardware=hardware_of(setup),
+        limit_steps=setup.conditions.limit_steps,
+        description=f"seed {seed}: base model",
+        quiet=quiet,
+    )
+    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def read_base(path: Path, setup: Setup) -> WeightsFile | None:
+    """The trained weights in a file; None if there are none, or none that fit, which is warned about."""
+    if not path.exists():
+        return None
+    try:
+        weights = WeightsFile.read(path)
+        weights.load_into(build_model(setup.conditions.model, seed=0))
+    except (WeightsError, OSError) as error:
+        reason = str(error).split("\n", 1)[0]
+        message = f"{path.name}: base weights cannot be used, training again ({reason})"
+        warnings.warn(message, RecordWarning, stacklevel=2)
+        return None
+    return weights
+
+
+def load_base(setup: Setup, weights: WeightsFile, data: ImageSource) -> BaseModel:
+    """The base model with these weights, on the data's device, and its accuracy.
+
+    Raises:
+        WeightsError: if the weights do not fit the model.
+    """
+    model = build_model(setup.conditions.model, seed=0)
+    weights.load_into(model)
+    model.to(data.device).eval()
+    with torch.no_grad():
+        return BaseModel(model, evaluate(model, data), hash_tensors(model.state_dict()))
 
 
 def _recipe(setup: Setup) -> Recipe:
@@ -85,27 +112,3 @@ def _recipe(setup: Setup) -> Recipe:
     if recipe is None:
         raise ValueError("base models of this setup are given and not trained")
     return recipe
-
-
-def _load(model: nn.Module, path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        model.load_state_dict(torch.load(path, weights_only=True))
-    except (
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        pickle.UnpicklingError,
-    ) as error:
-        reason = str(error).split("\n", 1)[0]
-        warnings.warn(
-            f"{path.name}: base weights cannot be used, training again ({reason})",
-            RecordWarning,
-            stacklevel=3,
-        )
-        return False
-    return True

@@ -11,21 +11,20 @@ import torch
 from torch import nn
 
 from .. import count_flops, count_params
-from .base_models import BaseModel
+from .base_models import BaseModel, hardware_of
 from .criteria import CriterionContext, Scorer, build_criterion
-from .datasets import ImageData, calibration_images
+from .datasets import ImageSource, calibration_images
 from .environment import Environment
-from .hardware import Hardware
 from .measuring import PeakMemory, latencies
 from .pruning import PrunedModel, layer_widths, prune_by_rule, prune_to_target
-from .records import Accuracies, BestEpoch, Cost, RunInputs, RunRecord, Setup
+from .records import Accuracies, BestEpoch, Cost, RunInputs, RunRecord
 from .scoring import ScoreBook
 from .training import Epoch, evaluate, train
 
-__all__ = ["criterion_for", "hardware_of", "run_one"]
+__all__ = ["criterion_for", "run_one"]
 
 
-def criterion_for(inputs: RunInputs, data: ImageData) -> Scorer:
+def criterion_for(inputs: RunInputs, data: ImageSource) -> Scorer:
     """The run's criterion with the calibration images of its seed, which all criteria of that seed share.
 
     Raises:
@@ -34,12 +33,7 @@ def criterion_for(inputs: RunInputs, data: ImageData) -> Scorer:
     return build_criterion(inputs.criterion, CriterionContext(images=_images(inputs, data), seed=inputs.seed))
 
 
-def hardware_of(setup: Setup) -> Hardware:
-    """What a setup's networks are trained on."""
-    return Hardware.model_validate({name: getattr(setup, name) for name in Hardware.model_fields})
-
-
-def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool = False) -> RunRecord:
+def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: bool = False) -> RunRecord:
     """Do a run and return its record; the base model stays as it is.
 
     Raises:
@@ -53,20 +47,19 @@ def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool 
     book = ScoreBook(criterion_for(inputs, data), entry.title, PeakMemory(images.device))
     before = _cost(base.model, data.example)
     pruned = _pruned(inputs, base.model, images, book, reestimate_bn=False)
-    one_shot = evaluate(pruned.model, data.test_images, data.test_labels)
+    one_shot = evaluate(pruned.model, data)
     one_shot_bn = None
     if entry.reestimate_bn:
         pruned = _pruned(inputs, base.model, images, book, reestimate_bn=True)
-        one_shot_bn = evaluate(pruned.model, data.test_images, data.test_labels)
+        one_shot_bn = evaluate(pruned.model, data)
     epochs: list[Epoch] = []
     if conditions.finetune_recipe.epochs:
         epochs = train(
             pruned.model,
-            data.train_images,
-            data.train_labels,
+            data,
             conditions.finetune_recipe,
             seed=inputs.seed,
-            test=(data.test_images, data.test_labels),
+            measure=True,
             hardware=hardware_of(inputs.setup),
             limit_steps=conditions.limit_steps,
             description=f"seed {inputs.seed}: {entry.title}",
@@ -79,8 +72,8 @@ def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool 
         environment=Environment.current(),
         created=datetime.now(timezone.utc),
         base_weights_hash=base.weights_hash,
-        train_images=len(data.train_images),
-        test_images=len(data.test_images),
+        train_images=data.train_count,
+        test_images=data.test_count,
         accuracy=Accuracies(
             base=base.accuracy,
             one_shot=one_shot,
@@ -125,7 +118,7 @@ def _best(epochs: Sequence[Epoch]) -> BestEpoch | None:
     return BestEpoch(epoch=number, accuracy=best.test_accuracy)
 
 
-def _images(inputs: RunInputs, data: ImageData) -> torch.Tensor:
+def _images(inputs: RunInputs, data: ImageSource) -> torch.Tensor:
     return calibration_images(data, inputs.setup.conditions.calibration_images, seed=inputs.seed)
 
 

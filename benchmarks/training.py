@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice
 from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .augmentation import crop_and_flip
+from .datasets.source import Batch, ImageSource
 from .errors import BenchmarkError
 from .hardware import Hardware
 
@@ -34,8 +35,7 @@ class Recipe(BaseModel):
         learning_rate: at the first step.
         schedule: ``"cosine"`` falls to 0 along half a cosine; ``"step"`` divides by 10 at half and again at
             three quarters of the steps.
-        batch_size: images per step. Images left over are a smaller batch, or make the last one larger where they are
-            fewer than a quarter of one.
+        batch_size: images per step; a last, smaller batch is used too.
         momentum: of SGD, in [0, 1).
         weight_decay: L2 penalty on all parameters.
         augmentation: ``"crop-flip"`` moves and mirrors every image at random, see
@@ -81,13 +81,12 @@ def learning_rate_at(recipe: Recipe, step: int, steps: int) -> float:
 
 def train(
     model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
+    data: ImageSource,
     recipe: Recipe,
     *,
     seed: int,
-    test: tuple[torch.Tensor, torch.Tensor] | None = None,
     hardware: Hardware | None = None,
+    measure: bool = False,
     limit_steps: int | None = None,
     description: str = "training",
     quiet: bool = False,
@@ -96,25 +95,24 @@ def train(
 
     Args:
         model: maps images (N, C, H, W) to logits (N, classes).
-        images: (N, C, H, W), on the model's device.
-        labels: (N,), integer classes.
+        data: trained on its training part alone.
         recipe: how long and how fast.
         seed: of the order of the images and of their augmentation, which depend on nothing else.
-        test: images and labels to measure accuracy on after every epoch; None for no measurement.
         hardware: devices and precision; the CPU in single precision if None. With several devices each takes a share of
             every batch, and statistics of batch normalisation are those of the first.
+        measure: measure accuracy on the test part after every epoch, and return the epochs.
         limit_steps: at most so many steps an epoch.
         description: what the progress bar says.
         quiet: no progress bar. There is none either where the output is not a terminal.
 
     Returns:
-        The epochs, if ``test`` is given; else none.
+        The epochs if they are measured, else none.
 
     Raises:
         TrainingDivergedError: if the loss of an epoch is not finite.
     """
     fabric = (hardware or Hardware()).fabric()
-    job = _Training(model, images, labels, recipe, seed, test, limit_steps, description, quiet)
+    job = _Training(model, data, recipe, seed, measure, limit_steps, description, quiet)
     if fabric.world_size == 1:
         return job(fabric)[0]
     epochs, state = fabric.launch(job)
@@ -128,41 +126,39 @@ class _Training:
     """The work of one process of a training."""
 
     model: nn.Module
-    images: torch.Tensor
-    labels: torch.Tensor
+    data: ImageSource
     recipe: Recipe
     seed: int
-    test: tuple[torch.Tensor, torch.Tensor] | None
+    measure: bool
     limit_steps: int | None
     description: str
     quiet: bool
 
-    def __call__(self, fabric: Fabric) -> tuple[list[Epoch], dict[str, torch.Tensor]]:
+    def __call__(self, fabric: Fabric) -> tuple[list[Epoch], dict[str, Tensor]]:
         """Train; the trained tensors matter only where this is not the caller's process."""
-        recipe, model = self.recipe, self.model
-        model.to(memory_format=torch.channels_last if recipe.channels_last else torch.preserve_format)
+        recipe, model, data = self.recipe, self.model, self.data.to(fabric.device)
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)
         random = torch.Generator().manual_seed(self.seed)
         wrapped, optimizer = fabric.setup(model, _optimizer(model, recipe))
-        least = max(2 * fabric.world_size, recipe.batch_size // 4)
-        batches = _batches(len(self.images), recipe.batch_size, least)[: self.limit_steps]
-        steps = recipe.epochs * len(batches)
+        per_epoch = math.ceil(data.train_count / recipe.batch_size)
+        schedule = _Schedule(recipe, recipe.epochs * min(per_epoch, self.limit_steps or per_epoch))
         epochs: list[Epoch] = []
         hidden = self.quiet or fabric.global_rank > 0
         with tqdm(
             total=recipe.epochs, desc=self.description, unit="epoch", leave=False, disable=hidden or None
         ) as bar:
-            for number in range(recipe.epochs):
+            for _ in range(recipe.epochs):
                 wrapped.train()
                 start = time.perf_counter()
-                mean_loss = self._epoch(fabric, wrapped, optimizer, random, batches, number * len(batches), steps)
+                batches = data.train_batches(recipe.batch_size, random, augment=recipe.augmentation == "crop-flip")
+                mean_loss = _epoch(fabric, wrapped, optimizer, schedule, islice(batches, self.limit_steps))
                 seconds = time.perf_counter() - start
                 if not math.isfinite(mean_loss):
-                    done = (number + 1) * len(batches)
-                    raise TrainingDivergedError(
-                        f"{self.description}: the loss became {mean_loss} at step {done} of {steps}"
-                    )
-                if self.test is not None:
-                    accuracy = evaluate(model, *self.test)
+                    where = f"at step {schedule.step} of {schedule.steps}"
+                    raise TrainingDivergedError(f"{self.description}: the loss became {mean_loss} {where}")
+                if self.measure:
+                    accuracy = evaluate(model, data)
                     epochs.append(Epoch(train_loss=mean_loss, test_accuracy=accuracy, seconds=seconds))
                 bar.set_postfix(loss=f"{mean_loss:.3f}")
                 bar.update()
@@ -171,39 +167,48 @@ class _Training:
         model.eval()
         return epochs, {name: tensor.cpu() for name, tensor in model.state_dict().items()}
 
-    def _epoch(
-        self,
-        fabric: Fabric,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        random: torch.Generator,
-        batches: list[tuple[int, int]],
-        step: int,
-        steps: int,
-    ) -> float:
-        """One epoch, its mean loss."""
-        total = torch.zeros((), device=fabric.device)
-        shuffled = torch.randperm(len(self.images), generator=random).to(self.images.device)
-        for start, stop in batches:
-            chosen = shuffled[start:stop]
-            batch = self.images[chosen]
-            if self.recipe.augmentation == "crop-flip":
-                # All processes draw for the whole batch: what an image becomes does not depend on their number.
-                batch = crop_and_flip(batch, random)
-            mine = slice(fabric.global_rank, None, fabric.world_size)
-            batch, labels = batch[mine].to(fabric.device), self.labels[chosen][mine].to(fabric.device)
-            if self.recipe.channels_last:
-                batch = batch.contiguous(memory_format=torch.channels_last)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(self.recipe, step, steps)
-            optimizer.zero_grad(set_to_none=True)
-            loss = F.cross_entropy(model(batch), labels)
-            fabric.backward(loss)
-            optimizer.step()
-            total += loss.detach() * (stop - start)
-            step += 1
-        mean: torch.Tensor = fabric.all_reduce(total, reduce_op="mean")
-        return mean.item() / batches[-1][1]
+
+@dataclass(eq=False)
+class _Schedule:
+    """Sets the learning rate of one step after the other."""
+
+    recipe: Recipe
+    steps: int
+    step: int = 0
+
+    def apply(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the rate of the next step."""
+        rate = learning_rate_at(self.recipe, self.step, self.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        self.step += 1
+
+
+def _epoch(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: _Schedule,
+    batches: Iterable[Batch],
+) -> float:
+    """One epoch; its mean loss, for which the device is waited for only once."""
+    total, count = torch.zeros((), device=fabric.device), 0
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    for images, labels in batches:
+        schedule.apply(optimizer)
+        if len(labels) < 2 * fabric.world_size:
+            # Batch normalisation needs two images in every process.
+            continue
+        if schedule.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(model(images[mine]), labels[mine])
+        fabric.backward(loss)
+        optimizer.step()
+        total += loss.detach() * len(labels)
+        count += len(labels)
+    mean: Tensor = fabric.all_reduce(total / max(count, 1), reduce_op="mean")
+    return mean.item()
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -217,28 +222,10 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 512) -> float:
-    """The fraction of images classified right, in [0, 1]; measured in eval mode, in which the model is left.
-
-    Raises:
-        ValueError: if there are no images.
-    """
-    if len(images) == 0:
-        raise ValueError("images: accuracy needs at least one image, got none")
+def evaluate(model: nn.Module, data: ImageSource, *, batch_size: int = 512) -> float:
+    """The fraction of test images classified right, in [0, 1]; measured in eval mode, in which the model is left."""
     model.eval()
-    right = 0
-    for start in range(0, len(images), batch_size):
-        logits = model(images[start : start + batch_size])
-        right += int((logits.argmax(1) == labels[start : start + batch_size]).sum())
-    return right / len(images)
-
-
-def _batches(count: int, size: int, least: int) -> list[tuple[int, int]]:
-    """Cut ``range(count)`` into runs of ``size``; a last one shorter than ``least`` joins the run before.
-
-    Batch normalisation needs two images in every process, and would remember the statistics of a handful.
-    """
-    edges = [*range(0, count, size), count]
-    if len(edges) > 2 and edges[-1] - edges[-2] < least:
-        del edges[-2]
-    return list(pairwise(edges))
+    right = torch.zeros((), dtype=torch.int64, device=data.device)
+    for images, labels in data.test_batches(batch_size):
+        right += (model(images).argmax(1) == labels).sum()
+    return right.item() / data.test_count

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import nn
 
 from .errors import BenchmarkError
@@ -27,11 +27,11 @@ class WeightsFile:
     """A state dict and where it was read.
 
     Attributes:
-        path: the file.
+        path: the file, or what errors call it.
         tensors: by name, as they stand in it.
     """
 
-    path: Path
+    path: Path | str
     tensors: Mapping[str, torch.Tensor]
 
     @classmethod
@@ -46,6 +46,18 @@ class WeightsFile:
             return cls(path, load_file(path))
         except SafetensorError as error:
             raise WeightsError(f"{path} is no safetensors file ({error})") from None
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> WeightsFile:
+        """The weights in the content of a safetensors file.
+
+        Raises:
+            WeightsError: if it is none.
+        """
+        try:
+            return cls(name, load(content))
+        except SafetensorError as error:
+            raise WeightsError(f"{name} is no safetensors file ({error})") from None
 
     @cached_property
     def hash(self) -> str:

@@ -1,0 +1,151 @@
+"""What a worker does, wherever it is: train a base model, or do one run. All that it needs comes as arguments."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from .base_models import BaseModel, load_base, train_base
+from .data_root import DataRoot
+from .datasets import ImageSource, load_dataset
+from .environment import Environment
+from .errors import BenchmarkError
+from .records import FailureRecord, RunInputs, RunRecord, Setup
+from .plugins import import_all
+from .registry import Spec
+from .single_run import run_one
+from .weights import WeightsFile
+
+__all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_given"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a worker must know to find the user's things.
+
+    Attributes:
+        data_root: folder with the user's data and weights, the same path for every worker; None for none.
+        imports: modules and Python files of the user's that register what the suite names.
+        quiet: no progress bars.
+    """
+
+    data_root: Path | None = None
+    imports: tuple[str, ...] = ()
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a job has no result.
+
+    Attributes:
+        reason: the error in one line.
+        details: its traceback.
+    """
+
+    reason: str
+    details: str
+
+    @classmethod
+    def by(cls, error: Exception) -> Failed:
+        """From an error that was caught."""
+        text = " ".join(str(error).split()) or "no message"
+        # What the harness says itself names what to change; anything else needs its kind to be understood.
+        reason = text if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {text}"
+        return cls(reason, "".join(traceback.format_exception(error)))
+
+    def record(self, inputs: RunInputs) -> FailureRecord:
+        """A record of the run that failed so."""
+        now = datetime.now(timezone.utc)
+        return FailureRecord(
+            inputs=inputs, environment=Environment.current(), created=now, reason=self.reason, details=self.details
+        )
+
+
+BaseResult = bytes | Failed
+"""A safetensors file with the weights, or why there are none."""
+
+
+def load_data(spec: Spec, data_root: Path | None, device: str) -> ImageSource:
+    """The data, once in a process."""
+    return _data(spec.model_dump_json(), data_root, device)
+
+
+@lru_cache(maxsize=1)
+def _data(spec: str, data_root: Path | None, device: str) -> ImageSource:
+    return load_dataset(Spec.model_validate_json(spec), DataRoot(data_root)).to(device)
+
+
+@lru_cache(maxsize=1)
+def read_given(name: str, data_root: Path | None) -> WeightsFile:
+    """Weights under the data root, once in a process."""
+    return WeightsFile.read(DataRoot(data_root).file(name))
+
+
+def do_base(setup: Setup, seed: int, place: Place) -> BaseResult:
+    """Train the base model of a seed."""
+    try:
+        import_all(place.imports)
+        with _threads(setup.conditions.threads):
+            return train_base(setup, _data_of(setup, place), seed, quiet=place.quiet)
+    except Exception as error:
+        return Failed.by(error)
+
+
+def do_run(inputs: RunInputs, weights: bytes | None, place: Place) -> RunRecord | Failed:
+    """Do one run on a base model, whatever happens.
+
+    Args:
+        inputs: what to run.
+        weights: of the base model, a safetensors file; None if they are given under the data root.
+        place: where the user's things are.
+    """
+    try:
+        import_all(place.imports)
+        with _threads(inputs.setup.conditions.threads):
+            data = _data_of(inputs.setup, place)
+            return run_one(inputs, data, _base(inputs.setup, weights, place), quiet=place.quiet)
+    except Exception as error:
+        return Failed.by(error)
+
+
+def _data_of(setup: Setup, place: Place) -> ImageSource:
+    data = load_data(setup.conditions.dataset, place.data_root, setup.device)
+    if data.hash != setup.data_hash:
+        raise BenchmarkError(f"{setup.conditions.dataset.name}: this worker finds other data than the suite began with")
+    return data
+
+
+_BASES: dict[str, BaseModel] = {}
+
+
+def _base(setup: Setup, weights: bytes | None, place: Place) -> BaseModel:
+    """The base model of a run; the last one is kept, as runs of a seed follow one another."""
+    if weights is not None:
+        file = WeightsFile.parse(weights, "base model")
+    else:
+        assert setup.conditions.base_weights is not None
+        file = read_given(setup.conditions.base_weights, place.data_root)
+    conditions = setup.conditions
+    key = "|".join([file.hash, conditions.model.model_dump_json(), setup.data_hash, setup.device, str(conditions.threads)])
+    if key not in _BASES:
+        _BASES.clear()
+        _BASES[key] = load_base(setup, file, _data_of(setup, place))
+    return _BASES[key]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
