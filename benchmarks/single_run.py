@@ -11,7 +11,7 @@ from torch import nn
 from .. import count_flops, count_params
 from .base_models import BaseModel
 from .criteria import CriterionContext, Scorer, build_criterion
-from .datasets import ImageData, calibration_images
+from .datasets import ImageData, calibration_images, calibration_part
 from .environment import Environment
 from .pruning import PrunedModel, layer_widths, prune_to_flops
 from .records import Accuracies, Cost, RunInputs, RunRecord
@@ -22,12 +22,13 @@ __all__ = ["criterion_for", "run_one"]
 
 
 def criterion_for(inputs: RunInputs, data: ImageData) -> Scorer:
-    """The run's criterion with the calibration images of its seed, which all criteria of that seed share.
+    """The run's criterion with the calibration images of its seed and their labels, which all criteria share.
 
     Raises:
         ValueError: if the criterion's settings or the number of images do not fit.
     """
-    return build_criterion(inputs.criterion, CriterionContext(images=_images(inputs, data), seed=inputs.seed))
+    images, labels = calibration_part(data, inputs.setup.conditions.calibration_images, seed=inputs.seed)
+    return build_criterion(inputs.criterion, CriterionContext(images=images, seed=inputs.seed, labels=labels))
 
 
 def run_one(inputs: RunInputs, data: ImageData, base: BaseModel, *, quiet: bool = False) -> RunRecord:

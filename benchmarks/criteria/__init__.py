@@ -8,13 +8,16 @@ from .build import (
     build_criterion,
     register_criterion,
 )
+from .chip import CHIP
 from .foad import foad
 from .fpgm import FPGM
 from .hrank import HRank
 from .magnitude import l1
 from .random import Random
+from .taylor import Taylor
 
 __all__ = [
+    "CHIP",
     "CRITERIA",
     "FPGM",
     "CriterionContext",
@@ -22,6 +25,7 @@ __all__ = [
     "HRank",
     "Random",
     "Scorer",
+    "Taylor",
     "build_criterion",
     "foad",
     "l1",

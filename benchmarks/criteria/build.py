@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 from pydantic import Field
 
 from ..registry import FactoryRegistry, Spec
+from .context import CriterionContext
 
 __all__ = ["CRITERIA", "CriterionContext", "CriterionSpec", "Scorer", "build_criterion", "register_criterion"]
 
 Scorer: TypeAlias = Callable[[Any], "torch.Tensor | None"]
 """Torch-Pruning's contract: a coupled group in, a score for each channel out (low goes first), or None."""
-
-
-@dataclass(frozen=True)
-class CriterionContext:
-    """What a run hands to its criterion.
-
-    Attributes:
-        images: calibration images (N, C, H, W), the same for every criterion of a seed.
-        seed: of the run, for criteria that draw numbers.
-    """
-
-    images: torch.Tensor
-    seed: int
 
 
 class CriterionSpec(Spec):

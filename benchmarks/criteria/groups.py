@@ -9,7 +9,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-__all__ = ["group_score", "producers"]
+__all__ = ["by_filter", "group_score", "group_totals", "producers"]
 
 _PRODUCING = (nn.modules.conv._ConvNd, nn.Linear)
 
@@ -32,6 +32,38 @@ def producers(group: tp.dependency.Group) -> list[tuple[nn.Module, list[tuple[in
     return found
 
 
+def by_filter(layer: nn.Module, weight: torch.Tensor) -> torch.Tensor:
+    """A tensor of the form of a layer's weight as (out_channels, weights of a filter)."""
+    if not getattr(layer, "transposed", False):
+        return weight.flatten(1)
+    # (in, out / groups, ...) with the groups along the first dimension.
+    return weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def group_totals(
+    group: tp.dependency.Group, layer_score: Callable[[nn.Module], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of the layers that produce a group, summed by root channel.
+
+    Args:
+        group: a Torch-Pruning group; it may hold a subset of the channels.
+        layer_score: layer -> one score for each of the layer's output channels.
+
+    Returns:
+        The sums, and over how many output channels they run: float64, one for each root channel in the order of
+        ``group[0]``.
+    """
+    roots = {root: place for place, root in enumerate(group[0].root_idxs)}
+    total = torch.zeros(len(roots), dtype=torch.float64)
+    count = torch.zeros(len(roots), dtype=torch.float64)
+    for layer, pairs in producers(group):
+        channels = torch.tensor([channel for channel, _ in pairs])
+        places = torch.tensor([roots[root] for _, root in pairs])
+        total.index_add_(0, places, layer_score(layer).detach().cpu().double()[channels])
+        count.index_add_(0, places, torch.ones(len(pairs), dtype=torch.float64))
+    return total, count
+
+
 def group_score(group: tp.dependency.Group, layer_score: Callable[[nn.Module], torch.Tensor]) -> torch.Tensor | None:
     """Score a group by the layers that produce it: a root channel gets the mean over its output channels.
 
@@ -43,14 +75,5 @@ def group_score(group: tp.dependency.Group, layer_score: Callable[[nn.Module], t
         One float32 score for each root channel, in the order of ``group[0]``, or None if no layer that has
         filters produces the group.
     """
-    roots = {root: place for place, root in enumerate(group[0].root_idxs)}
-    total = torch.zeros(len(roots), dtype=torch.float64)
-    count = torch.zeros(len(roots), dtype=torch.float64)
-    for layer, pairs in producers(group):
-        channels = torch.tensor([channel for channel, _ in pairs])
-        places = torch.tensor([roots[root] for _, root in pairs])
-        total.index_add_(0, places, layer_score(layer).detach().cpu().double()[channels])
-        count.index_add_(0, places, torch.ones(len(pairs), dtype=torch.float64))
-    if not (count > 0).all():
-        return None
-    return (total / count).float()
+    total, count = group_totals(group, layer_score)
+    return (total / count).float() if (count > 0).all() else None

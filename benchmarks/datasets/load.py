@@ -12,7 +12,7 @@ from ..errors import SettingsError
 from ..files import hash_tensors
 from ..registry import FactoryRegistry, Spec
 
-__all__ = ["DATASETS", "ImageData", "calibration_images", "load_dataset", "register_dataset"]
+__all__ = ["DATASETS", "ImageData", "calibration_images", "calibration_part", "load_dataset", "register_dataset"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,18 @@ def calibration_images(data: ImageData, count: int, *, seed: int) -> torch.Tenso
     Raises:
         SettingsError: if ``count`` is below 1 or above the number of training images.
     """
+    return calibration_part(data, count, seed=seed)[0]
+
+
+def calibration_part(data: ImageData, count: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images of :func:`calibration_images` and their labels, int64 (count,).
+
+    Raises:
+        SettingsError: if ``count`` is below 1 or above the number of training images.
+    """
     available = len(data.train_images)
     if not 1 <= count <= available:
         raise SettingsError(f"calibration_images: 1 to {available}, the training images there are, got {count}")
     drawn = torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:count]
-    return data.train_images[drawn.to(data.train_images.device)]
+    images = data.train_images[drawn.to(data.train_images.device)]
+    return images, data.train_labels[drawn.to(data.train_labels.device)].long()

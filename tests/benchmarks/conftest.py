@@ -96,7 +96,7 @@ def images() -> torch.Tensor:
 
 @pytest.fixture
 def context(images: torch.Tensor) -> CriterionContext:
-    return CriterionContext(images=images, seed=3)
+    return CriterionContext(images=images, seed=3, labels=torch.arange(len(images)) % 3)
 
 
 @pytest.fixture
