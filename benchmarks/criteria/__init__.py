@@ -1,5 +1,6 @@
 """Pruning criteria a suite can name; importing this package registers them all."""
 
+from .bn_scale import bn_scale
 from .build import (
     CRITERIA,
     CriterionContext,
@@ -12,7 +13,7 @@ from .chip import CHIP
 from .foad import foad
 from .fpgm import FPGM
 from .hrank import HRank
-from .magnitude import l1
+from .magnitude import l1, l2, lamp
 from .random import Random
 from .taylor import Taylor
 
@@ -26,8 +27,11 @@ __all__ = [
     "Random",
     "Scorer",
     "Taylor",
+    "bn_scale",
     "build_criterion",
     "foad",
     "l1",
+    "l2",
+    "lamp",
     "register_criterion",
 ]
