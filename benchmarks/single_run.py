@@ -13,7 +13,7 @@ from torch import nn
 from .. import count_flops, count_params
 from .base_models import BaseModel, hardware_of
 from .criteria import CriterionContext, Scorer, build_criterion
-from .datasets import ImageSource, calibration_images
+from .datasets import ImageSource
 from .environment import Environment
 from .measuring import PeakMemory, latencies
 from .pruning import PrunedModel, layer_widths, prune_by_rule, prune_to_target
@@ -25,12 +25,13 @@ __all__ = ["criterion_for", "run_one"]
 
 
 def criterion_for(inputs: RunInputs, data: ImageSource) -> Scorer:
-    """The run's criterion with the calibration images of its seed, which all criteria of that seed share.
+    """The run's criterion with the calibration images of its seed and their labels, which all criteria share.
 
     Raises:
         ValueError: if the criterion's settings or the number of images do not fit.
     """
-    return build_criterion(inputs.criterion, CriterionContext(images=_images(inputs, data), seed=inputs.seed))
+    images, labels = data.calibration(inputs.setup.conditions.calibration_images, seed=inputs.seed)
+    return build_criterion(inputs.criterion, CriterionContext(images=images, seed=inputs.seed, labels=labels))
 
 
 def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: bool = False) -> RunRecord:
@@ -43,7 +44,7 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
     """
     start = time.perf_counter()
     conditions, entry = inputs.setup.conditions, inputs.criterion
-    images = _images(inputs, data)
+    images, _ = data.calibration(conditions.calibration_images, seed=inputs.seed)
     book = ScoreBook(criterion_for(inputs, data), entry.title, PeakMemory(images.device))
     before = _cost(base.model, data.example)
     pruned = _pruned(inputs, base.model, images, book, reestimate_bn=False)
@@ -116,10 +117,6 @@ def _best(epochs: Sequence[Epoch]) -> BestEpoch | None:
         return None
     number, best = max(enumerate(epochs, start=1), key=lambda entry: entry[1].test_accuracy)
     return BestEpoch(epoch=number, accuracy=best.test_accuracy)
-
-
-def _images(inputs: RunInputs, data: ImageSource) -> torch.Tensor:
-    return calibration_images(data, inputs.setup.conditions.calibration_images, seed=inputs.seed)
 
 
 def _cost(model: nn.Module, example: torch.Tensor) -> Cost:

@@ -1,5 +1,6 @@
 """Pruning criteria a suite can name; importing this package registers them all."""
 
+from .bn_scale import bn_scale
 from .build import (
     CRITERIA,
     CriterionContext,
@@ -8,13 +9,16 @@ from .build import (
     build_criterion,
     register_criterion,
 )
+from .chip import CHIP
 from .foad import foad
 from .fpgm import FPGM
 from .hrank import HRank
-from .magnitude import l1
+from .magnitude import l1, l2, lamp
 from .random import Random
+from .taylor import Taylor
 
 __all__ = [
+    "CHIP",
     "CRITERIA",
     "FPGM",
     "CriterionContext",
@@ -22,8 +26,12 @@ __all__ = [
     "HRank",
     "Random",
     "Scorer",
+    "Taylor",
+    "bn_scale",
     "build_criterion",
     "foad",
     "l1",
+    "l2",
+    "lamp",
     "register_criterion",
 ]

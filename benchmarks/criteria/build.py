@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from pydantic import Field, model_validator
 
 from ..registry import FactoryRegistry, Spec
 from ..targets import Rule
+from .context import CriterionContext
+from .factories import as_factory
 
 __all__ = ["CRITERIA", "CriterionContext", "CriterionSpec", "Scorer", "build_criterion", "register_criterion"]
 
+C = TypeVar("C", bound=Callable[..., Any])
+
 Scorer: TypeAlias = Callable[[Any], "torch.Tensor | None"]
 """Torch-Pruning's contract: a coupled group in, a score for each channel out (low goes first), or None."""
-
-
-@dataclass(frozen=True)
-class CriterionContext:
-    """What a run hands to its criterion.
-
-    Attributes:
-        images: calibration images (N, C, H, W), the same for every criterion of a seed.
-        seed: of the run, for criteria that draw numbers.
-    """
-
-    images: torch.Tensor
-    seed: int
 
 
 class CriterionSpec(Spec):
@@ -63,21 +53,39 @@ class CriterionSpec(Spec):
 
 CRITERIA: FactoryRegistry[Scorer] = FactoryRegistry("criterion", given=1)
 
-register_criterion = CRITERIA.register
-"""Decorator ``@register_criterion("name")`` for a factory ``(context, **settings)`` of a scorer.
 
-A class whose ``__init__`` takes the context is such a factory. The first line of its docstring is what
-``foad-bench list`` shows::
+def register_criterion(name: str) -> Callable[[C], C]:
+    """Decorator that adds a criterion of one's own to suites, and to what ``foad-bench list`` shows.
 
-    @register_criterion("filter-l2")
-    class FilterL2:
-        '''L2-norm of the filters of a group's first layer.'''
+    A function of a group that scores its channels is enough; low goes first. Parameters behind the group are settings
+    that a suite may give, and the first line of the docstring is what lists show:
 
-        def __init__(self, context: CriterionContext) -> None: ...
+        >>> import torch
+        >>> from foad_plugins.benchmarks.criteria import register_criterion
+        >>> @register_criterion("loudest-weight")
+        ... def loudest_weight(group, power: float = 1.0) -> torch.Tensor:
+        ...     '''Largest weight of each filter of the group's first layer.'''
+        ...     item = group[0]
+        ...     filters = item.dep.layer.weight.detach()[item.idxs].flatten(1)
+        ...     return filters.abs().amax(1) ** power
 
-        def __call__(self, group: tp.Group) -> torch.Tensor:
-            return group[0].dep.layer.weight.detach().flatten(1).norm(dim=1)
-"""
+    A class of Torch-Pruning's ``Importance`` is taken as it is, its parameters being the settings. What needs images,
+    labels or the seed is a factory ``(context: CriterionContext, **settings) -> scorer``, a function or a class; see
+    :func:`~foad_plugins.benchmarks.criteria.factories.as_factory` for how these are told apart.
+
+    Args:
+        name: what suites call it.
+
+    Raises:
+        TypeError: if it cannot be told what the function or class expects.
+        ValueError: if the name is empty or taken.
+    """
+
+    def add(criterion: C) -> C:
+        CRITERIA.add(name, as_factory(criterion))
+        return criterion
+
+    return add
 
 
 def build_criterion(spec: Spec, context: CriterionContext) -> Scorer:

@@ -7,7 +7,7 @@ import torch_pruning as tp
 from torch import nn
 
 from .build import CriterionContext, register_criterion
-from .groups import group_score
+from .groups import by_filter, group_score
 
 __all__ = ["FPGM", "filter_distances"]
 
@@ -19,9 +19,7 @@ def filter_distances(layer: nn.Module) -> torch.Tensor:
     """
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
-    if getattr(layer, "transposed", False):
-        weight = weight.transpose(0, 1)
-    filters = weight.detach().flatten(1)
+    filters = by_filter(layer, weight.detach())
     # The shortcut through a matrix product loses small distances, and those decide who goes first.
     return torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
 

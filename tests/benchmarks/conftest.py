@@ -58,6 +58,24 @@ class Residual(nn.Module):
         return self.classifier(torch.relu(out).mean((2, 3)))
 
 
+class Depthwise(nn.Module):
+    """A depthwise convolution, which has no say of its own in who goes, between two that have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False)
+        self.bn2 = nn.BatchNorm2d(6)
+        self.pointwise = nn.Conv2d(6, 5, 1)
+        self.classifier = nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.bn1(self.conv(x)))
+        x = torch.relu(self.bn2(self.depthwise(x)))
+        return self.classifier(torch.relu(self.pointwise(x)).mean((2, 3)))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Threads that wait for each other make small networks slow, very slow on a busy machine."""
@@ -75,6 +93,11 @@ def chain() -> nn.Module:
 @pytest.fixture
 def residual() -> nn.Module:
     return _shaken(Residual())
+
+
+@pytest.fixture
+def depthwise() -> nn.Module:
+    return _shaken(Depthwise())
 
 
 def _shaken(model: nn.Module) -> nn.Module:
@@ -96,7 +119,7 @@ def images() -> torch.Tensor:
 
 @pytest.fixture
 def context(images: torch.Tensor) -> CriterionContext:
-    return CriterionContext(images=images, seed=3)
+    return CriterionContext(images=images, seed=3, labels=torch.arange(len(images)) % 3)
 
 
 @pytest.fixture
@@ -108,6 +131,8 @@ def group_of() -> GroupOf:
         layer = model.get_submodule(name)
         width = layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features
         function = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
+        if isinstance(layer, nn.Conv2d) and layer.groups == width > 1:
+            function = tp.prune_depthwise_conv_out_channels
         return graph.get_pruning_group(layer, function, list(range(width)) if channels is None else channels)
 
     return make

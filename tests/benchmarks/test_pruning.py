@@ -16,6 +16,7 @@ from foad_plugins.benchmarks.scoring import ScoreBook
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 IMAGES = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(32) % 10
 
 
 @pytest.fixture
@@ -24,7 +25,9 @@ def model() -> nn.Module:
 
 
 def book(name: str = "l1", **settings: object) -> ScoreBook:
-    return ScoreBook(build_criterion(CriterionSpec(name=name, settings=settings), CriterionContext(IMAGES, 0)), name)
+    return ScoreBook(
+        build_criterion(CriterionSpec(name=name, settings=settings), CriterionContext(IMAGES, 0, LABELS)), name
+    )
 
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,0 +1,35 @@
+"""BN scale: channels that batch normalisation scales down go first."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .build import CriterionContext, Scorer, register_criterion
+from .groups import group_score
+
+__all__ = ["bn_scale"]
+
+
+@register_criterion("bn-scale")
+def bn_scale(context: CriterionContext) -> Scorer:
+    """Absolute scale of batch normalisation (Network Slimming; Liu et al., ICCV 2017).
+
+    The paper trains with an L1 penalty on the scales; here they are what the network has. Where several BN layers
+    normalise a channel (a residual stage, both sides of a depthwise convolution, several readers of a DenseNet) the
+    mean of their scales counts, of which the paper says nothing. A group without BN, or whose BN has no scales, gets
+    None: it is spared, and a FLOPs target has to be met by the others. Its filters' norms would be in another unit.
+
+    Torch-Pruning's ``BNScaleImportance(normalizer=None)`` gives the same where each BN sees every channel once; where
+    one sees flattened maps it gives a score for each pixel, so it is not called here.
+    """
+    return lambda group: group_score(group, _scales, of=_scaling)
+
+
+def _scaling(layer: object) -> bool:
+    return isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.affine
+
+
+def _scales(layer: nn.Module) -> torch.Tensor:
+    assert isinstance(layer.weight, torch.Tensor)
+    return layer.weight.detach().abs()
