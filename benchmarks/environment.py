@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 __all__ = ["Environment", "Versions"]
+
+_PACKAGES = ("lightning-fabric", "numpy", "pydantic", "ray", "scikit-learn", "scipy", "torchvision")
 
 
 class Versions(BaseModel):
@@ -38,24 +42,44 @@ class Versions(BaseModel):
 
 
 class Environment(BaseModel):
-    """Circumstances kept for the reader but not part of a record's name."""
+    """Circumstances kept for the reader but not part of a record's name.
+
+    Attributes:
+        python: version.
+        platform: system and kind of machine.
+        processor: the GPU's name, or what torch uses of the CPU; empty where it was not kept.
+        threads: of torch on the CPU.
+        git_commit: of the harness, see :func:`git_commit`.
+        packages: versions of other libraries at work, by name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     python: str
     platform: str
+    processor: str = ""
     threads: int
     git_commit: str | None
+    packages: dict[str, str] = {}
 
     @classmethod
-    def current(cls) -> Environment:
-        """The circumstances of this process."""
+    def current(cls, device: str = "cpu") -> Environment:
+        """The circumstances of this process, which computes on a device."""
+        on_gpu = device == "cuda"
         return cls(
             python=platform.python_version(),
             platform=f"{platform.system()} {platform.machine()}",
+            processor=torch.cuda.get_device_name() if on_gpu else torch.backends.cpu.get_cpu_capability(),
             threads=torch.get_num_threads(),
             git_commit=git_commit(Path(__file__)),
+            packages=dict(sorted(_installed(_PACKAGES))),
         )
+
+
+def _installed(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            yield name, metadata.version(name)
 
 
 def git_commit(file: Path) -> str | None:

@@ -70,7 +70,7 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
     share = conditions.target.flops_reduction
     return RunRecord(
         inputs=inputs,
-        environment=Environment.current(),
+        environment=Environment.current(inputs.setup.device),
         created=datetime.now(timezone.utc),
         base_weights_hash=base.weights_hash,
         train_images=data.train_count,
