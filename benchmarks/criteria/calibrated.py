@@ -45,10 +45,11 @@ class Calibrated(tp.importance.Importance):
     def prepare(self, model: nn.Module) -> None:
         """Calibrate, unless that was done for this network and nothing has changed since."""
         tensors = [*model.parameters(), *model.buffers()]
-        if len(tensors) != len(self._calibrated) or any(
-            now is not then or now._version != version
+        known = len(tensors) == len(self._calibrated) and all(
+            now is then and now._version == version
             for now, (then, version) in zip(tensors, self._calibrated, strict=True)
-        ):
+        )
+        if not known:
             self._problems = {}
             self.calibrate(model)
             self._calibrated = [(tensor, tensor._version) for tensor in (*model.parameters(), *model.buffers())]
