@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,8 +64,18 @@ def sampled_patches(layer: nn.Module, inputs: torch.Tensor, draws: torch.Tensor)
         chosen = torch.arange(total, device=inputs.device).expand(len(inputs), -1)
     images = torch.arange(len(inputs), device=inputs.device).repeat_interleave(chosen.shape[1])
     # Indices with a slice between them come first in what is picked.
-    picked = windows[(images, slice(None), *torch.unravel_index(chosen.flatten(), places))]
+    index: Any = (images, slice(None), *_by_axis(chosen.flatten(), places))
+    picked = windows[index]
     return picked.flatten(2) if picked.dim() > 2 else picked.unsqueeze(2)
+
+
+def _by_axis(flat: torch.Tensor, shape: torch.Size) -> list[torch.Tensor]:
+    """As ``torch.unravel_index``, whose first call imports for seconds."""
+    indices = []
+    for size in reversed(shape):
+        indices.append(flat % size)
+        flat = flat // size
+    return indices[::-1]
 
 
 def _windows(layer: _ConvNd, inputs: torch.Tensor) -> torch.Tensor:
