@@ -47,7 +47,9 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
         "threads": setup.conditions.threads,
         "seed": seed,
     }
-    return folder / f"{setup.conditions.model.name}-seed{seed}-{hash_json(inputs)[:16]}.pt"
+    # The name of a user's own model is a path and a colon.
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in setup.conditions.model.name)
+    return folder / f"{name}-seed{seed}-{hash_json(inputs)[:16]}.pt"
 
 
 def base_model(

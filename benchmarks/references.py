@@ -45,7 +45,7 @@ def find_factory(kind: str, name: str) -> Callable[..., Any]:
         module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
     except SettingsError as error:
         raise SettingsError(f"{kind} {name!r}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingsError(f"{kind} {name!r}: importing {place} fails: {describe_error(error)}") from error
     try:
         factory = operator.attrgetter(attribute)(module)

@@ -150,7 +150,7 @@ class FactoryRegistry(Registry[Callable[..., T]]):
                 raise
             # Where it happened matters in code that the user can change.
             text = describe_error(error) if users else str(error)
-            raise SettingsError(f"{self.kind} {spec.name!r}: {text}") from error
+            raise SettingsError(f"{self.kind} {spec.name!r}{' fails' if users else ''}: {text}") from error
         if self._product is not None and not isinstance(made, self._product):
             wanted, found = self._product.__name__, type(made).__name__
             raise SettingsError(f"{self.kind} {spec.name!r} must give {_article(wanted)} {wanted}, got {found}")
@@ -178,7 +178,7 @@ class FactoryRegistry(Registry[Callable[..., T]]):
 
     def _also(self) -> str:
         schemes = "".join(f", {prefix}:NAME" for prefix in sorted(self._schemes))
-        return f"{schemes}; a {self.kind} of yours: package.module:factory or path/to/file.py:factory"
+        return f"{schemes}; your own: package.module:factory or path/to/file.py:factory"
 
     def _settings(self, name: str) -> inspect.Signature:
         """The parameters of a factory behind those that the harness gives."""
@@ -200,7 +200,7 @@ class FactoryRegistry(Registry[Callable[..., T]]):
 
 
 def _article(word: str) -> str:
-    return "an" if word[0] in "AEIOU" else "a"
+    return "an" if word[0] in "AEIOUaeiou" else "a"
 
 
 def _flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
