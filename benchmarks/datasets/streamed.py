@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -40,6 +41,7 @@ class StreamedData(ImageSource):
 
     Raises:
         ValueError: a shape without a size.
+        ImageFileError: if a file is empty.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class StreamedData(ImageSource):
         self.normalisation = normalisation
         self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
         self._device = torch.device(device)
+        self._bytes = {part: _sizes(files) for part, files in self._files.items()}
 
     @property
     def train_count(self) -> int:
@@ -96,8 +99,8 @@ class StreamedData(ImageSource):
         settings = [self.shape.size, self.shape.resize, self.normalisation.mean, self.normalisation.deviation]
         digest.update(json.dumps(settings).encode())
         for part, files in self._files.items():
-            for number, label in enumerate(files.labels.tolist()):
-                entry = [part, Path(files.names[number]).as_posix(), files.path(number).stat().st_size, label]
+            for name, size, label in zip(files.names, self._bytes[part], files.labels.tolist(), strict=True):
+                entry = [part, Path(name).as_posix(), size, label]
                 digest.update(json.dumps(entry).encode())
         return digest.hexdigest()
 
@@ -105,11 +108,8 @@ class StreamedData(ImageSource):
         """The same data with batches on another device; itself if that is the device."""
         if torch.device(device) == self._device:
             return self
-        files = self._files
-        moved = StreamedData(
-            files["train"], files["test"], self.shape, self.normalisation, device=device, workers=self.workers
-        )
-        moved.__dict__.update({key: value for key, value in self.__dict__.items() if key == "hash"})
+        moved = copy.copy(self)
+        moved._device = torch.device(device)
         return moved
 
     def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
@@ -128,11 +128,9 @@ class StreamedData(ImageSource):
         return self._batches("test", [[(number, None) for number in range(*edge)] for edge in edges])
 
     def _train(self, chosen: Tensor) -> Batch:
-        numbers = chosen.tolist()
-        keys: list[list[_Key]] = [
-            [(number, None) for number in numbers[i : i + 64]] for i in range(0, len(numbers), 64)
-        ]
-        images, labels = zip(*self._batches("train", keys), strict=True)
+        keys: list[_Key] = [(number, None) for number in chosen.tolist()]
+        batches = [keys[start : start + 64] for start in range(0, len(keys), 64)]
+        images, labels = zip(*self._batches("train", batches), strict=True)
         return torch.cat(images), torch.cat(labels)
 
     def _batches(self, part: str, keys: list[list[_Key]]) -> Iterator[Batch]:
@@ -165,6 +163,14 @@ class _Decoded(Dataset["tuple[Tensor, int] | str"]):
             return read_image(self.files.path(number), self.shape, seed), int(self.files.labels[number])
         except ImageFileError as error:
             return str(error)
+
+
+def _sizes(files: ImageFiles) -> list[int]:
+    """Bytes of each file."""
+    sizes = [files.path(number).stat().st_size for number in range(len(files))]
+    if 0 in sizes:
+        raise ImageFileError(f"{files.path(sizes.index(0))} is empty")
+    return sizes
 
 
 def _collate(samples: Iterable[tuple[Tensor, int] | str]) -> tuple[Tensor, Tensor] | str:

@@ -77,15 +77,15 @@ def _load(
             with warnings.catch_warnings():
                 # The published pickles are of an age that numpy warns about.
                 warnings.simplefilter("ignore")
-                found = dataset(str(path), train=part == "train", download=download)
+                data = dataset(str(path), train=part == "train", download=download)
         except (OSError, RuntimeError) as error:
             name = dataset.__name__  # type: ignore[attr-defined]
             hint = "" if download else "; put them there or set download to true"
             raise MissingFileError(
                 f"{path} does not hold torchvision's files of {name} whole ({error}){hint}"
             ) from None
-        labels = torch.tensor(found.targets, dtype=torch.int64)
+        labels = torch.tensor(data.targets, dtype=torch.int64)
         chosen = first_of_each(labels, limit, f"limit_{part}")
-        images = torch.from_numpy(found.data)[chosen].permute(0, 3, 1, 2).contiguous()
+        images = torch.from_numpy(data.data)[chosen].permute(0, 3, 1, 2).contiguous()
         tensors += [images, labels[chosen]]
     return ImageData(*tensors, normalisation=normalisation, num_classes=num_classes)
