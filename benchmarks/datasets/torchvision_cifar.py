@@ -79,7 +79,7 @@ def _load(
                 warnings.simplefilter("ignore")
                 data = dataset(str(path), train=part == "train", download=download)
         except (OSError, RuntimeError) as error:
-            name = dataset.__name__  # type: ignore[attr-defined]
+            name = dataset.__name__
             hint = "" if download else "; put them there or set download to true"
             raise MissingFileError(
                 f"{path} does not hold torchvision's files of {name} whole ({error}){hint}"

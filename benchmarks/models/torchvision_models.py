@@ -45,11 +45,12 @@ def torchvision_factory(name: str) -> Callable[..., nn.Module]:
         entry = None if weights is None else _weights(name, weights, download)
         if name in _AUXILIARY and entry is None:
             settings = {"aux_logits": False, "init_weights": True, **settings}
-        model: nn.Module = models.get_model(name, weights=entry, num_classes=num_classes, **settings)
+        model: Any = models.get_model(name, weights=entry, num_classes=num_classes, **settings)
         if name == "inception_v3" and not settings.get("aux_logits", False):
             # Its pretrained weights come with the side classifier.
             model.aux_logits, model.AuxLogits = False, None
-        return model
+        built: nn.Module = model
+        return built
 
     build.__doc__ = f"torchvision's {name}."
     return build
