@@ -147,7 +147,9 @@ class Suite(BaseModel):
     def _rules_fit(self) -> Suite:
         for entry in self.criteria:
             if self.kind == "ablation" and entry.rule is None:
-                raise ValueError(f"criteria: {entry.title!r} has no rule to stop by, as every entry of an ablation must")
+                raise ValueError(
+                    f"criteria: {entry.title!r} has no rule to stop by, as every entry of an ablation must"
+                )
             points = [target.operating_point for target in self.targets]
             if self.kind == "comparison" and entry.rule is not None and entry.rule not in points:
                 raise ValueError(

@@ -145,9 +145,7 @@ class _Training:
         schedule = _Schedule(recipe, recipe.epochs * min(per_epoch, self.limit_steps or per_epoch))
         epochs: list[Epoch] = []
         hidden = self.quiet or fabric.global_rank > 0
-        with tqdm(
-            total=recipe.epochs, desc=self.description, unit="epoch", leave=False, disable=hidden or None
-        ) as bar:
+        with tqdm(total=recipe.epochs, desc=self.description, unit="epoch", leave=False, disable=hidden or None) as bar:
             for _ in range(recipe.epochs):
                 wrapped.train()
                 start = time.perf_counter()
