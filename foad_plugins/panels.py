@@ -1,0 +1,158 @@
+"""Sums of similarities over images, for all pairs of channels, computed a panel of channels at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["summed_similarities", "unpacked"]
+
+# Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
+# expansion loses them to cancellation, and identical channels must come out at distance zero.
+_NEAR = 2.0**-7
+# Added to squares: too small to count, but a CPU's square root is twenty times slower at zero.
+_TINY = 1e-36
+# Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
+_DIRECT_POSITIONS = 4
+# Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
+_PANEL = 64
+# Elements of one block of distances for each thread of a CPU: it stays in the caches from step to step, and starting a
+# step costs little beside it.
+_BLOCK_CPU = 2**17
+_BLOCK_GPU = 2**23
+
+_Place = TypeVar("_Place", int, Tensor)
+
+
+def unpacked(packed: Tensor, channels: int) -> Tensor:
+    """Packed sums as a symmetric (C, C) matrix; its diagonal means nothing."""
+    matrix = packed.new_empty(channels, channels)
+    for top in range(0, channels, _PANEL):
+        rows = min(_PANEL, channels - top)
+        tile = _tile(packed, top, channels).view(-1, rows)
+        matrix[top + rows :, top : top + rows] = tile[rows:]
+        matrix[top : top + rows, top + rows :] = tile[rows:].T
+        lower = tile[:rows].tril(-1)
+        matrix[top : top + rows, top : top + rows] = lower + lower.T
+    return matrix
+
+
+def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Every image's similarities, summed.
+
+    A panel of R channels is compared with the K channels from its own first one on, a few images at a time. Panels
+    go from the last to the first, so that of later channels the squared norms are known.
+
+    Args:
+        maps: (N, C, L), float32 or float64; N and L at least 1.
+
+    Returns:
+        The sums, packed: float64, half of C * C and a little more. And the sum of all squared norms, a scalar, which is
+        not finite if any value was not. Both on the device of the maps.
+    """
+    images, channels, positions = maps.shape
+    direct = positions <= _DIRECT_POSITIONS
+    if direct:
+        # Position by position, so that each of them is read in one piece.
+        maps = maps.transpose(1, 2).contiguous().transpose(1, 2)
+    budget = _BLOCK_CPU * torch.get_num_threads() if maps.device.type == "cpu" else _BLOCK_GPU
+    norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
+    size = min(max(budget, channels * _PANEL), images * channels * _PANEL)
+    # Large allocations begin at the same place of a page; in step with each other they would alias in the caches.
+    memory, scratch = maps.new_empty(size), maps.new_empty((size if direct and positions > 1 else 0) + 272)[272:]
+    wide = maps.new_empty(size + 264, dtype=torch.float64)[264:]
+    ones = wide.new_ones(images)
+    near: list[tuple[int, Tensor]] = []
+    packed = wide.new_empty(sum(min(_PANEL, channels - top) * (channels - top) for top in range(0, channels, _PANEL)))
+    for top in reversed(range(0, channels, _PANEL)):
+        tile = _tile(packed, top, channels)
+        columns, rows = channels - top, min(_PANEL, channels - top)
+        for start in range(0, images, step := max(1, budget // len(tile))):
+            some = slice(start, start + step)
+            ours, theirs = maps[some, top : top + rows], maps[some, top:]
+            block = _shaped(memory, (len(ours), columns, rows))
+            if direct:
+                _subtract(theirs, ours, block, scratch)
+            else:
+                _expand(theirs, ours, block, norms[some, top:])
+                near.append((top, _near(block, norms[some, top : top + rows] * _NEAR)))
+                block.sqrt_()
+            block.add_(1).reciprocal_()
+            added = _shaped(wide, block.shape).copy_(block)
+            torch.addmv(tile, added.flatten(1).T, ones[: len(block)], beta=min(start, 1), out=tile)
+    _replace(maps, packed, near)
+    return packed, norms.sum()
+
+
+def _offset(channel: _Place, channels: int) -> _Place:
+    """Where the sums of a channel's panel begin."""
+    top = channel // _PANEL * _PANEL
+    return top * channels - top * (top - _PANEL) // 2
+
+
+def _tile(packed: Tensor, top: int, channels: int) -> Tensor:
+    """The sums of the panel that begins with a channel, (K, R) in one row."""
+    start = _offset(top, channels)
+    return packed[start : start + (channels - top) * min(_PANEL, channels - top)]
+
+
+def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The first elements of a flat tensor in another shape, so that blocks of all sizes share the same memory."""
+    return memory[: math.prod(shape)].view(shape)
+
+
+def _subtract(theirs: Tensor, ours: Tensor, out: Tensor, scratch: Tensor) -> None:
+    """Distances, position by position: (n, K, L) and (n, R, L) to (n, K, R)."""
+    if ours.shape[2] == 1:
+        torch.sub(theirs, ours.transpose(1, 2), out=out).abs_()
+        return
+    difference, squares = _shaped(scratch, out.shape), out.new_tensor(_TINY)
+    for position in range(ours.shape[2]):
+        torch.sub(theirs[:, :, None, position], ours[:, None, :, position], out=difference)
+        squares = torch.addcmul(squares, difference, difference, out=out)
+    out.sqrt_()
+
+
+def _expand(theirs: Tensor, ours: Tensor, out: Tensor, norms: Tensor) -> None:
+    """Squared distances by one product; the first R of ``theirs`` are ``ours``; infinite from a channel to itself.
+
+    The squared norms of ``ours`` are read off the product's own diagonal, where the same rounding is at work as beside
+    it, and written into ``norms`` (n, K), which holds those of the later channels already.
+    """
+    torch.baddbmm(out, theirs, ours.transpose(1, 2), beta=0, alpha=-2, out=out)
+    own, mine = out.diagonal(dim1=1, dim2=2), norms[:, : ours.shape[1]]
+    torch.add(_TINY, own, alpha=-0.5, out=mine)
+    own.fill_(torch.inf)
+    out.add_(mine[:, None, :]).add_(norms[:, :, None])
+
+
+def _near(squares: Tensor, limit: Tensor) -> Tensor:
+    """The pairs (K, R) that are nearer than the limit (n, R) in any image: indices on a CPU, a mask elsewhere.
+
+    A mask is made without a look at what is in it, for which the host would have to wait.
+    """
+    if squares.device.type != "cpu":
+        return (squares < limit[:, None, :]).any(0)
+    image, ours = (squares.amin(1) < limit).nonzero(as_tuple=True)
+    if len(ours) == 0:
+        return ours.new_empty(0, 2)
+    found, theirs = (squares[image, :, ours] < limit[image, ours, None]).nonzero(as_tuple=True)
+    return torch.stack([theirs, ours[found]], dim=1)
+
+
+def _replace(maps: Tensor, packed: Tensor, near: list[tuple[int, Tensor]]) -> None:
+    """Put sums over direct differences in the place of those of near pairs, which are given by panel."""
+    images, channels, positions = maps.shape
+    found = [(pairs.nonzero() if pairs.dtype == torch.bool else pairs) + top for top, pairs in near if len(pairs)]
+    if not found:
+        return
+    flat = (torch.cat(found) @ torch.tensor([channels, 1], device=maps.device)).unique()
+    theirs, ours = flat // channels, flat % channels
+    top = ours // _PANEL * _PANEL
+    places = _offset(ours, channels) + (theirs - top) * (channels - top).clamp(max=_PANEL) + ours - top
+    for few in torch.arange(len(flat), device=maps.device).split(max(1, _BLOCK_CPU // (images * positions))):
+        squares = (maps[:, theirs[few]] - maps[:, ours[few]]).square_().sum(2)
+        packed[places[few]] = squares.sqrt_().add_(1).reciprocal_().double().sum(0)
