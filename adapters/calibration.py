@@ -31,6 +31,7 @@ class DataOptions:
         max_batches: use so many batches at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar.
+        distributed: add up what all ranks of torch.distributed see; all of them must calibrate.
 
     Raises:
         TypeError: ``max_batches`` is no integer.
@@ -40,6 +41,7 @@ class DataOptions:
     max_batches: int | None = None
     forward_fn: ForwardFn | None = None
     progress: bool = False
+    distributed: bool = False
 
     def __post_init__(self) -> None:
         if self.max_batches is None:
@@ -92,6 +94,7 @@ class Calibration:
             max_batches=options.max_batches,
             forward_fn=options.forward_fn,
             progress=options.progress,
+            distributed=options.distributed,
         )
         self._statistics = dict(zip(reads, statistics, strict=True))
         self._products = products

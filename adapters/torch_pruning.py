@@ -14,6 +14,7 @@ from ..capture import ForwardFn
 from ..messages import UnreadGroupWarning, warn
 from ..ordering import ChannelOrder, check_order, elimination_order
 from ..quiet import undisturbed
+from ..ranks import all_or_none
 from ..selection import Selection, check_rule, greedy_select
 from .calibration import Calibration, DataOptions
 from .groups import (
@@ -54,6 +55,8 @@ class FOADImportance(tp.importance.Importance):
         max_batches: use so many batches of ``data`` at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
+        distributed: all ranks of torch.distributed calibrate, each on its own data, and get the scores of all data.
+            Every rank must make the same calls with the same model.
         products: take the products that compensation needs as well; ``order="reconstruction"`` takes them anyway.
 
     Raises:
@@ -71,11 +74,12 @@ class FOADImportance(tp.importance.Importance):
         max_batches: int | None = None,
         forward_fn: ForwardFn | None = None,
         progress: bool = False,
+        distributed: bool = False,
         products: bool = False,
     ) -> None:
         self.neighbors, self.threshold = check_rule(neighbors, threshold)
         self.order = check_order(order)
-        self._options = DataOptions(max_batches, forward_fn, progress)
+        self._options = DataOptions(max_batches, forward_fn, progress, distributed)
         if data is not None:
             check_data(data)
         self.data = data
@@ -96,12 +100,13 @@ class FOADImportance(tp.importance.Importance):
             TypeError: data of another form.
             ValueError: no data, no batch, images without a batch dimension, or NaN or Inf in a feature map (names
                 the layer).
+            RuntimeError: with ``distributed``, another rank failed.
         """
         if data is not None:
             check_data(data)
             self.data = data
-        source = self._source()
-        with undisturbed(model):
+        with all_or_none(self._options.distributed), undisturbed(model):
+            source = self._source()
             first = next(as_calls(source, model_device(model), 1))
             graph = build_graph(model, one_image(first), self._options.forward_fn)
         if is_one_shot(source):

@@ -11,12 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["Call", "as_calls", "check_data", "is_one_shot", "model_device", "one_image", "repeatable"]
+__all__ = ["Call", "NoBatchError", "as_calls", "check_data", "is_one_shot", "model_device", "one_image", "repeatable"]
 
 _FORMS = (
     "a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or (batch, label) pairs such as "
     "a DataLoader"
 )
+
+
+class NoBatchError(ValueError):
+    """Calibration data without a batch."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def as_calls(data: Any, device: torch.device | None = None, max_batches: int | N
         yield _as_call(_move(item, device), whole=whole)
         number += 1
     if number == 0:
-        raise ValueError("the calibration data gave no batch: the loader is empty")
+        raise NoBatchError("the calibration data gave no batch: the loader is empty")
 
 
 def check_data(data: Any) -> None:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from tqdm.auto import tqdm
 
-from .batches import as_calls, model_device
+from .batches import NoBatchError, as_calls, model_device
 from .gram import GramStatistics
 from .quiet import undisturbed
+from .ranks import add_up, all_or_none
 from .similarity import ChannelStatistics
 from .taps import Listener, Products, Reads, Similarities
 
@@ -44,6 +45,7 @@ def calibrate(
     max_batches: int | None = None,
     forward_fn: ForwardFn | None = None,
     progress: bool = False,
+    distributed: bool = False,
 ) -> tuple[list[ChannelStatistics], list[GramStatistics]]:
     """Run the model over calibration data and gather statistics of sets of channels.
 
@@ -58,6 +60,8 @@ def calibrate(
         max_batches: use so many batches at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         progress: show a progress bar over batches.
+        distributed: add up what all ranks of torch.distributed see, each over its own data. Every rank must make the
+            call; a rank may have no batch, if another one has. An error on one rank is an error on all.
 
     Returns:
         One object for each of ``reads`` and one for each of ``grams``; ``count`` or ``samples`` is 0 if none of the
@@ -66,6 +70,7 @@ def calibrate(
     Raises:
         TypeError: data of a form that is not accepted.
         ValueError: no batch, images without a batch dimension, or NaN or Inf in a feature map (names the layer).
+        RuntimeError: another rank failed, or torch.distributed is not initialised.
     """
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
     similarities = [Similarities(read) for read in reads]
@@ -85,7 +90,12 @@ def calibrate(
         except (TypeError, ValueError) as error:
             raise type(error)(f"at the {side} of layer {names[module]!r}: {error}") from None
 
-    with ExitStack() as stack, torch.inference_mode(False), torch.no_grad():
+    with (
+        all_or_none(distributed, excused=NoBatchError),
+        ExitStack() as stack,
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):
         stack.enter_context(undisturbed(model))
         stack.enter_context(batches_only(model))
         for module, side in listeners:
@@ -99,7 +109,10 @@ def calibrate(
                 forward_fn(model, call.item)
             for listener in everyone:
                 listener.end_batch()
-    return [similarity.statistics for similarity in similarities], products.statistics
+    statistics = [similarity.statistics for similarity in similarities]
+    if distributed:
+        add_up([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
+    return statistics, products.statistics
 
 
 def _length(data: Any, max_batches: int | None) -> int | None:

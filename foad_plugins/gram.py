@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 __all__ = ["GramStatistics"]
@@ -83,6 +84,19 @@ class GramStatistics:
         if other.num_channels != self.num_channels:
             raise ValueError(f"cannot merge statistics of {other.num_channels} channels into {self.num_channels}")
         return self if other._sum is None else self._add(other._sum, other.samples)
+
+    def all_reduce(self, samples: int, device: torch.device) -> GramStatistics:
+        """Add the sums of all ranks of torch.distributed's default process group; each of them must call it.
+
+        Args:
+            samples: the ranks' samples, summed.
+            device: where the sums are kept if this rank has seen nothing.
+        """
+        if self._sum is None:
+            self._sum = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=device)
+        dist.all_reduce(self._sum)
+        self.samples = samples
+        return self
 
     def compute(self) -> Tensor:
         """The mean products over everything seen.

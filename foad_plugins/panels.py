@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["summed_similarities", "unpacked"]
+__all__ = ["summed_similarities", "unpacked", "unseen"]
 
 # Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
 # expansion loses them to cancellation, and identical channels must come out at distance zero.
@@ -25,6 +25,11 @@ _BLOCK_CPU = 2**17
 _BLOCK_GPU = 2**23
 
 _Place = TypeVar("_Place", int, Tensor)
+
+
+def unseen(channels: int, device: torch.device) -> Tensor:
+    """Packed sums over no image."""
+    return torch.zeros(_size(channels), dtype=torch.float64, device=device)
 
 
 def unpacked(packed: Tensor, channels: int) -> Tensor:
@@ -66,14 +71,15 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
     wide = maps.new_empty(size + 264, dtype=torch.float64)[264:]
     ones = wide.new_ones(images)
     near: list[tuple[int, Tensor]] = []
-    packed = wide.new_empty(sum(min(_PANEL, channels - top) * (channels - top) for top in range(0, channels, _PANEL)))
+    packed = wide.new_empty(_size(channels))
     for top in reversed(range(0, channels, _PANEL)):
         tile = _tile(packed, top, channels)
         columns, rows = channels - top, min(_PANEL, channels - top)
-        for start in range(0, images, step := max(1, budget // len(tile))):
-            some = slice(start, start + step)
+        for start in range(0, images, step := max(1, budget // (rows * columns))):
+            count = min(step, images - start)
+            some = slice(start, start + count)
             ours, theirs = maps[some, top : top + rows], maps[some, top:]
-            block = _shaped(memory, (len(ours), columns, rows))
+            block = _shaped(memory, (count, columns, rows))
             if direct:
                 _subtract(theirs, ours, block, scratch)
             else:
@@ -81,10 +87,14 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
                 near.append((top, _near(block, norms[some, top : top + rows] * _NEAR)))
                 block.sqrt_()
             block.add_(1).reciprocal_()
-            added = _shaped(wide, block.shape).copy_(block)
-            torch.addmv(tile, added.flatten(1).T, ones[: len(block)], beta=min(start, 1), out=tile)
+            added = _shaped(wide, (count, columns, rows)).copy_(block)
+            torch.addmv(tile, added.flatten(1).T, ones[:count], beta=min(start, 1), out=tile)
     _replace(maps, packed, near)
     return packed, norms.sum()
+
+
+def _size(channels: int) -> int:
+    return sum(min(_PANEL, channels - top) * (channels - top) for top in range(0, channels, _PANEL))
 
 
 def _offset(channel: _Place, channels: int) -> _Place:
@@ -137,7 +147,7 @@ def _near(squares: Tensor, limit: Tensor) -> Tensor:
     if squares.device.type != "cpu":
         return (squares < limit[:, None, :]).any(0)
     image, ours = (squares.amin(1) < limit).nonzero(as_tuple=True)
-    if len(ours) == 0:
+    if ours.numel() == 0:
         return ours.new_empty(0, 2)
     found, theirs = (squares[image, :, ours] < limit[image, ours, None]).nonzero(as_tuple=True)
     return torch.stack([theirs, ours[found]], dim=1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from .panels import summed_similarities, unpacked
+from .panels import summed_similarities, unpacked, unseen
 
 __all__ = ["ChannelStatistics", "channel_similarity"]
 
@@ -114,6 +115,19 @@ class ChannelStatistics:
         if other._sum is not None:
             self._sum = other._sum.clone() if self._sum is None else self._sum + other._sum.to(self._sum.device)
             self.count += other.count
+        return self
+
+    def all_reduce(self, count: int, device: torch.device) -> ChannelStatistics:
+        """Add the sums of all ranks of torch.distributed's default process group; each of them must call it.
+
+        Args:
+            count: the ranks' counts, summed.
+            device: where the sums are kept if this rank has seen nothing.
+        """
+        if self._sum is None:
+            self._sum = unseen(self.num_channels, device)
+        dist.all_reduce(self._sum)
+        self.count = count
         return self
 
     def compute(self) -> Tensor:
