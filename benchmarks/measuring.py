@@ -24,7 +24,9 @@ _SECONDS = 0.02
 _INTERVAL = 0.002
 
 
-def latencies(before: nn.Module, after: nn.Module, example: torch.Tensor, batch_sizes: tuple[int, ...]) -> list[Latency]:
+def latencies(
+    before: nn.Module, after: nn.Module, example: torch.Tensor, batch_sizes: tuple[int, ...]
+) -> list[Latency]:
     """Median time of a call of two networks, measured by turns so that a machine's moods meet both alike.
 
     Each of five rounds times a block of calls of either network, at least 0.02 s of them where calls are short.

@@ -17,9 +17,10 @@ from .datasets import Batch, ImageSource
 from .environment import Environment
 from .measuring import PeakMemory, latencies
 from .pruning import PrunedModel, layer_widths, prune_by_rule, prune_to_target
+from .recipe import Epoch
 from .records import Accuracies, BestEpoch, Cost, RunInputs, RunRecord
 from .scoring import ScoreBook
-from .training import Epoch, evaluate, train
+from .training import evaluate, train
 
 __all__ = ["criterion_for", "run_one"]
 
