@@ -77,7 +77,8 @@ def train_base(setup: Setup, data: ImageSource, seed: int, *, quiet: bool = Fals
         description=f"seed {seed}: base model",
         quiet=quiet,
     )
-    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    # Copies, because tensors that share memory, as tied weights do, cannot be saved.
+    return save({name: tensor.cpu().clone().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def read_base(path: Path, setup: Setup) -> WeightsFile | None:
