@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from .criteria import CRITERIA, CriterionSpec
 from .datasets import DATASETS
 from .models import MODELS
+from .recipe import Recipe
 from .registry import Spec
 from .targets import Target
-from .training import Recipe
 
 __all__ = ["Conditions", "Kind", "Ranking", "Suite", "SuiteConditions"]
 
