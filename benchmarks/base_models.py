@@ -51,7 +51,8 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
         "limit_steps": conditions.limit_steps,
         "seed": seed,
     }
-    name = "".join(c if c.isalnum() else "-" for c in conditions.model.name)
+    # The name of a user's own model is a path and a colon.
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in conditions.model.name)
     return folder / f"{name}-seed{seed}-{hash_json(inputs)[:16]}.safetensors"
 
 

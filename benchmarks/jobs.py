@@ -134,7 +134,9 @@ def _base(setup: Setup, weights: bytes | None, place: Place) -> BaseModel:
         assert setup.conditions.base_weights is not None
         file = read_given(setup.conditions.base_weights, place.data_root)
     conditions = setup.conditions
-    key = "|".join([file.hash, conditions.model.model_dump_json(), setup.data_hash, setup.device, str(conditions.threads)])
+    key = "|".join(
+        [file.hash, conditions.model.model_dump_json(), setup.data_hash, setup.device, str(conditions.threads)]
+    )
     if key not in _BASES:
         _BASES.clear()
         _BASES[key] = load_base(setup, file, _data_of(setup, place))

@@ -75,8 +75,8 @@ class Setup(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all fields."""
-        return hash_json(self.model_dump(mode="json"))
+        """A hash of all fields that are not what they are by default, so that a new field leaves it as it was."""
+        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
 
 
 class RunInputs(_Frozen):
@@ -88,8 +88,8 @@ class RunInputs(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all inputs: runs with one key are repetitions of each other."""
-        return hash_json(self.model_dump(mode="json"))
+        """A hash of all inputs, as for :class:`Setup`: runs with one key are repetitions of each other."""
+        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def file_name(self) -> str:

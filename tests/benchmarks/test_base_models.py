@@ -9,6 +9,7 @@ from foad_plugins.benchmarks import base_models
 from foad_plugins.benchmarks.base_models import base_model, base_path
 from foad_plugins.benchmarks.datasets import ImageData, load_digits
 from foad_plugins.benchmarks.records import Setup
+from foad_plugins.benchmarks.registry import Spec
 from foad_plugins.benchmarks.store import RecordWarning
 from foad_plugins.benchmarks.suite import Suite
 from foad_plugins.benchmarks.training import Recipe, train
@@ -86,6 +87,16 @@ def test_the_name_goes_by_what_decides_the_weights_and_by_nothing_else(setup: Se
     assert base_path(tmp_path, setup, 1) != path
     assert base_path(tmp_path, setup.model_copy(update={"data_hash": "e" * 64}), 0) != path
     assert changed(finetune_recipe=recipe, flops_reduction=0.7, calibration_images=3) == path
+
+
+def test_a_users_own_model_has_a_file_in_the_folder_too(setup: Setup, tmp_path: Path) -> None:
+    paths = []
+    for name in ("nets/mine.py:make", "nets-mine.py-make"):
+        conditions = setup.conditions.model_copy(update={"model": Spec(name=name)})
+        paths.append(base_path(tmp_path, setup.model_copy(update={"conditions": conditions}), 0))
+    assert [path.parent for path in paths] == [tmp_path, tmp_path]
+    assert paths[0].name.startswith("nets-mine.py-make-seed0-")
+    assert paths[0] != paths[1]
 
 
 def test_given_weights_are_the_same_for_every_seed_and_nothing_is_written(

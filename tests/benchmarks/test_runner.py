@@ -167,7 +167,7 @@ def test_wrong_settings_show_before_any_training(
     assert not list(tmp_path.iterdir())
 
 
-def test_every_criterion_of_a_seed_gets_the_same_calibration_images(
+def test_every_criterion_of_a_seed_gets_the_same_calibration_images_and_their_labels(
     tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contexts = []
@@ -181,6 +181,10 @@ def test_every_criterion_of_a_seed_gets_the_same_calibration_images(
     assert torch.equal(first, second)
     assert torch.equal(third, fourth)
     assert not torch.equal(first, third)
+    for context in contexts:
+        for image, label in zip(context.images, context.labels, strict=True):
+            (index,) = (data.train_images == image).flatten(1).all(1).nonzero()[0]
+            assert data.train_labels[index] == label
 
 
 def test_the_plan_goes_seed_by_seed_under_one_setup(tiny_suite: Suite) -> None:
