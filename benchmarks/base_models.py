@@ -44,9 +44,9 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
     inputs = {
         "dataset": setup.data_hash,
         "model": conditions.model.model_dump(mode="json"),
-        "recipe": _recipe(setup).model_dump(mode="json"),
+        "recipe": _recipe(setup).model_dump(mode="json", exclude_defaults=True),
         "torch": setup.versions.torch,
-        "hardware": hardware_of(setup).model_dump(mode="json"),
+        "hardware": hardware_of(setup).model_dump(mode="json", exclude_defaults=True),
         "threads": conditions.threads,
         "limit_steps": conditions.limit_steps,
         "seed": seed,
