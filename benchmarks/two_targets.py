@@ -96,7 +96,5 @@ def dense_ratio(
         low, high = (ratio, high) if share > params else (low, ratio)
     if abs(nearest - params) <= tolerance:
         return dict.fromkeys(layers, best)
-    raise TargetError(
-        f"no widths found that end at {flops:.1%} of the FLOPs and {params:.1%} of the parameters; the nearest had "
-        f"{nearest:.1%} of the parameters"
-    )
+    found = f"the nearest had {nearest:.1%} of the parameters" if math.isfinite(nearest) else "none met the FLOPs"
+    raise TargetError(f"no widths end at {flops:.1%} of the FLOPs and {params:.1%} of the parameters; {found}")

@@ -170,7 +170,7 @@ def test_targets_for_flops_and_parameters_both(model: nn.Module) -> None:
 
 def test_targets_that_exclude_each_other(model: nn.Module) -> None:
     target = Target(flops_reduction=0.1, params_reduction=0.99)
-    with pytest.raises(UnreachableTargetError, match=r"no widths found that end at 90.0% of the FLOPs and 1.0% of the"):
+    with pytest.raises(UnreachableTargetError, match=r"no widths end at 90.0% of the FLOPs and 1.0% of the"):
         prune_to_target(model, IMAGES, book(), target, tolerance=0.02)
 
 
