@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..training import Recipe
-from .summary import Leaderboard
+from .board import Leaderboard
 
 __all__ = ["notes"]
 
@@ -20,7 +20,7 @@ def notes(board: Leaderboard) -> list[str]:
         f"Accuracy is on {board.test_images} test images; one image is {100 / board.test_images:.2f} points.",
         *_shared_base(board),
         f"FLOPs are {board.flops_unit}; reductions are in brackets. Target: "
-        f"-{conditions.flops_reduction:.0%}, within {conditions.tolerance:.0%} of the base model's.",
+        f"{conditions.target}, within {conditions.tolerance:.0%} of the base model's.",
         f"{conditions.model.name} on {conditions.dataset.name}: {board.train_images} training images, "
         f"{_base(board)}; {_tuning(conditions.finetune_recipe)}; {conditions.calibration_images} training images for "
         "calibration.",

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .summary import Leaderboard, Spread
+from .board import Leaderboard
+from .estimates import Estimate
 
 __all__ = ["accuracy_over_flops"]
 
@@ -44,8 +45,8 @@ def accuracy_over_flops(board: Leaderboard) -> bytes:
     return buffer.getvalue()
 
 
-def _panels(board: Leaderboard) -> dict[str, list[Spread | None]]:
-    panels: dict[str, list[Spread | None]] = {"one-shot (no fine-tuning)": [row.one_shot for row in board.rows]}
+def _panels(board: Leaderboard) -> dict[str, list[Estimate | None]]:
+    panels: dict[str, list[Estimate | None]] = {"one-shot (no fine-tuning)": [row.one_shot for row in board.rows]}
     moved = any(row.one_shot_bn for row in board.rows)
     if moved:
         panels["one-shot, BN statistics moved"] = [row.one_shot_bn for row in board.rows]
@@ -72,7 +73,7 @@ def _looks(board: Leaderboard) -> dict[str, tuple[str, str, bool]]:
     }
 
 
-def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Spread | None]) -> None:
+def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Estimate | None]) -> None:
     base = board.rows[0].base
     base_flops = board.rows[0].base_flops
     # All together no wider than reads as one place.
@@ -82,11 +83,11 @@ def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Spread | Non
     for place, (row, value) in enumerate(zip(board.rows, values, strict=True)):
         colour, marker, filled = looks[row.criterion]
         # An empty series where there is no value keeps the criterion in the legend.
-        x = [(row.flops + (place - middle) * step) / 1e6] if value else []
+        x = [(row.flops.mean + (place - middle) * step) / 1e6] if value else []
         axes.errorbar(
             x,
             [100 * value.mean] if value else [],
-            yerr=[100 * (value.deviation or 0)] if value else [],
+            yerr=[100 * (value.margin or 0)] if value else [],
             fmt=marker,
             color=colour,
             markerfacecolor=colour if filled else "white",
@@ -97,7 +98,7 @@ def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Spread | Non
     axes.errorbar(
         [base_flops / 1e6],
         [100 * base.mean],
-        yerr=[100 * (base.deviation or 0)],
+        yerr=[100 * (base.margin or 0)],
         fmt="*",
         markersize=12,
         color="#555555",

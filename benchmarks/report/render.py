@@ -9,7 +9,8 @@ from ..files import write_atomically
 from ..store import RecordStore
 from .notes import notes
 from .plot import accuracy_over_flops
-from .summary import Leaderboard, leaderboards
+from .board import Leaderboard
+from .summary import leaderboards
 from .tables import markdown_section, table
 
 __all__ = ["NoRecordsError", "render"]

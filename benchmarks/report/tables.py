@@ -7,7 +7,8 @@ from collections.abc import Callable
 from tabulate import tabulate
 
 from .notes import notes
-from .summary import Leaderboard, Row, Spread
+from .board import Leaderboard, Row
+from .estimates import Estimate
 
 __all__ = ["markdown_section", "table"]
 
@@ -57,16 +58,16 @@ def _columns(board: Leaderboard) -> dict[str, Callable[[Row], str]]:
         columns["fine-tuned acc. (%)"] = lambda row: _percent(row.fine_tuned)
     if any(row.difference for row in board.rows):
         columns[f"Δ {board.setup.reference} (points)"] = lambda row: _percent(row.difference, signed=True)
-    columns["params"] = lambda row: f"{_short(row.params)} (-{row.params_reduction:.1%})"
-    columns["FLOPs (fvcore)"] = lambda row: f"{_short(row.flops)} (-{row.flops_reduction:.1%})"
+    columns["params"] = lambda row: f"{_short(row.params.mean)} (-{row.params_reduction.mean:.1%})"
+    columns["FLOPs (fvcore)"] = lambda row: f"{_short(row.flops.mean)} (-{row.flops_reduction.mean:.1%})"
     columns["score time (s)"] = lambda row: f"{row.seconds_to_score.mean:.3f}"
     return columns
 
 
-def _percent(value: Spread | None, *, signed: bool = False) -> str:
+def _percent(value: Estimate | None, *, signed: bool = False) -> str:
     if value is None:
         return ""
-    deviation = "" if value.deviation is None else f" ± {100 * value.deviation:.2f}"
+    deviation = "" if value.margin is None else f" ± {100 * value.margin:.2f}"
     return f"{100 * value.mean:{'+' if signed else ''}.2f}{deviation}"
 
 
