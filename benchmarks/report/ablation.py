@@ -75,14 +75,14 @@ def _notes(board: Leaderboard) -> list[str]:
     )
     moved = " BN moved: the statistics of batch normalisation moved by the calibration images."
     return [
-        "The published rule decides by t (neighbours that a kept channel may remove) and s (the similarity they must have) how "
-        "many channels stay, so that entries end at different sizes: accuracies are to be read with the FLOPs beside them, "
-        "and no entry is better than another by accuracy alone.",
+        "The published rule decides by t (how many neighbours a kept channel may remove) and s (the similarity they "
+        "must have) how many channels stay, so that entries end at different sizes: accuracies are to be read with the "
+        "FLOPs beside them, and no entry is better than another by accuracy alone.",
         interval(board.seeds),
         "One-shot: nothing trained since channels were removed."
         f"{moved if any(row.one_shot_bn for row in board.rows) else ''}",
-        f"{conditions.model.name} on {conditions.dataset.name}: base {percent(base)} % on {board.test_images} test images; "
-        f"{conditions.calibration_images} training images for calibration.{spared}",
+        f"{conditions.model.name} on {conditions.dataset.name}: base {percent(base)} % on {board.test_images} "
+        f"test images; {conditions.calibration_images} training images for calibration.{spared}",
         f"FLOPs are {board.flops_unit}; reductions are in brackets.",
         *origin(board),
     ]

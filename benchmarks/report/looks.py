@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -13,10 +14,22 @@ from matplotlib.figure import Figure
 from .board import Leaderboard, Row
 from .estimates import Estimate
 
-__all__ = ["GREY", "SHADES", "Look", "bars", "heading", "legend_below", "looks", "new_figure", "png", "series_look"]
+__all__ = [
+    "GREY",
+    "SHADES",
+    "Look",
+    "bars",
+    "heading",
+    "legend_below",
+    "looks",
+    "new_figure",
+    "percent_limits",
+    "png",
+    "series_look",
+]
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; the markers do so in print. The two numbers have no
-# common divisor, so that 77 series differ.
+# Okabe and Ito's colours, which stay apart for colour-blind readers; the markers do so in print. The two
+# numbers have no common divisor, so that 77 series differ.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX<>ph"
 _LEGEND_COLUMNS = 6
@@ -54,8 +67,8 @@ def looks(board: Leaderboard) -> dict[str, Look]:
     }
 
 
-def bars(axes: Axes, look: Look, row: Row, x: list[Estimate | None] | list[float], y: list[Estimate | None]) -> None:
-    """Points in percent with their intervals; an empty series, where a value is missing, keeps the row in the legend."""
+def bars(axes: Axes, look: Look, row: Row, x: Sequence[Estimate | float | None], y: Sequence[Estimate | None]) -> None:
+    """Points in percent with their intervals; a missing value leaves an empty series for the legend."""
     there = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
     across = [a for a, _ in there if isinstance(a, Estimate)]
     axes.errorbar(
@@ -70,6 +83,22 @@ def bars(axes: Axes, look: Look, row: Row, x: list[Estimate | None] | list[float
         linestyle="none",
         label=row.criterion,
     )
+
+
+def percent_limits(values: Iterable[Estimate | None]) -> tuple[float, float]:
+    """Limits of an axis in percent: intervals show, but those of two seeds do not push the means together.
+
+    Beyond the means there is room for once their range, and a point at least; no accuracy lies outside 0 to 100 %.
+    """
+    there = [value for value in values if value is not None]
+    if not there:
+        return 0, 100
+    means = [100 * value.mean for value in there]
+    span = max(max(means) - min(means), 1.0)
+    ends = [100 * (value.mean + sign * (value.margin or 0)) for value in there for sign in (-1, 1)]
+    low, high = max(0, min(means) - span, min(ends) - span / 10), min(100, max(means) + span, max(ends) + span / 10)
+    # The markers at the ends in full.
+    return low - span / 20, high + span / 20
 
 
 def heading(board: Leaderboard) -> str:

@@ -14,8 +14,8 @@ from .tables import MARK
 __all__ = ["failed", "interval", "notes", "smoke", "warnings_first"]
 
 _RANKINGS = {
-    "local": "Every coupled group loses the same share of its channels, as near as widths allow; channels are ranked within "
-    "their group.",
+    "local": "Every coupled group loses the same share of its channels, as near as widths allow; channels are ranked "
+    "within their group.",
     "global": "The channels of all coupled groups are ranked together, so that each entry chooses its own widths.",
     "isomorphic": "Channels are ranked together within groups of the same structure, each kind of which loses the same "
     "share; each entry chooses its own widths.",
@@ -44,10 +44,11 @@ def interval(seeds: tuple[int, ...]) -> str:
     listed = ", ".join(map(str, seeds))
     if len(seeds) < 2:
         return f"One seed ({listed}), so no spread is known."
+    few = " Of so few seeds the interval itself is uncertain." if len(seeds) < 5 else ""
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(seeds) - 1)
     return (
         f"± is half a 95 % confidence interval of the mean over {len(seeds)} seeds ({listed}), by Student's t: "
-        f"{quantile:.2f} standard errors."
+        f"{quantile:.2f} standard errors.{few}"
     )
 
 

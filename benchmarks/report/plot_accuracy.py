@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from .board import Leaderboard
 from .estimates import Estimate
-from .looks import GREY, bars, heading, legend_below, looks, new_figure, png
+from .looks import GREY, bars, heading, legend_below, looks, new_figure, percent_limits, png
 
 __all__ = ["accuracy_over_flops"]
 
@@ -60,6 +60,7 @@ def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Estimate | N
     )
     axes.axhline(100 * base.mean, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_title(title)
+    axes.set_ylim(*percent_limits([*values, base]))
     axes.set_xlim(0, 1.08 * base_flops / 1e6)
     axes.set_xlabel("MFLOPs of one image (fvcore: multiply-adds)\npoints at equal FLOPs are set side by side")
     axes.set_ylabel(_accuracy(board))
@@ -68,4 +69,4 @@ def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Estimate | N
 
 def _accuracy(board: Leaderboard) -> str:
     count = len(board.seeds)
-    return "test accuracy (%)" if count < 2 else f"test accuracy (%), mean and 95 % interval, {count} seeds"
+    return "test accuracy (%)" if count < 2 else f"test accuracy (%)\nmean and 95 % interval, {count} seeds"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .board import Leaderboard
 from .estimates import Estimate
-from .looks import GREY, bars, heading, legend_below, looks, new_figure, png
+from .looks import GREY, bars, heading, legend_below, looks, new_figure, percent_limits, png
 
 __all__ = ["one_shot_against_fine_tuned"]
 
@@ -25,9 +25,15 @@ def one_shot_against_fine_tuned(board: Leaderboard) -> bytes:
         for row, value in zip(board.rows, values, strict=True):
             bars(place, look[row.criterion], row, [value], [row.fine_tuned])
         place.axhline(100 * base.mean, color=GREY, linewidth=0.8, linestyle=":", label="base model")
+        place.set_xlim(*percent_limits(values))
         place.set_xlabel(f"{title} accuracy (%)")
         place.grid(alpha=0.3)
-    axes[0].set_ylabel("fine-tuned accuracy (%)")
+    axes[0].set_ylim(*percent_limits([*(row.fine_tuned for row in board.rows), base]))
+    axes[0].set_ylabel(f"fine-tuned accuracy (%){_spread(board)}")
     legend_below(figure, axes[0])
     figure.suptitle(heading(board))
     return png(figure)
+
+
+def _spread(board: Leaderboard) -> str:
+    return f"\nmean and 95 % interval, {len(board.seeds)} seeds" if len(board.seeds) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ def score_times(board: Leaderboard) -> bytes:
     panels: dict[str, tuple[Callable[[Row], Estimate | None], float]] = {
         f"time to score (s), {board.setup.device}": (lambda row: row.seconds_to_score, 1.0)
     }
-    if any(row.peak_bytes_to_score for row in board.rows):
+    if any(row.peak_bytes_to_score and row.peak_bytes_to_score.mean for row in board.rows):
         panels["peak memory to score (MB)"] = (lambda row: row.peak_bytes_to_score, 1e-6)
     rows = sorted(board.rows, key=lambda row: (-row.seconds_to_score.mean, row.criterion))
     figure = new_figure(6 * len(panels) if len(panels) > 1 else 8, 1.6 + 0.3 * len(rows))
@@ -36,16 +37,29 @@ def score_times(board: Leaderboard) -> bytes:
 
 def _panel(axes: Axes, board: Leaderboard, rows: list[Row], values: list[Estimate | None], factor: float) -> None:
     look = looks(board)
-    axes.set_xscale("log")
+    ends = [factor * (value.mean + (value.margin or 0)) for value in values if value and value.mean > 0]
+    starts = [factor * value.mean for value in values if value and value.mean > 0]
+    if starts:
+        axes.set_xscale("log")
+        # Whole decades, one at least, which a single value would not give.
+        first, last = math.floor(math.log10(min(starts))), math.ceil(math.log10(max(ends)))
+        axes.set_xlim(10.0**first, 10.0 ** max(last, first + 1))
     axes.set_yticks(range(len(rows)), [row.criterion for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     for place, (row, value) in enumerate(zip(rows, values, strict=True)):
         if value is None or value.mean <= 0:
             continue
         mean, margin = factor * value.mean, factor * (value.margin or 0)
-        colour, marker = look[row.criterion].colour, look[row.criterion].marker
+        drawn = look[row.criterion]
         # An interval that reaches below 0 has no left end on this scale.
         left = min(margin, 0.9 * mean)
-        axes.errorbar([mean], [place], xerr=[[left], [margin]], fmt=marker, color=colour, capsize=3)
-        axes.get_lines()[-1].set_markerfacecolor(look[row.criterion].inside)
+        axes.errorbar(
+            [mean],
+            [place],
+            xerr=[[left], [margin]],
+            fmt=drawn.marker,
+            color=drawn.colour,
+            markerfacecolor=drawn.inside,
+            capsize=3,
+        )
     axes.grid(alpha=0.3, axis="x", which="both")

@@ -45,11 +45,15 @@ def ink(value: float) -> str:
 
 
 def short_names(layers: Sequence[str]) -> list[str]:
-    """Without what all begin with, up to a dot."""
+    """Without what all begin and end with, from dot to dot."""
     if len(layers) < 2:
         return list(layers)
     parts = [layer.split(".") for layer in layers]
     same = 0
     while all(len(part) > same + 1 for part in parts) and len({part[same] for part in parts}) == 1:
         same += 1
-    return [".".join(part[same:]) for part in parts]
+    parts = [part[same:] for part in parts]
+    same = 0
+    while all(len(part) > same + 1 for part in parts) and len({part[-1 - same] for part in parts}) == 1:
+        same += 1
+    return [".".join(part[: len(part) - same]) for part in parts]

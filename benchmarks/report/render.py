@@ -31,8 +31,8 @@ class NoRecordsError(BenchmarkError):
 def render(folder: Path) -> str:
     """Write tables and plots from a folder's records; return the tables as text.
 
-    ``leaderboard.md`` has a section for each table or study, with its plots beside it as ``*.png``. ``leaderboard.csv`` has
-    a line for each run, ``summary.csv`` one for each row, ``widths.csv`` one for each layer of each row, and
+    ``leaderboard.md`` has a section for each table or study, with its plots beside it as ``*.png``. ``leaderboard.csv``
+    has a line for each run, ``summary.csv`` one for each row, ``widths.csv`` one for each layer of each row, and
     ``stability.csv``, where there is such a study, one for each comparison. All is made before the first
     file is written, and every file is replaced in one step.
 
@@ -81,13 +81,10 @@ def _sections(boards: Sequence[Leaderboard]) -> list[Section]:
 
 def _barren(failures: Sequence[FailureRecord]) -> Section:
     """Failures of setups that have no result, and so no table."""
-    lines = failed(tuple(failures))
+    lines = [f"{_where(failure)}: {line}" for failure in failures for line in failed((failure,))]
     heading = "Without a single result"
-    markdown = (
-        f"## {heading}\n\n" + "\n".join(f"- {_where(f)}: {escaped(line)}" for f, line in zip(failures, lines)) + "\n"
-    )
-    terminal = "\n".join([heading, *(f"{_where(f)}: {line}" for f, line in zip(failures, lines))])
-    return Section(markdown, terminal, {})
+    markdown = f"## {heading}\n\n" + "".join(f"- {escaped(line)}\n" for line in lines)
+    return Section(markdown, "\n".join([heading, *lines]), {})
 
 
 def _where(failure: FailureRecord) -> str:

@@ -20,9 +20,10 @@ class Stability:
 
     Attributes:
         criterion: its title.
-        between_counts: two numbers of calibration images, the smaller first, of one draw: the smaller set is the beginning of the
-            larger; pairs are the draws. A number with itself agrees in full.
-        between_draws: two draws of one number of images; pairs are the pairs of draws. None where there is one draw.
+        between_counts: by two numbers of calibration images, the smaller first, of one draw: the smaller set is the
+            beginning of the larger; pairs are the draws. A number with itself agrees in full.
+        between_draws: two draws of as many images, by their number; pairs are those of draws. None where there is
+            one draw.
     """
 
     criterion: str

@@ -63,15 +63,14 @@ def _notes(study: Study) -> list[str]:
         else ""
     )
     return [
-        "Agreement is the intersection over union (IoU, Jaccard index) of the channels that two runs remove: 1 is the same "
-        "channels, 0 none in common. It is taken layer by layer, by the layer at the root of each coupled group, and "
-        "averaged over layers, each of which counts alike. Where neither run removes a channel of a layer, that is full "
-        "agreement.",
-        "In brackets, and dotted: the expected IoU of two random selections of as many channels of each layer, computed "
-        "exactly from the hypergeometric distribution. A criterion whose figure is near it chooses by the luck of the "
-        "images.",
-        f"Draws (seeds): {draws}. Of one draw the smaller set of images is the beginning of the larger, so that numbers of "
-        "images are compared on nested sets; different draws share images only by chance.",
+        "Agreement is the intersection over union (IoU, Jaccard index) of the channels that two runs remove: 1 is the "
+        "same channels, 0 none in common. It is taken layer by layer, by the layer at the root of each coupled group, "
+        "and averaged over layers, each of which counts alike. Where neither run removes a channel of a layer, that "
+        "is full agreement.",
+        "In brackets, and dotted: the expected IoU of two random selections of as many channels of each layer, exact, "
+        "by the hypergeometric distribution. A criterion whose figure is near it chooses by the luck of the images.",
+        f"Draws (seeds): {draws}. Of one draw the smaller set of images is the beginning of the larger, so that "
+        "numbers of images are compared on nested sets; different draws share images only by chance.",
         f"{conditions.model.name} on {conditions.dataset.name}: {study.boards[0].train_images} training images to draw "
         f"from; target {conditions.target}.{spared}",
         *origin(study.boards[0]),

@@ -27,7 +27,10 @@ def draw(columns: Sequence[str], rows: Sequence[Sequence[str]], style: str = "si
     """
     if style == "github":
         columns = [escaped(name) for name in columns]
-        rows = [[cell if name not in _LEFT else _marked(cell) for name, cell in zip(columns, row)] for row in rows]
+        rows = [
+            [cell if name not in _LEFT else _marked(cell) for name, cell in zip(columns, row, strict=True)]
+            for row in rows
+        ]
     return tabulate(
         rows,
         headers=columns,
@@ -58,8 +61,8 @@ def latency_table(board: Leaderboard, style: str = "simple") -> str:
     columns: dict[str, Callable[[Row], str]] = {"criterion": lambda row: row.criterion}
     for size, threads in sorted({(timed.batch_size, timed.threads) for row in board.rows for timed in row.latency}):
         for name in ("before", "after", "speedup"):
-            unit = "×" if name == "speedup" else "ms"
-            columns[f"batch {size}: {name} ({unit})"] = _latency(size, threads, name)
+            title = "speed-up" if name == "speedup" else f"{name} (ms)"
+            columns[f"batch {size}: {title}"] = _latency(size, threads, name)
     if len(columns) == 1:
         return ""
     return draw(list(columns), [[cell(row) for cell in columns.values()] for row in board.rows], style)
