@@ -17,8 +17,8 @@ from .data_root import DataRoot
 from .datasets import ImageSource, load_dataset
 from .environment import Environment
 from .errors import BenchmarkError
-from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .plugins import import_all
+from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .registry import Spec
 from .single_run import run_one
 from .weights import WeightsFile
