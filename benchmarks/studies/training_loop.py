@@ -45,14 +45,15 @@ def main() -> None:
         wall, processor = zip(*ratios(case, options.rounds), strict=True)
         rows.append((case.name, case.recipe.batch_size, case.steps, _percent(wall), _percent(processor)))
     notes = (
-        "Time of `train` over that of a bare PyTorch loop (forward, cross-entropy, backward, SGD step, learning rate) on "
-        "the same network, the same batches and the same augmentation, in one process on one thread of a CPU. In each of "
-        f"{options.rounds} rounds both train a copy of the network for the same few steps, the one that goes first "
-        "changing from round to round; setting up the optimizer and Lightning Fabric counts. After every round the two "
-        "copies hold the same weights to the last bit. Given is the median of the rounds' ratios, and in brackets their "
-        "quartiles: of the time on the wall, which other work on the machine disturbs, and of the process's processor "
-        "time. The first network is the FOAD authors' ResNet-56 at half its FLOPs, trained on CIFAR-10 as the suite "
-        "`cifar10-resnet56` does; the second is the quickstart's, whose steps are so short that any loop shows."
+        "Time of `train` over that of a bare PyTorch loop (forward, cross-entropy, backward, SGD step, learning rate) "
+        "on the same network, the same batches and the same augmentation, in one process on one thread of a CPU. In "
+        f"each of {options.rounds} rounds both train a copy of the network for the same few steps, the one that goes "
+        "first changing from round to round; setting up the optimizer and Lightning Fabric counts. After every round "
+        "the two copies hold the same weights to the last bit. Given is the median of the rounds' ratios, and in "
+        "brackets their quartiles: of the time on the wall, which other work on the machine disturbs, and of the "
+        "process's processor time. The first network is the FOAD authors' ResNet-56 at half its FLOPs, trained on "
+        "CIFAR-10 as the suite `cifar10-resnet56` does; the second is the quickstart's, whose steps are so short that "
+        "any loop shows."
     )
     heads = ("network", "images a step", "steps a round", "wall", "processor")
     write_page(
