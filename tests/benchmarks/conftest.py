@@ -16,7 +16,8 @@ from foad_plugins.benchmarks.environment import Environment, Versions
 from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.records import Accuracies, Cost, RunInputs, RunRecord, Setup
 from foad_plugins.benchmarks.registry import Spec
-from foad_plugins.benchmarks.suite import Conditions, Suite
+from foad_plugins.benchmarks.suite import Conditions, Suite, SuiteConditions
+from foad_plugins.benchmarks.targets import Target
 from foad_plugins.benchmarks.training import Recipe
 
 GroupOf: TypeAlias = Callable[..., tp.Group]
@@ -144,15 +145,16 @@ def tiny_suite() -> Suite:
     return Suite(
         name="tiny",
         description="for tests",
-        conditions=Conditions(
+        conditions=SuiteConditions(
             dataset=Spec(name="digits"),
             model=Spec(name="digits-vgg", settings={"widths": (4, 6, 8)}),
             base_recipe=Recipe(epochs=2, learning_rate=0.05, batch_size=256),
             finetune_recipe=Recipe(epochs=1, learning_rate=0.02, batch_size=256),
             calibration_images=16,
-            flops_reduction=0.4,
             tolerance=0.1,
+            latency_batches=(),
         ),
+        targets=(Target(flops_reduction=0.4),),
         criteria=(CriterionSpec(name="foad"), CriterionSpec(name="l1")),
         seeds=1,
     )
@@ -198,7 +200,9 @@ def make_record(tiny_suite: Suite) -> MakeRecord:
         base, one_shot, fine_tuned = accuracy
         setup = Setup(
             suite="tiny",
-            conditions=tiny_suite.conditions.model_copy(update=changes.pop("conditions", {})),
+            conditions=Conditions(
+                **{**dict(tiny_suite.conditions), "target": tiny_suite.targets[0], **changes.pop("conditions", {})}
+            ),
             data_hash="d" * 64,
             versions=versions,
         ).model_copy(update=changes.pop("setup", {}))
