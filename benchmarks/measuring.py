@@ -24,7 +24,9 @@ _ROUNDS = 5
 _INTERVAL = 0.002
 
 
-def latencies(before: nn.Module, after: nn.Module, example: torch.Tensor, batch_sizes: tuple[int, ...]) -> list[Latency]:
+def latencies(
+    before: nn.Module, after: nn.Module, example: torch.Tensor, batch_sizes: tuple[int, ...]
+) -> list[Latency]:
     """Median time of a call of two networks, measured by turns so that a machine's moods meet both alike.
 
     Args:
@@ -68,6 +70,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._swept = False
         self.peak = 0
 
     @contextmanager
@@ -79,7 +82,10 @@ class PeakMemory:
             yield
             self.peak = max(self.peak, torch.cuda.max_memory_allocated(self._device) - start)
             return
-        gc.collect()
+        if not self._swept:
+            # Once: a full collection can take longer than the scoring of a layer.
+            gc.collect()
+            self._swept = True
         with suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
         process, over = psutil.Process(), threading.Event()

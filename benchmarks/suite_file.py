@@ -11,16 +11,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .errors import BenchmarkError
 from .suite import Suite
+from .suite_changes import Change, SuiteFileError
 
 __all__ = ["SuiteFileError", "find_suite", "read_suite", "suite_names"]
 
 _SUFFIX = ".yaml"
-
-
-class SuiteFileError(BenchmarkError, ValueError):
-    """A suite's file that cannot be used; the message names file and line."""
 
 
 def suite_names() -> list[str]:
@@ -29,11 +25,12 @@ def suite_names() -> list[str]:
     return sorted(entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX))
 
 
-def find_suite(name: str) -> Suite:
+def find_suite(name: str, changes: Sequence[Change] = ()) -> Suite:
     """The suite of that name, or the one in a YAML file of the user's.
 
     Args:
         name: one of :func:`suite_names`, or a path that ends in ``.yaml`` or ``.yml``.
+        changes: what is to be otherwise than in the file.
 
     Raises:
         SuiteFileError: if there is no such suite or file, or what it says cannot be used.
@@ -45,22 +42,23 @@ def find_suite(name: str) -> Suite:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise SuiteFileError(f"{name}: cannot be read ({reason})") from None
-        return read_suite(text, name)
+        return read_suite(text, name, changes)
     if name not in suite_names():
         near = difflib.get_close_matches(name, suite_names(), n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         known = ", ".join(suite_names())
         raise SuiteFileError(f"unknown suite {name!r}{hint} (known: {known}; or give the path of a .yaml file)")
     entry = files(__package__).joinpath("suites", name + _SUFFIX)
-    return read_suite(entry.read_text("utf-8"), entry.name)
+    return read_suite(entry.read_text("utf-8"), entry.name, changes)
 
 
-def read_suite(text: str, source: str) -> Suite:
+def read_suite(text: str, source: str, changes: Sequence[Change] = ()) -> Suite:
     """Check a suite that is written in YAML.
 
     Args:
         text: the file's content.
         source: what errors call the file.
+        changes: what is to be otherwise than it says.
 
     Raises:
         SuiteFileError: if it is no YAML, a key stands twice or is unknown, or a value cannot be used; one line for
@@ -80,11 +78,22 @@ def read_suite(text: str, source: str) -> Suite:
     repeated = [f"{source}:{line}: the key {key!r} stands twice" for key, line in _repeated_keys(root)]
     if repeated:
         raise SuiteFileError("\n".join(repeated))
+    for change in changes:
+        change.apply(content)
     try:
         return Suite.model_validate(content)
     except ValidationError as error:
-        wrong = [f"{source}:{_line(root, entry['loc'])}: {_reason(entry)}" for entry in error.errors()]
+        wrong = [
+            f"{source}:{_line(root, entry['loc'])}{_blamed(changes, entry['loc'])}: {_reason(entry)}"
+            for entry in error.errors()
+        ]
         raise SuiteFileError("\n".join(wrong)) from None
+
+
+def _blamed(changes: Sequence[Change], place: tuple[int | str, ...]) -> str:
+    """Names the changes that a mistake at this place may come from."""
+    blamed = [str(change) for change in changes if change.touches(place)]
+    return f" (with {' '.join(blamed)})" if blamed else ""
 
 
 def _reason(error: Any) -> str:
