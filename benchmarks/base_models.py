@@ -14,9 +14,10 @@ from .datasets import ImageSource
 from .files import hash_json, hash_tensors
 from .hardware import Hardware
 from .models import build_model
+from .recipe import Recipe
 from .records import Setup
 from .store import RecordWarning
-from .training import Recipe, evaluate, train
+from .training import evaluate, train
 from .weights import WeightsError, WeightsFile
 
 __all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]

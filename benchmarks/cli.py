@@ -81,9 +81,10 @@ def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _is_usage(error: Exception) -> bool:
-    from .suite_changes import SuiteFileError
+    from .overrides import OverrideError
+    from .suite_file import SuiteFileError
 
-    return isinstance(error, (SettingsError, SuiteFileError))
+    return isinstance(error, (OverrideError, SettingsError, SuiteFileError))
 
 
 def _require_extra() -> None:

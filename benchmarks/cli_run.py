@@ -15,7 +15,6 @@ from .records import FailureRecord
 from .runner import prepare, run_suite
 from .store import RecordStore
 from .suite import Suite
-from .suite_changes import Change
 from .suite_file import find_suite
 
 __all__ = ["check", "report", "run"]
@@ -87,7 +86,7 @@ def _show(folder: Path) -> None:
 def _suite(arguments: argparse.Namespace) -> Suite:
     # A suite may name what these register.
     import_all(tuple(arguments.imports))
-    suite = find_suite(arguments.suite, [Change.parse(text) for text in arguments.set])
+    suite = find_suite(arguments.suite, arguments.set)
     if arguments.seeds is not None:
         suite = suite.model_copy(update={"seeds": arguments.seeds})
     return suite.smoke() if arguments.smoke else suite

@@ -139,7 +139,9 @@ def prune_to_target(
     layers = ignored(model, ignored_layers)
     shares = shares_kept(model, images, target, layers)
     if not shares:
-        raise ValueError("target: prune_to_target needs one; an entry that ends by its own rule is pruned by prune_by_rule")
+        raise ValueError(
+            "target: prune_to_target needs one; an entry that ends by its own rule is pruned by prune_by_rule"
+        )
     asked: dict[str, Any] = dict(shares)
     try:
         if len(shares) == 2:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
 import torch_pruning as tp
 from torch import nn
+from torch.utils.benchmark.utils.timer import timer
 
 from .. import FOADImportance
 from .criteria import Scorer
@@ -35,7 +35,7 @@ class ScoreBook(tp.importance.Importance):
         memory: watches the criterion's work; nothing does if None.
 
     Attributes:
-        seconds: wall-clock time the criterion itself took so far.
+        seconds: wall-clock time the criterion itself took so far, the device waited for.
         memory: what was given.
     """
 
@@ -67,9 +67,9 @@ class ScoreBook(tp.importance.Importance):
     @contextmanager
     def _watched(self) -> Iterator[None]:
         with self.memory.watching() if self.memory else nullcontext():
-            start = time.perf_counter()
+            start = timer()
             yield
-            self.seconds += time.perf_counter() - start
+            self.seconds += timer() - start
 
     def _checked(self, scores: torch.Tensor | None, root: str, channels: int) -> torch.Tensor | None:
         if scores is None:

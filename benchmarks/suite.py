@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from .criteria import CRITERIA, CriterionSpec
 from .datasets import DATASETS
 from .models import MODELS
+from .recipe import Recipe
 from .registry import Spec
 from .targets import Target
-from .training import Recipe
 
 __all__ = ["Conditions", "Kind", "Ranking", "Suite", "SuiteConditions"]
 
@@ -147,7 +147,9 @@ class Suite(BaseModel):
     def _rules_fit(self) -> Suite:
         for entry in self.criteria:
             if self.kind == "ablation" and entry.rule is None:
-                raise ValueError(f"criteria: {entry.title!r} has no rule to stop by, as every entry of an ablation must")
+                raise ValueError(
+                    f"criteria: {entry.title!r} has no rule to stop by, as every entry of an ablation must"
+                )
             points = [target.operating_point for target in self.targets]
             if self.kind == "comparison" and entry.rule is not None and entry.rule not in points:
                 raise ValueError(

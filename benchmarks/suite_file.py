@@ -11,12 +11,17 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from .errors import BenchmarkError
+from .overrides import overridden
 from .suite import Suite
-from .suite_changes import Change, SuiteFileError
 
 __all__ = ["SuiteFileError", "find_suite", "read_suite", "suite_names"]
 
 _SUFFIX = ".yaml"
+
+
+class SuiteFileError(BenchmarkError, ValueError):
+    """A suite's file that cannot be used; the message names file and line."""
 
 
 def suite_names() -> list[str]:
@@ -25,12 +30,12 @@ def suite_names() -> list[str]:
     return sorted(entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX))
 
 
-def find_suite(name: str, changes: Sequence[Change] = ()) -> Suite:
+def find_suite(name: str, changes: Sequence[str] = ()) -> Suite:
     """The suite of that name, or the one in a YAML file of the user's.
 
     Args:
         name: one of :func:`suite_names`, or a path that ends in ``.yaml`` or ``.yml``.
-        changes: what is to be otherwise than in the file.
+        changes: values to replace, as for :func:`~foad_plugins.benchmarks.overrides.overridden`.
 
     Raises:
         SuiteFileError: if there is no such suite or file, or what it says cannot be used.
@@ -52,13 +57,13 @@ def find_suite(name: str, changes: Sequence[Change] = ()) -> Suite:
     return read_suite(entry.read_text("utf-8"), entry.name, changes)
 
 
-def read_suite(text: str, source: str, changes: Sequence[Change] = ()) -> Suite:
+def read_suite(text: str, source: str, changes: Sequence[str] = ()) -> Suite:
     """Check a suite that is written in YAML.
 
     Args:
         text: the file's content.
         source: what errors call the file.
-        changes: what is to be otherwise than it says.
+        changes: as for :func:`find_suite`.
 
     Raises:
         SuiteFileError: if it is no YAML, a key stands twice or is unknown, or a value cannot be used; one line for
@@ -78,10 +83,8 @@ def read_suite(text: str, source: str, changes: Sequence[Change] = ()) -> Suite:
     repeated = [f"{source}:{line}: the key {key!r} stands twice" for key, line in _repeated_keys(root)]
     if repeated:
         raise SuiteFileError("\n".join(repeated))
-    for change in changes:
-        change.apply(content)
     try:
-        return Suite.model_validate(content)
+        return Suite.model_validate(overridden(content, changes))
     except ValidationError as error:
         wrong = [
             f"{source}:{_line(root, entry['loc'])}{_blamed(changes, entry['loc'])}: {_reason(entry)}"
@@ -90,9 +93,15 @@ def read_suite(text: str, source: str, changes: Sequence[Change] = ()) -> Suite:
         raise SuiteFileError("\n".join(wrong)) from None
 
 
-def _blamed(changes: Sequence[Change], place: tuple[int | str, ...]) -> str:
+def _blamed(changes: Sequence[str], place: tuple[int | str, ...]) -> str:
     """Names the changes that a mistake at this place may come from."""
-    blamed = [str(change) for change in changes if change.touches(place)]
+    steps = [str(step) for step in place]
+    blamed = []
+    for change in changes:
+        path = change.partition("=")[0].split(".")
+        shared = min(len(path), len(steps))
+        if shared and path[:shared] == steps[:shared]:
+            blamed.append(f"--set {change}")
     return f" (with {' '.join(blamed)})" if blamed else ""
 
 

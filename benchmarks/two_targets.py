@@ -1,4 +1,4 @@
-"""One network, two targets: the share of channels that parameter-heavy layers lose so that FLOPs and parameters both fit."""
+"""One network, two targets: what parameter-heavy layers must lose so that FLOPs and parameters both fit."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..training import Recipe
+from ..recipe import Recipe
 from .summary import Leaderboard
 
 __all__ = ["notes"]

@@ -14,11 +14,11 @@ from torch import nn
 from foad_plugins.benchmarks.criteria import CriterionContext, CriterionSpec
 from foad_plugins.benchmarks.environment import Environment, Versions
 from foad_plugins.benchmarks.models import build_model
+from foad_plugins.benchmarks.recipe import Recipe
 from foad_plugins.benchmarks.records import Accuracies, Cost, RunInputs, RunRecord, Setup
 from foad_plugins.benchmarks.registry import Spec
 from foad_plugins.benchmarks.suite import Conditions, Suite, SuiteConditions
 from foad_plugins.benchmarks.targets import Target
-from foad_plugins.benchmarks.training import Recipe
 
 GroupOf: TypeAlias = Callable[..., tp.Group]
 MakeRecord: TypeAlias = Callable[..., RunRecord]
