@@ -80,7 +80,7 @@ def _show(folder: Path) -> None:
     from .report import render
 
     print(render(folder))
-    print(f"\nwritten to {folder}: leaderboard.md, accuracy_flops.png, records/*.json")
+    print(f"\nwritten to {folder}")
 
 
 def _suite(arguments: argparse.Namespace) -> Suite:

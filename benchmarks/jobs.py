@@ -69,10 +69,13 @@ class Failed:
     @classmethod
     def by(cls, error: BaseException) -> Failed:
         """From an error that was caught."""
-        text = " ".join(str(error).split()) or "no message"
+        text = "".join(traceback.format_exception(error))
         # What the harness says itself names what to change; anything else needs its kind to be understood.
-        reason = text if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {text}"
-        return cls(reason, "".join(traceback.format_exception(error)))
+        known: BaseException | None = error
+        while known is not None and not isinstance(known, BenchmarkError):
+            known = known.__cause__
+        message = " ".join(str(known or error).split()) or "no message"
+        return cls(message if known else f"{type(error).__name__}: {message}", text)
 
     def record(self, inputs: RunInputs) -> FailureRecord:
         """A record of the run that failed so."""

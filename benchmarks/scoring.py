@@ -15,11 +15,15 @@ from .criteria import Scorer
 from .errors import BenchmarkError
 from .measuring import PeakMemory
 
-__all__ = ["BadScoresError", "ScoreBook"]
+__all__ = ["BadScoresError", "CriterionFailedError", "ScoreBook"]
 
 
 class BadScoresError(BenchmarkError, ValueError):
     """A criterion returned something that is no score per channel."""
+
+
+class CriterionFailedError(BenchmarkError):
+    """A criterion raised an error, which is the cause of this one."""
 
 
 class ScoreBook(tp.importance.Importance):
@@ -51,13 +55,22 @@ class ScoreBook(tp.importance.Importance):
 
         Raises:
             BadScoresError: if the scores are not one finite number for each channel.
+            CriterionFailedError: if the criterion raises an error.
         """
         root = group._DG._module2name[group[0].dep.target.module]
         if root not in self._scores:
             with self._watched():
-                scores = self._criterion(group)
+                scores = self._asked(group, root)
             self._scores[root] = self._checked(scores, root, len(group[0].idxs))
         return self._scores[root]
+
+    def _asked(self, group: tp.dependency.Group, root: str) -> torch.Tensor | None:
+        try:
+            return self._criterion(group)
+        except Exception as error:
+            text = " ".join(str(error).split()) or "no message"
+            message = f"criterion {self._title!r}, group of layer {root!r}: {type(error).__name__}: {text}"
+            raise CriterionFailedError(message) from error
 
     def calibrate(self, model: nn.Module, images: torch.Tensor) -> None:
         """Let FOAD's importance read its feature maps, as the published rule does, which asks for no scores."""

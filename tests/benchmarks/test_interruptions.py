@@ -82,9 +82,7 @@ def test_two_sweeps_over_one_folder_share_the_work(sweep: Sweep, undisturbed: li
 
 
 @pytest.mark.slow
-def test_two_sweeps_that_start_together_do_nothing_twice(
-    sweep: Sweep, undisturbed: list[dict[str, object]]
-) -> None:
+def test_two_sweeps_that_start_together_do_nothing_twice(sweep: Sweep, undisturbed: list[dict[str, object]]) -> None:
     processes = [sweep.start(), sweep.start()]
     for process in processes:
         process.join(300)
@@ -149,9 +147,7 @@ def test_a_killed_worker_is_an_error_after_which_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_ray_workers_give_the_records_of_one_process(
-    sweep: Sweep, undisturbed: list[dict[str, object]]
-) -> None:
+def test_ray_workers_give_the_records_of_one_process(sweep: Sweep, undisturbed: list[dict[str, object]]) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     assert sweep.run("--executor", "ray", "--workers", "2") == 0, sweep.said()
     assert [lasting(record) for record in RecordStore(sweep.folder / "out" / "records").all()] == undisturbed

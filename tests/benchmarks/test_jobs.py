@@ -73,10 +73,9 @@ def test_the_base_model_of_a_seed_is_loaded_once(
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RuntimeError("it\n  broke"), "RuntimeError: it broke"),
-        (KeyError("x"), "KeyError: 'x'"),
-        (ValueError(), "ValueError: no message"),
-        (SettingsError("settings: must be good"), "settings: must be good"),
+        (RuntimeError("it\n  broke"), "criterion 'raises', group of layer 'features.0': RuntimeError: it broke"),
+        (KeyError("x"), "criterion 'raises', group of layer 'features.0': KeyError: 'x'"),
+        (ValueError(), "criterion 'raises', group of layer 'features.0': ValueError: no message"),
         (SystemExit(3), "SystemExit: 3"),
     ],
 )
@@ -93,6 +92,22 @@ def test_whatever_a_criterion_raises_is_the_reason(
     assert "in raises" in failed.details
     record = failed.record(inputs)
     assert (record.inputs, record.reason, record.details) == (inputs, failed.reason, failed.details)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("it\n  broke"), "RuntimeError: it broke"),
+        (ValueError(), "ValueError: no message"),
+        (SettingsError("settings: must be good"), "settings: must be good"),
+    ],
+)
+def test_the_reason_is_one_line(error: Exception, reason: str) -> None:
+    assert Failed.by(error).reason == reason
+    wrapped = RuntimeError("something else failed")
+    wrapped.__cause__ = error
+    harness = isinstance(error, SettingsError)
+    assert Failed.by(wrapped).reason == (reason if harness else "RuntimeError: something else failed")
 
 
 def test_an_interrupt_is_no_failure(inputs: RunInputs, weights: bytes, add_criterion: AddCriterion) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from foad_plugins.benchmarks.scoring import BadScoresError, ScoreBook
+from foad_plugins.benchmarks.scoring import BadScoresError, CriterionFailedError, ScoreBook
 
 from .conftest import GroupOf
 
@@ -57,3 +57,12 @@ def test_what_is_no_score_for_each_channel(
 
 def test_a_spared_group_is_no_error(group_of: GroupOf, chain: nn.Module) -> None:
     assert ScoreBook(lambda group: None, "mine")(group_of(chain, "conv1")) is None
+
+
+def test_an_error_of_the_criterion_says_whose_and_where(group_of: GroupOf, chain: nn.Module) -> None:
+    def criterion(group: tp.Group) -> torch.Tensor:
+        raise KeyError("x")
+
+    with pytest.raises(CriterionFailedError, match="criterion 'mine', group of layer 'conv1': KeyError: 'x'") as caught:
+        ScoreBook(criterion, "mine")(group_of(chain, "conv1"))
+    assert isinstance(caught.value.__cause__, KeyError)
