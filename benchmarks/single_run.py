@@ -43,7 +43,7 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
     """Do a run and return its record; the base model stays as it is.
 
     Raises:
-        BadScoresError: if the criterion does not give one finite score a channel.
+        CriterionError: if the criterion fails, or does not give one finite score a channel.
         UnreachableTargetError: if the target cannot be met.
         TrainingDivergedError: if fine-tuning fails.
     """

@@ -332,10 +332,10 @@ def test_missing_ray_is_named_before_anything_happens(
 
 
 def test_the_command_line_starts_without_the_extra() -> None:
-    """In a process of its own, where nothing has been imported yet; tabulate comes with fvcore anyway."""
+    """In a process of its own, where nothing has been imported yet; some come with fvcore anyway."""
     program = (
         "import sys\n"
-        f"for name in set({cli._NEEDED!r}) - {{'tabulate'}}:\n"
+        f"for name in set({cli._NEEDED!r}) - {{'PIL', 'tabulate', 'yaml'}}:\n"
         "    sys.modules[name] = None\n"
         "from foad_plugins.benchmarks.cli import main\n"
         "sys.exit(main(['run', 'quickstart']))\n"
