@@ -57,3 +57,13 @@ def test_what_is_run_on_counts(tiny_suite: Suite, data: ImageData) -> None:
     setup = plan(tiny_suite, data, VERSIONS, given, hardware)[0].setup
     assert (setup.device, setup.devices, setup.precision) == ("cuda", 4, "16-mixed")
     assert setup.weights_hash == given.hash
+
+
+def test_each_target_and_ranking_is_a_setup_of_its_own(tiny_suite: Suite, data: ImageData) -> None:
+    targets = (Target(flops_reduction=0.4), Target(params_reduction=0.5))
+    suite = tiny_suite.model_copy(update={"targets": targets, "rankings": ("local", "global"), "seeds": 2})
+    runs = plan(suite, data, VERSIONS)
+    assert len(runs) == 2 * 2 * 2 * 2
+    assert len({run.setup.key for run in runs}) == 4
+    # A seed's runs follow one another, as they share a base model.
+    assert [run.seed for run in runs] == [0] * 8 + [1] * 8
