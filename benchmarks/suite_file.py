@@ -55,7 +55,7 @@ def find_suite(name: str, changes: Sequence[str] = ()) -> Suite:
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         known = ", ".join(suite_names())
         raise SuiteFileError(f"unknown suite {name!r}{hint} (known: {known}; or give the path of a .yaml file)")
-    entry = files(__package__).joinpath("suites", name + _SUFFIX)
+    entry = files(__package__) / "suites" / (name + _SUFFIX)
     return read_suite(entry.read_text("utf-8"), entry.name, changes)
 
 
@@ -76,8 +76,8 @@ def read_suite(text: str, source: str, changes: Sequence[str] = ()) -> Suite:
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise SuiteFileError(f"{source}{line}: no valid YAML, {error.problem}") from None
+        place = f"{source}:{mark.line + 1}" if mark else source
+        raise SuiteFileError(f"{place}: no valid YAML, {error.problem}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SuiteFileError(f"{source}:{line}: no valid YAML, {error.reason}") from None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -159,7 +160,7 @@ def _epoch(
         optimizer.step()
         total += loss.detach() * len(all_labels)
         count += len(all_labels)
-    mean = fabric.all_reduce(total / max(count, 1), reduce_op="mean")
+    mean: Any = fabric.all_reduce(total / max(count, 1), reduce_op="mean")
     return float(mean)
 
 
