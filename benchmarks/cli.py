@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 143 if terminated else 130
     except (BenchmarkError, OSError) as error:
         print(f"foad-bench: {error}", file=sys.stderr)
-        return 2 if _is_usage(error) else 1
+        return 2 if isinstance(error, SettingsError) else 1
 
 
 def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
@@ -78,13 +78,6 @@ def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
         return int(getattr(import_module(f".{module}", __package__), function)(arguments))
 
     return call
-
-
-def _is_usage(error: Exception) -> bool:
-    from .overrides import OverrideError
-    from .suite_file import SuiteFileError
-
-    return isinstance(error, (OverrideError, SettingsError, SuiteFileError))
 
 
 def _require_extra() -> None:

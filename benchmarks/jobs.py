@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from .single_run import run_one
 from .weights import WeightsFile
 
 __all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_again", "read_given"]
+
+_LONGEST = 500
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ class Failed:
         known: BaseException | None = error
         while known is not None and not isinstance(known, BenchmarkError):
             known = known.__cause__
-        message = " ".join(str(known or error).split()) or "no message"
-        return cls(message if known else f"{type(error).__name__}: {message}", text)
+        message = " ".join(_COLOUR.sub("", str(known or error)).split()) or "no message"
+        reason = message if known else f"{type(error).__name__}: {message}"
+        return cls(reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}...", text)
 
     def record(self, inputs: RunInputs) -> FailureRecord:
         """A record of the run that failed so."""

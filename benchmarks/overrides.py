@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from .errors import BenchmarkError
+from .errors import SettingsError
 
 __all__ = ["OverrideError", "overridden"]
 
 
-class OverrideError(BenchmarkError, ValueError):
+class OverrideError(SettingsError):
     """An assignment that cannot be read, or that fits nowhere."""
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .errors import BenchmarkError
+from .errors import SettingsError
 from .overrides import overridden
 from .suite import Suite
 
@@ -22,7 +22,7 @@ _IN_YAML = {"tuple_type": "Input should be a list", "model_type": "Input should 
 """What pydantic says in Python's words, in those of the file."""
 
 
-class SuiteFileError(BenchmarkError, ValueError):
+class SuiteFileError(SettingsError):
     """A suite's file that cannot be used; the message names file and line."""
 
 

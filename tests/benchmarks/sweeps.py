@@ -171,6 +171,8 @@ def _command(arguments: list[str], folder: Path) -> None:
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    # Ray gives its workers the lowest priority, which on a busy machine means none.
+    os.environ["RAY_worker_niceness"] = "0"
     torch.set_num_threads(1)
     # Each run collects garbage, and should not go through all that is imported.
     gc.freeze()
