@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scipy import stats
 
+from ..recipe import Recipe
 from ..records import FailureRecord
-from ..training import Recipe
 from .board import Leaderboard
 from .estimates import CONFIDENCE
 from .origin import origin
