@@ -1,0 +1,96 @@
+"""The leaderboards of a results folder as one HTML page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from ..errors import BenchmarkError
+from ..files import write_atomically
+from ..store import FailureStore, RecordStore
+from .page_libraries import packed_libraries
+from .page_sections import Section, sections
+from .summary import leaderboards
+
+__all__ = ["NothingToShowError", "page_text", "render_page"]
+
+
+class NothingToShowError(BenchmarkError):
+    """A results folder with neither a record nor a failure that can be read."""
+
+
+def render_page(folder: Path) -> Path:
+    """Write ``leaderboard.html`` from a folder's records and failures; return its path.
+
+    The page fetches nothing and opens from the disk. Equal records give equal bytes, as long as the libraries it
+    brings along are the same.
+
+    Raises:
+        NothingToShowError: if there is nothing to show.
+        MissingLibraryError: if a library that the page needs is not installed.
+        OSError: if the file cannot be written.
+    """
+    path = folder / "leaderboard.html"
+    # A label may hold half of a surrogate pair, which no file can.
+    write_atomically(path, page_text(folder).encode("utf-8", "replace"))
+    return path
+
+
+def page_text(folder: Path) -> str:
+    """What :func:`render_page` writes."""
+    records, failures = RecordStore(folder / "records").all(), FailureStore(folder / "failures").all()
+    if not records and not failures:
+        raise NothingToShowError(f"no records in {folder / 'records'}; make some with: foad-bench run SUITE")
+    shown = sections(leaderboards(records, failures))
+    known = {record.inputs.setup.key for record in records}
+    return (
+        _environment()
+        .get_template("leaderboard.html")
+        .render(
+            sections=shown,
+            # Of suites that have no record at all, and therefore no section.
+            failures=[failure for failure in failures if failure.inputs.setup.key not in known],
+            runs=len(records),
+            plots=[figure["plot"] for figure in _figures(shown)],
+            libraries=packed_libraries(),
+            choices=_choices(shown),
+        )
+    )
+
+
+def _figures(shown: list[Section]) -> list[dict]:
+    """All figures in the order of the page."""
+    found = []
+    for section in shown:
+        found += section.figures
+        for table in section.tables:
+            found += table.figures
+    for number, figure in enumerate(found):
+        figure["number"] = number
+    return found
+
+
+def _choices(shown: list[Section]) -> dict[str, list[str]]:
+    """What can be filtered by, where there is a choice."""
+    tables = [table for section in shown for table in section.tables]
+    rows = [row for table in tables for row in table.board.rows]
+    found = {
+        "suite": {section.first.setup.suite: None for section in shown},
+        "target": {table.heading: None for table in tables},
+        "ranking": {section.first.setup.ranking: None for section in shown},
+        "criterion": {title: None for title in sorted({row.criterion for row in rows})},
+        "compensation": {name: None for name in sorted({(row.compensate or "none") for row in rows})},
+    }
+    return {name: list(values) for name, values in found.items() if len(values) > 1}
+
+
+def _environment() -> Environment:
+    # Labels are the user's, and may hold markup.
+    def read(name: str) -> str:
+        return files(__package__).joinpath("templates", name).read_text("utf-8")
+
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
+    )
