@@ -143,6 +143,16 @@ class Leaderboard:
         return self.setup.conditions.limit_steps is not None
 
     @property
+    def place(self) -> str:
+        """Device, processors where they were kept, CPU threads, and precision if it is not the usual one."""
+        setup = self.setup
+        named = ", ".join(dict.fromkeys(place.processor for place in self.environments if place.processor))
+        threads = ", ".join(map(str, sorted({place.threads for place in self.environments})))
+        several = f"{setup.devices} x " if setup.devices > 1 else ""
+        precision = "" if setup.precision == "32-true" else f", precision {setup.precision}"
+        return f"{several}{setup.device}{f' ({named})' if named else ''}, threads: {threads}{precision}"
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Every seed that some row has or that was tried."""
         seeds = {seed for row in self.rows for seed in row.seeds}
