@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,12 +10,17 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from ..errors import BenchmarkError
 from ..files import write_atomically
+from ..records import FailureRecord
 from ..store import FailureStore, RecordStore
+from .board import Leaderboard
 from .page_libraries import packed_libraries
 from .page_sections import Section, sections
 from .summary import leaderboards
 
-__all__ = ["NothingToShowError", "page_text", "render_page"]
+__all__ = ["NothingToShowError", "page_bytes", "render_page"]
+
+
+_MINUS = "\N{MINUS SIGN}"
 
 
 class NothingToShowError(BenchmarkError):
@@ -32,32 +38,38 @@ def render_page(folder: Path) -> Path:
         MissingLibraryError: if a library that the page needs is not installed.
         OSError: if the file cannot be written.
     """
-    path = folder / "leaderboard.html"
-    # A label may hold half of a surrogate pair, which no file can.
-    write_atomically(path, page_text(folder).encode("utf-8", "replace"))
-    return path
-
-
-def page_text(folder: Path) -> str:
-    """What :func:`render_page` writes."""
     records, failures = RecordStore(folder / "records").all(), FailureStore(folder / "failures").all()
     if not records and not failures:
         raise NothingToShowError(f"no records in {folder / 'records'}; make some with: foad-bench run SUITE")
-    shown = sections(leaderboards(records, failures))
-    known = {record.inputs.setup.key for record in records}
-    return (
+    boards = leaderboards(records, failures)
+    known = {board.setup.key for board in boards}
+    path = folder / "leaderboard.html"
+    write_atomically(path, page_bytes(boards, [each for each in failures if each.inputs.setup.key not in known]))
+    return path
+
+
+def page_bytes(boards: Sequence[Leaderboard], failures: Sequence[FailureRecord] = ()) -> bytes:
+    """The page.
+
+    Args:
+        boards: as :func:`~foad_plugins.benchmarks.report.leaderboards` gives them.
+        failures: of setups that have no record at all, and therefore no board.
+    """
+    shown = sections(boards)
+    text = (
         _environment()
         .get_template("leaderboard.html")
         .render(
             sections=shown,
-            # Of suites that have no record at all, and therefore no section.
-            failures=[failure for failure in failures if failure.inputs.setup.key not in known],
-            runs=len(records),
+            failures=failures,
+            runs=sum(len(row.runs) for board in boards for row in board.rows),
             plots=[figure["plot"] for figure in _figures(shown)],
             libraries=packed_libraries(),
             choices=_choices(shown),
         )
     )
+    # A label may hold half of a surrogate pair, which no file can.
+    return text.encode("utf-8", "replace")
 
 
 def _figures(shown: list[Section]) -> list[dict]:
@@ -91,6 +103,8 @@ def _environment() -> Environment:
     def read(name: str) -> str:
         return files(__package__).joinpath("templates", name).read_text("utf-8")
 
-    return Environment(
+    environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
     )
+    environment.filters["figure"] = lambda value, form: "" if value is None else (form % value).replace("-", _MINUS)
+    return environment

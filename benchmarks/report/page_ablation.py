@@ -67,7 +67,7 @@ def _map(rows: Sequence[Row], prefix: str, title: str, value: Callable[[Row], Es
         hovertext=[[_told(title, *cell) if cell else "" for cell in line] for line in grid],
         hoverinfo="text",
         hoverongaps=False,
-        colorscale="Viridis",
+        colorscale="Cividis",
         xgap=1,
         ygap=1,
         colorbar={"thickness": 12},

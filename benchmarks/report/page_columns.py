@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .board import Leaderboard, Row
+from .cells import counted
 from .estimates import Estimate
 from .page_looks import points
 
-__all__ = ["Cell", "Column", "columns", "percent_change", "short"]
+__all__ = ["Cell", "Column", "columns", "percent_change"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ def columns(board: Leaderboard) -> list[Column]:
     if any(row.difference for row in rows):
         heading = f"Δ {setup.reference} (points)"
         found.append(Column(heading, "paired by seed", lambda row: _accuracy(row.difference, signed=True)))
-    found.append(Column("parameters", "after pruning", lambda row: Cell(short(row.params.mean), row.params.mean)))
+    found.append(Column("parameters", "after pruning", lambda row: Cell(counted(row.params.mean), row.params.mean)))
     found.append(Column("change", "of the parameters", lambda row: _reduction(row.params_reduction)))
-    found.append(Column("FLOPs", "of one image", lambda row: Cell(short(row.flops.mean), row.flops.mean)))
+    found.append(Column("FLOPs", "of one image", lambda row: Cell(counted(row.flops.mean), row.flops.mean)))
     found.append(Column("change", "of the FLOPs", lambda row: _reduction(row.flops_reduction)))
     if any(row.channels_kept for row in rows):
         found.append(Column("channels", "kept of those that could go", _channels))
@@ -73,15 +74,6 @@ def columns(board: Leaderboard) -> list[Column]:
     if any(row.peak_bytes_to_score for row in rows):
         found.append(Column("peak memory (MB)", "to score", lambda row: _megabytes(row.peak_bytes_to_score)))
     return found
-
-
-def short(count: float) -> str:
-    """A count with three figures and a metric prefix: 71234 is ``71.2 k``."""
-    for prefix in ("", " k", " M", " G"):
-        if count < 999.5:
-            return f"{count:.3g}{prefix}"
-        count /= 1000
-    return f"{count:.3g} T"
 
 
 def percent_change(reduction: float) -> str:

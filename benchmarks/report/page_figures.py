@@ -8,14 +8,16 @@ from typing import Any
 import plotly.graph_objects as go
 
 from .board import Leaderboard, Row
+from .cells import counted
 from .estimates import Estimate, estimate
-from .page_columns import percent_change, short
-from .page_looks import Figure, Looks, bare_layout, figure, plain, points, row_key, stacked_height
+from .looks import percent_limits
+from .page_columns import percent_change
+from .page_looks import Figure, Looks, bare_layout, figure, layer_ticks, plain, points, row_key, stacked_height, ticks
+from .published import published
 
 __all__ = ["board_figures", "fronts", "widths"]
 
 _LEGEND_LINE = 20
-_MOST_NAMES = 60
 _STAGES: dict[str, Callable[[Row], Estimate | None]] = {
     "one-shot": lambda row: row.one_shot,
     "BN moved": lambda row: row.one_shot_bn,
@@ -44,6 +46,7 @@ def board_figures(board: Leaderboard, looks: Looks) -> list[Figure]:
 
 def _front(boards: Sequence[Leaderboard], looks: Looks, stage: str) -> Figure:
     value = _STAGES[stage]
+    rows = [row for board in boards for row in board.rows]
     lines: dict[tuple[str, str, str | None], list[tuple[Leaderboard, Row]]] = {}
     for board in boards:
         for row in board.rows:
@@ -77,9 +80,11 @@ def _front(boards: Sequence[Leaderboard], looks: Looks, stage: str) -> Figure:
     )
     layout["xaxis"]["title"]["text"] = "MFLOPs of one image"
     layout["yaxis"]["title"]["text"] = f"{stage} test accuracy (%)"
-    _within_a_percentage(layout, "yaxis")
+    layout["yaxis"]["range"] = percent_limits([base, *map(value, rows)])
     _widen(layout, [x for trace in traces for x in trace.x], 0.06 * boards[0].rows[0].base_flops / 1e6)
     moved = " Points at nearly equal FLOPs are set side by side; hover for the exact ones." if step else ""
+    if stage == "fine-tuned":
+        traces += _as_published(boards[0])
     return figure(
         traces,
         layout,
@@ -87,6 +92,29 @@ def _front(boards: Sequence[Leaderboard], looks: Looks, stage: str) -> Figure:
         note=f"Bars are 95 % intervals over seeds.{moved} Click a name to hide it, drag to zoom.",
         alt=f"{stage} accuracy over FLOPs for {len(names)} criteria; the tables hold the figures",
     )
+
+
+def _as_published(board: Leaderboard) -> list[Any]:
+    """What papers report, hidden until asked for; at these FLOPs if they were counted as ours are."""
+    network = published(board.setup.conditions)
+    told = [each for each in network.results if each.accuracy and each.flops_reduction] if network else []
+    if not told:
+        return []
+    base = board.rows[0].base_flops / 1e6
+    return [
+        go.Scatter(
+            name="as published",
+            visible="legendonly",
+            mode="markers",
+            marker={"symbol": "star-open", "size": 11, "color": "var(--soft)"},
+            x=[base * (1 - (each.flops_reduction or 0) / 100) for each in told],
+            y=[each.accuracy for each in told],
+            hoverinfo="text",
+            hovertext=[
+                f"<i>{plain(each.method)}, as published</i><br>{each.accuracy} %<br>{plain(each.source)}" for each in told
+            ],
+        )
+    ]
 
 
 def _stages(board: Leaderboard, looks: Looks) -> Figure | None:
@@ -112,7 +140,8 @@ def _stages(board: Leaderboard, looks: Looks) -> Figure | None:
     layout = bare_layout(max(380, 150 + _LEGEND_LINE * len(traces)), legend={"itemsizing": "constant"})
     layout["xaxis"]["title"]["text"] = "one-shot test accuracy (%)"
     layout["yaxis"]["title"]["text"] = f"{later[-1]} test accuracy (%)"
-    _within_a_percentage(layout, "xaxis", "yaxis")
+    layout["xaxis"]["range"] = percent_limits([first(row) for row in board.rows])
+    layout["yaxis"]["range"] = percent_limits([last(row) for row in board.rows])
     note = "The axes differ in scale. Bars are 95 % intervals over seeds."
     return figure(traces, layout, title=f"One-shot against {later[-1]}", note=note)
 
@@ -192,14 +221,14 @@ def widths(board: Leaderboard) -> Figure | None:
         hoverinfo="text",
         zmin=0,
         zmax=1,
-        colorscale="Viridis",
+        colorscale="Cividis",
         xgap=1,
         ygap=1,
         colorbar={"title": {"text": "kept"}, "tickformat": ".0%", "thickness": 12},
     )
     layout = bare_layout(stacked_height(len(rows)) + 70)
-    layout["xaxis"].update(_thinned(_named(_shortened(layers))), tickangle=-60, showgrid=False)
-    layout["yaxis"].update(_named([row.criterion for row in rows]), showgrid=False)
+    layout["xaxis"].update(layer_ticks(layers))
+    layout["yaxis"].update(ticks([row.criterion for row in rows]))
     note = f"{len(layers)} layers that lost channels in some entry, from input to output; mean over seeds."
     return figure([heat], layout, title="Channels kept in each layer", note=note, is_wide=True)
 
@@ -221,8 +250,8 @@ def _told(board: Leaderboard, row: Row, stage: str | None = None) -> str:
     lines = [
         f"<b>{plain(row.criterion)}</b>",
         *(f"{name}: {points(value)} %" for name, value in stages if value),
-        f"{short(row.flops.mean)} FLOPs ({percent_change(row.flops_reduction.mean)})",
-        f"{short(row.params.mean)} parameters ({percent_change(row.params_reduction.mean)})",
+        f"{counted(row.flops.mean)} FLOPs ({percent_change(row.flops_reduction.mean)})",
+        f"{counted(row.params.mean)} parameters ({percent_change(row.params_reduction.mean)})",
         f"{seeds}; {plain(str(board.setup.conditions.target))}",
     ]
     return "<br>".join(lines)
@@ -244,12 +273,6 @@ def _widen(layout: dict[str, Any], values: Sequence[float], margin: float) -> No
     layout["xaxis"]["range"] = [low - margin, high + margin]
 
 
-def _within_a_percentage(layout: dict[str, Any], *axes: str) -> None:
-    """Intervals from two or three seeds can reach far beyond what an accuracy can be."""
-    for axis in axes:
-        layout[axis]["autorangeoptions"] = {"clipmin": 0, "clipmax": 100}
-
-
 def _level(y: float) -> dict[str, Any]:
     line = {"color": "var(--soft)", "width": 1, "dash": "dot"}
     return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
@@ -269,24 +292,3 @@ def _kept(board: Leaderboard, row: Row, layer: str) -> str:
     after = row.widths.get(layer)
     known = "not known" if after is None else f"{after:.4g} of {board.base_widths[layer]} channels"
     return f"<b>{plain(row.criterion)}</b><br>{plain(layer)}<br>{known}"
-
-
-def _named(names: Sequence[str]) -> dict[str, Any]:
-    return {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": [plain(name) for name in names]}
-
-
-def _thinned(ticks: dict[str, Any]) -> dict[str, Any]:
-    """As many names as can be read; the others show on hovering."""
-    step = 1 + len(ticks["tickvals"]) // _MOST_NAMES
-    return {**ticks, "tickvals": ticks["tickvals"][::step], "ticktext": ticks["ticktext"][::step]}
-
-
-def _shortened(layers: Sequence[str]) -> list[str]:
-    """Names without the parts that all share in front and behind."""
-    parts = [layer.split(".") for layer in layers]
-    shortest = min(map(len, parts))
-    front = next((i for i in range(shortest - 1) if len({part[i] for part in parts}) > 1), shortest - 1)
-    rest = [part[front:] for part in parts]
-    shortest = min(map(len, rest))
-    back = next((i for i in range(1, shortest) if len({part[-i] for part in rest}) > 1), shortest) - 1
-    return [".".join(part[: len(part) - back]) for part in rest]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from .board import Leaderboard, Row
+from .cells import percent
 from .estimates import Estimate
+from .plot_widths import short_names
 
-__all__ = ["Figure", "Looks", "bare_layout", "figure", "plain", "points", "row_key", "stacked_height"]
+__all__ = ["Figure", "Looks", "bare_layout", "figure", "layer_ticks", "numbered_marker", "plain", "points", "row_key", "stacked_height", "ticks"]
 
 Figure = dict[str, Any]
 """A Plotly figure as JSON. Colours are names of the page's CSS variables, which its script fills in."""
 
 _COLOURS = 8
+_MOST_NAMES = 60
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star-triangle-down")
 
 
@@ -34,14 +37,22 @@ class Looks:
 
     def marker(self, row: Row, size: int = 9) -> dict[str, Any]:
         """A marker that is hollow where its like with compensation is filled."""
-        number = self._number[row.method]
         hollow = self._hollow and row.compensate is None
-        symbol = _SYMBOLS[number % len(_SYMBOLS)]
-        return {"symbol": f"{symbol}-open" if hollow else symbol, "size": size, "color": self.colour(row)}
+        return numbered_marker(self._number[row.method], size=size, is_hollow=hollow)
 
     def colour(self, row: Row) -> str:
         """The colour of its lines and markers."""
-        return f"var(--c{self._number[row.method] % _COLOURS})"
+        return str(self.marker(row)["color"])
+
+
+def numbered_marker(number: int, *, size: int = 9, is_hollow: bool = False) -> dict[str, Any]:
+    """The marker of series ``number``, counted from 0."""
+    symbol = _SYMBOLS[number % len(_SYMBOLS)]
+    return {
+        "symbol": f"{symbol}-open" if is_hollow else symbol,
+        "size": size,
+        "color": f"var(--c{number % _COLOURS})",
+    }
 
 
 def row_key(board: Leaderboard, row: Row) -> str:
@@ -56,8 +67,20 @@ def plain(text: str) -> str:
 
 def points(value: Estimate, *, signed: bool = False) -> str:
     """A fraction in percent with its interval, as plots and tables write it."""
-    margin = "" if value.margin is None else f" ± {100 * value.margin:.2f}"
-    return f"{100 * value.mean:{'+' if signed else ''}.2f}{margin}".replace("-", "\N{MINUS SIGN}")
+    return percent(value, signed=signed).replace("-", "\N{MINUS SIGN}")
+
+
+def ticks(names: Sequence[str]) -> dict[str, Any]:
+    """An axis of names, by place, as names can be equal."""
+    places = list(range(len(names)))
+    return {"tickmode": "array", "tickvals": places, "ticktext": [plain(name) for name in names], "showgrid": False}
+
+
+def layer_ticks(layers: Sequence[str]) -> dict[str, Any]:
+    """An axis of layers with as many names as can be read; the others show on hovering."""
+    found, step = ticks(short_names(layers)), 1 + len(layers) // _MOST_NAMES
+    thinned = {name: found[name][::step] for name in ("tickvals", "ticktext")}
+    return {**found, **thinned, "tickangle": -60}
 
 
 def stacked_height(lines: int) -> int:

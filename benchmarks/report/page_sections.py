@@ -8,13 +8,18 @@ from typing import Any
 
 from ..files import hash_json
 from ..records import FailureRecord
+from .ablation import ablation_notes
+from .agreement import Agreement
 from .board import Leaderboard
-from .notes import notes
+from .notes import notes, warnings_first
 from .page_ablation import ablation_figures
 from .page_columns import Cell, Column, columns
 from .page_figures import board_figures, fronts, widths
 from .page_looks import Figure, Looks, row_key
-from .page_stability import Agreement, agreements, stability_figures
+from .page_stability import against_most, stability_figures
+from .published import PublishedNetwork, published
+from .stability import Stability, Study, studies
+from .stability_section import stability_notes
 
 __all__ = ["Section", "Table", "sections"]
 
@@ -55,7 +60,9 @@ class Section:
         seeds: how many there are.
         figures: of all tables together.
         tables: empty for a study of stability, whose accuracies are not its subject.
-        agreement: for a study of stability, what its table says.
+        published: what papers report on the network and data; None for nothing.
+        agreement: for a study of stability each criterion's title, its agreement with itself on the most images, for
+            all other numbers of images, and that on other images, for all numbers.
         counts: numbers of images in it.
         failures: of all tables.
         notes: on what has no table.
@@ -68,7 +75,8 @@ class Section:
     figures: list[Figure]
     tables: list[Table]
     failures: list[FailureRecord]
-    agreement: list[Agreement] = field(default_factory=list)
+    published: PublishedNetwork | None = None
+    agreement: list[tuple[str, list[Agreement | None], list[Agreement | None]]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -91,7 +99,8 @@ def _group(board: Leaderboard) -> str:
 def _comparison(boards: Sequence[Leaderboard]) -> Section:
     looks = Looks(boards)
     tables = [_table(board, board_figures(board, looks)) for board in boards]
-    return _section(boards, figures=fronts(boards, looks), tables=tables)
+    known = published(boards[0].setup.conditions)
+    return _section(boards, figures=fronts(boards, looks), tables=tables, published=known)
 
 
 def _ablation(boards: Sequence[Leaderboard]) -> Section:
@@ -104,17 +113,21 @@ def _ablation(boards: Sequence[Leaderboard]) -> Section:
 
 
 def _stability(boards: Sequence[Leaderboard]) -> Section:
-    found = agreements(boards)
-    counts = sorted({count for each in found for count in each.counts})
-    lines = [
-        "IoU is the number of channels that both runs remove over the number that either removes, layer by layer; the "
-        "mean is over layers. Two random choices of half the channels have an IoU of about 1/3.",
-        "Fewer images: with the run of the same seed on the most images. Other images: between runs of different seeds.",
-    ]
-    known = [note for note in notes(boards[-1]) if note.startswith(("foad-plugins", boards[0].setup.conditions.model.name))]
+    (study,) = studies(boards)
     return _section(
-        boards, figures=stability_figures(found), tables=[], agreement=found, counts=counts, notes=[*lines, *known]
+        study.boards,
+        figures=stability_figures(study),
+        tables=[],
+        agreement=[_agreement(criterion, study) for criterion in study.criteria],
+        counts=list(study.counts),
+        notes=stability_notes(study),
     )
+
+
+def _agreement(criterion: Stability, study: Study) -> tuple[str, list[Agreement | None], list[Agreement | None]]:
+    more = against_most(criterion, study)
+    other = criterion.between_draws
+    return criterion.criterion, [more.get(count) for count in study.counts[:-1]], [other.get(c) for c in study.counts]
 
 
 def _section(boards: Sequence[Leaderboard], **content: Any) -> Section:
@@ -132,6 +145,11 @@ def _section(boards: Sequence[Leaderboard], **content: Any) -> Section:
 
 def _table(board: Leaderboard, figures: list[Figure]) -> Table:
     shown = columns(board)
+    # Failures have a table of their own.
+    loud = [line for line in warnings_first(board) if not line.startswith("Failed")]
+    told = [*loud, *ablation_notes(board)] if board.setup.kind == "ablation" else [
+        line for line in notes(board) if not line.startswith("Failed")
+    ]
     ranks = iter(range(1, len(board.rows) + 1))
     rows = [
         {
@@ -151,7 +169,7 @@ def _table(board: Leaderboard, figures: list[Figure]) -> Table:
         rows=rows,
         widths=_widths(board),
         figures=figures,
-        notes=notes(board),
+        notes=told,
     )
 
 

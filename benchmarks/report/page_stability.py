@@ -1,181 +1,141 @@
-"""How far a criterion chooses the same channels on more, fewer and other images."""
+"""How far a criterion chooses the same channels on more, fewer and other images: heat maps and lines."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from ..records import RunRecord
-from .board import Leaderboard
-from .page_looks import Figure, bare_layout, figure, plain, stacked_height
+from .agreement import Agreement
+from .page_looks import Figure, bare_layout, figure, layer_ticks, numbered_marker, plain, stacked_height, ticks
+from .stability import Stability, Study
 
-__all__ = ["Agreement", "agreements", "layer_iou", "stability_figures"]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Mean IoU over layers of what one entry removes in two runs.
-
-    Attributes:
-        criterion: its title.
-        key: tells entries apart that share a title.
-        runs: by number of images and seed.
-        counts: numbers of images, ascending.
-        more: by number of images, IoU with the run of the same seed on the most images, mean over seeds.
-        other: by number of images, IoU between runs of different seeds, which see different images, mean over pairs.
-    """
-
-    criterion: str
-    key: str
-    runs: Mapping[tuple[int, int], RunRecord]
-    counts: tuple[int, ...]
-    more: Mapping[int, float]
-    other: Mapping[int, float]
+__all__ = ["against_most", "stability_figures"]
 
 
-def layer_iou(one: RunRecord, other: RunRecord) -> dict[str, float]:
-    """Intersection over union of the channels that two runs remove, by layer at the root of a coupled group.
-
-    1 is the same choice, 0 no channel in common; layers of which neither removes a channel agree.
-    """
-    first, second = one.removed or {}, other.removed or {}
-    result = {}
-    for layer in dict.fromkeys((*first, *second)):
-        a, b = set(first.get(layer, ())), set(second.get(layer, ()))
-        result[layer] = len(a & b) / len(a | b) if a | b else 1.0
-    return result
+def against_most(criterion: Stability, study: Study) -> dict[int, Agreement]:
+    """By number of images, the agreement with what the same draw chooses on the most images of the study."""
+    most = study.counts[-1]
+    found = {count: criterion.between_counts.get((count, most)) for count in study.counts[:-1]}
+    return {count: each for count, each in found.items() if each}
 
 
-def agreements(boards: Sequence[Leaderboard]) -> list[Agreement]:
-    """One for each entry of a study, most stable first: by agreement on other images, at the most images there are.
-
-    Args:
-        boards: that differ in the number of calibration images alone.
-    """
-    by_entry: dict[str, dict[tuple[int, int], RunRecord]] = {}
-    for board in boards:
-        for row in board.rows:
-            for run in row.runs:
-                if run.removed is not None:
-                    place = (board.setup.conditions.calibration_images, run.inputs.seed)
-                    by_entry.setdefault(run.inputs.criterion.model_dump_json(), {})[place] = run
-    found = [_agreement(key, dict(sorted(runs.items()))) for key, runs in by_entry.items()]
-    return sorted(found, key=lambda each: (-_first(reversed(each.other.values())), each.criterion, each.key))
+def stability_figures(study: Study) -> list[Figure]:
+    """Other images first, then for each criterion two maps of more and fewer: by number of images, and by layer."""
+    found = [_draws(study), _draws_by_layer(study)]
+    for criterion in study.criteria:
+        found += [_counts(study, criterion), _counts_by_layer(study, criterion)]
+    return [each for each in found if each is not None]
 
 
-def _agreement(key: str, runs: Mapping[tuple[int, int], RunRecord]) -> Agreement:
-    counts = tuple(sorted({count for count, _ in runs}))
-    seeds = {count: [seed for each, seed in runs if each == count] for count in counts}
-    more = {
-        count: [_mean(runs[count, seed], runs[counts[-1], seed]) for seed in seeds[count] if (counts[-1], seed) in runs]
-        for count in counts[:-1]
-    }
-    other = {
-        count: [_mean(runs[count, a], runs[count, b]) for a, b in combinations(seeds[count], 2)] for count in counts
-    }
-    return Agreement(
-        criterion=next(iter(runs.values())).inputs.criterion.title,
-        key=key,
-        runs=runs,
-        counts=counts,
-        more={count: statistics.fmean(values) for count, values in more.items() if values},
-        other={count: statistics.fmean(values) for count, values in other.items() if values},
-    )
-
-
-def _mean(one: RunRecord, other: RunRecord) -> float:
-    return statistics.fmean(layer_iou(one, other).values() or (1.0,))
-
-
-def _first(values: Iterable[float]) -> float:
-    return next(iter(values), 0.0)
-
-
-def stability_figures(found: Sequence[Agreement]) -> list[Figure]:
-    """For each entry a heat map of all pairs of runs, and one of layers and numbers of images."""
-    return [each for one in found for each in (_runs(one), _layers(one)) if each is not None]
-
-
-def _runs(agreement: Agreement) -> Figure | None:
-    runs = list(agreement.runs.items())
-    if len(runs) < 2:
-        return None
-    names = [f"{count} · {seed}" for (count, seed), _ in runs]
-    values = [[_mean(one, other) for _, other in runs] for _, one in runs]
-    told = [
-        [f"{_place(a)}<br>{_place(b)}<br>IoU {value:.3f}" for (b, _), value in zip(runs, line, strict=True)]
-        for (a, _), line in zip(runs, values, strict=True)
-    ]
-    layout = bare_layout(440)
-    for axis in ("xaxis", "yaxis"):
-        layout[axis].update(_ticks(names), showgrid=False)
-        layout[axis]["title"]["text"] = "images · seed"
-    layout["yaxis"].update(autorange="reversed")
-    layout["xaxis"].update(tickangle=-60)
-    return figure(
-        [_heat(values, told)],
-        layout,
-        title=f"{agreement.criterion}: agreement of runs",
-        note="IoU of the removed channels, mean over layers, for every pair of runs.",
-    )
-
-
-def _layers(agreement: Agreement) -> Figure | None:
-    """IoU per layer of the runs on fewer images with that on the most, same seed."""
-    most = agreement.counts[-1]
-    pairs = {
-        count: [
-            layer_iou(run, agreement.runs[most, seed])
-            for (each, seed), run in agreement.runs.items()
-            if each == count and (most, seed) in agreement.runs
+def _draws(study: Study) -> Figure | None:
+    """Agreement over numbers of images, with chance as a dotted line."""
+    traces = []
+    for number, criterion in enumerate(study.criteria):
+        found = {str(count): each for count, each in criterion.between_draws.items() if each}
+        if not found:
+            continue
+        name, marker = plain(criterion.criterion), numbered_marker(number)
+        told = [
+            f"<b>{name}</b><br>{count} images<br>{_told(each.overlap, each.chance)}<br>{each.pairs} pairs of draws"
+            for count, each in found.items()
         ]
-        for count in agreement.counts[:-1]
+        look: dict[str, Any] = {"name": name, "legendgroup": number, "hoverinfo": "text", "hovertext": told}
+        line = {"color": marker["color"], "width": 1.5}
+        values = [each.overlap for each in found.values()]
+        traces.append(go.Scatter(x=list(found), y=values, mode="lines+markers", marker=marker, line=line, **look))
+        by_chance = [each.chance for each in found.values()]
+        dotted = {**line, "width": 1, "dash": "dot"}
+        traces.append(go.Scatter(x=list(found), y=by_chance, mode="lines", line=dotted, showlegend=False, **look))
+    if not traces:
+        return None
+    layout = bare_layout(max(360, 150 + 20 * len(study.criteria)))
+    layout["xaxis"].update(type="category", categoryorder="array", categoryarray=[str(count) for count in study.counts])
+    layout["xaxis"]["title"]["text"] = "calibration images"
+    layout["yaxis"]["range"] = [0, 1.03]
+    layout["yaxis"]["title"]["text"] = "IoU of the removed channels"
+    note = "Between different draws of as many images, mean over layers and pairs; dotted: random selections."
+    return figure(traces, layout, title="Agreement on other images", note=note)
+
+
+def _draws_by_layer(study: Study) -> Figure | None:
+    count, layers = study.counts[-1], study.layers
+    found = {
+        criterion.criterion: each
+        for criterion in reversed(study.criteria)
+        if (each := criterion.between_draws.get(count))
     }
-    pairs = {count: found for count, found in pairs.items() if found}
-    layers = list(dict.fromkeys(layer for found in pairs.values() for pair in found for layer in pair))
+    if not found or not layers:
+        return None
+    rows = [[each.by_layer.get(layer) for layer in layers] for each in found.values()]
+    words = [[f"<b>{plain(name)}</b><br>{plain(layer)}" for layer in layers] for name in found]
+    layout = bare_layout(stacked_height(len(found)) + 70)
+    layout["xaxis"].update(layer_ticks(layers))
+    layout["yaxis"].update(ticks(list(found)))
+    note = f"Between different draws of {count} images; layers from input to output."
+    return figure([_heat(rows, words)], layout, title="Agreement on other images, by layer", note=note, is_wide=True)
+
+
+def _counts(study: Study, criterion: Stability) -> Figure | None:
+    """The map of all pairs of numbers of images of one draw."""
+    counts = study.counts
+    found = [[criterion.between_counts.get((min(a, b), max(a, b))) for b in counts] for a in counts]
+    if not any(found[i][j] for i in range(len(counts)) for j in range(i)):
+        return None
+    rows = [[(each.overlap, each.chance) if each else None for each in line] for line in found]
+    words = [[f"<b>{plain(criterion.criterion)}</b><br>{a} and {b} images" for b in counts] for a in counts]
+    layout = bare_layout(360)
+    layout["xaxis"].update(ticks([str(count) for count in counts]))
+    layout["xaxis"]["title"]["text"] = "calibration images"
+    layout["yaxis"].update(ticks([str(count) for count in counts]), autorange="reversed")
+    layout["yaxis"]["title"]["text"] = "calibration images"
+    title = f"{criterion.criterion}: agreement between numbers of images"
+    return figure([_heat(rows, words, is_written=True)], layout, title=title, note="Same draw; mean over layers and draws.")
+
+
+def _counts_by_layer(study: Study, criterion: Stability) -> Figure | None:
+    found = against_most(criterion, study)
+    layers = list(dict.fromkeys(layer for each in found.values() for layer in each.by_layer))
     if not layers:
         return None
-    # A network's order is that of its widths, which groups in the record need not have.
-    order = list(next(iter(agreement.runs.values())).before.widths)
-    layers.sort(key=lambda layer: order.index(layer) if layer in order else len(order))
-    values = [
-        [statistics.fmean([pair.get(layer, 1.0) for pair in found]) for layer in layers] for found in pairs.values()
-    ]
+    most = study.counts[-1]
+    rows = [[each.by_layer.get(layer) for layer in layers] for each in found.values()]
+    words = [[f"{plain(layer)}<br>{count} and {most} images" for layer in layers] for count in found]
+    layout = bare_layout(360)
+    layout["xaxis"].update(layer_ticks(layers))
+    layout["yaxis"].update(ticks([str(count) for count in found]))
+    layout["yaxis"]["title"]["text"] = "calibration images"
+    title = f"{criterion.criterion}: agreement by layer"
+    return figure([_heat(rows, words)], layout, title=title, note=f"With the choice on {most} images of the same draw.")
+
+
+def _heat(
+    rows: Sequence[Sequence[tuple[float, float] | None]], words: Sequence[Sequence[str]], *, is_written: bool = False
+) -> Any:
+    """A map of IoU, where hovering tells that of chance too."""
     told = [
-        [
-            f"{plain(layer)}<br>{count} against {most} images<br>IoU {value:.3f}"
-            for layer, value in zip(layers, line, strict=True)
-        ]
-        for count, line in zip(pairs, values, strict=True)
+        [f"{word}<br>{_told(*each)}" if each else "" for each, word in zip(*line, strict=True)]
+        for line in zip(rows, words, strict=True)
     ]
-    layout = bare_layout(stacked_height(len(pairs)) + 130)
-    layout["xaxis"].update(_ticks([str(place) for place in range(1, len(layers) + 1)]), showgrid=False)
-    layout["xaxis"]["title"]["text"] = "layer, from input to output"
-    layout["yaxis"].update(_ticks([str(count) for count in pairs]), showgrid=False)
-    layout["yaxis"]["title"]["text"] = "images"
-    return figure(
-        [_heat(values, told)],
-        layout,
-        title=f"{agreement.criterion}: agreement by layer",
-        note=f"IoU of the channels removed on fewer images with those on {most}, same seed; mean over seeds.",
+    written = [[f"{each[0]:.2f}" if each else "" for each in line] for line in rows]
+    return go.Heatmap(
+        z=[[each[0] if each else None for each in line] for line in rows],
+        # By place, as names can be equal.
+        x=list(range(len(rows[0]))),
+        y=list(range(len(rows))),
+        hoverinfo="text",
+        hovertext=told,
+        hoverongaps=False,
+        **({"text": written, "texttemplate": "%{text}"} if is_written else {}),
+        zmin=0,
+        zmax=1,
+        colorscale="Cividis",
+        xgap=1,
+        ygap=1,
+        colorbar={"title": {"text": "IoU"}, "thickness": 12},
     )
 
 
-def _heat(values: Sequence[Sequence[float]], told: Sequence[Sequence[str]]) -> Any:
-    places = {"x": list(range(len(values[0]))), "y": list(range(len(values)))}
-    bar = {"title": {"text": "IoU"}, "thickness": 12}
-    look = {"zmin": 0, "zmax": 1, "colorscale": "Viridis", "xgap": 1, "ygap": 1, "colorbar": bar}
-    return go.Heatmap(z=values, text=told, hoverinfo="text", **places, **look)
-
-
-def _place(run: tuple[int, int]) -> str:
-    return f"{run[0]} images, seed {run[1]}"
-
-
-def _ticks(names: Sequence[str]) -> dict[str, Any]:
-    return {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": list(names)}
+def _told(overlap: float, chance: float) -> str:
+    return f"IoU {overlap:.3f}, by chance {chance:.3f}"

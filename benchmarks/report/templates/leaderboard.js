@@ -73,12 +73,13 @@ async function start() {
       box.removeAttribute(name);
     }
   }
-  const script = document.createElement("script");
-  script.textContent = await unpacked("plotly");
-  document.head.append(script);
   filter();
   filters.addEventListener("change", filter);
   filters.addEventListener("reset", () => setTimeout(filter));
+  root.dataset.ready = "tables";
+  const script = document.createElement("script");
+  script.textContent = await unpacked("plotly");
+  document.head.append(script);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   addEventListener("beforeprint", () => { root.classList.add("paper"); draw(...plots); });
   addEventListener("afterprint", () => { root.classList.remove("paper"); redraw(); });
@@ -88,6 +89,6 @@ async function start() {
     if (here.length) draw(...here);
   }, { rootMargin: "600px" });
   plots.forEach(plot => near.observe(plot));
-  root.dataset.ready = "yes";
+  root.dataset.ready = "plots";
 }
 if (window.DecompressionStream) { root.classList.add("js"); start(); }

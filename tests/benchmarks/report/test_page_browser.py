@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
+def opened(browser: Any, path: Path, ready: str = "plots", **options: Any) -> Iterator[Any]:
     """The page, ready; on leaving, an error if it asked for anything or complained."""
     asked: list[str] = []
     complaints: list[str] = []
@@ -44,7 +44,7 @@ def opened(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
         page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        page.wait_for_selector(f"html[data-ready={ready}]", timeout=60_000)
         yield page
         assert (asked, complaints) == ([], [])
     finally:
@@ -92,13 +92,13 @@ def test_columns_sort_both_ways_filters_hide_rows_and_points_tell(
         plot.locator(".main-svg").first.wait_for(timeout=20_000)
         assert plot.locator(".scatterlayer .trace").count() == 1
         page.get_by_role("button", name="Show all").click()
-        page.get_by_label("all seeds only").check()
+        page.get_by_label("all seeds only", exact=True).check()
         assert len(column(page, "criterion")) == 13
         assert "taylor" not in column(page, "criterion")
-        page.get_by_label("target").select_option("FLOPs -75%")
+        page.get_by_label("target", exact=True).select_option("FLOPs -75%")
         assert page.locator(".board:visible h3").all_inner_texts() == ["FLOPs -75%"]
         page.get_by_role("button", name="Show all").click()
-        page.get_by_label("compensation").select_option("least_squares")
+        page.get_by_label("compensation", exact=True).select_option("least_squares")
         assert column(page, "criterion") == ["l1+ls"]
 
         # One series is left: its point tells all about it.
@@ -142,7 +142,7 @@ def test_every_plot_of_every_kind_of_suite_is_drawn(
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         drawn = page.locator(".plot:has(.main-svg)").count()
         assert drawn == page.locator(".plot").count() > 20
-        heat = page.locator("figure", has_text="foad: agreement of runs").locator(".plot")
+        heat = page.locator("figure", has_text="foad: agreement between numbers").locator(".plot")
         heat.scroll_into_view_if_needed()
         heat.locator(".nsewdrag").first.hover(force=True)
         heat.locator(".hoverlayer .hovertext").wait_for(timeout=10_000)
