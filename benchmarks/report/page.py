@@ -92,8 +92,8 @@ def _choices(shown: list[Section]) -> dict[str, list[str]]:
         "suite": {section.first.setup.suite: None for section in shown},
         "target": {table.heading: None for table in tables},
         "ranking": {section.first.setup.ranking: None for section in shown},
-        "criterion": {title: None for title in sorted({row.criterion for row in rows})},
-        "compensation": {name: None for name in sorted({(row.compensate or "none") for row in rows})},
+        "criterion": dict.fromkeys(sorted({row.criterion for row in rows})),
+        "compensation": dict.fromkeys(sorted({row.compensate or "none" for row in rows})),
     }
     return {name: list(values) for name, values in found.items() if len(values) > 1}
 

@@ -62,10 +62,8 @@ def columns(board: Leaderboard) -> list[Column]:
     if any(row.difference for row in rows):
         heading = f"Δ {setup.reference} (points)"
         found.append(Column(heading, "paired by seed", lambda row: _accuracy(row.difference, signed=True)))
-    found.append(Column("parameters", "after pruning", lambda row: Cell(counted(row.params.mean), row.params.mean)))
-    found.append(Column("change", "of the parameters", lambda row: _reduction(row.params_reduction)))
-    found.append(Column("FLOPs", "of one image", lambda row: Cell(counted(row.flops.mean), row.flops.mean)))
-    found.append(Column("change", "of the FLOPs", lambda row: _reduction(row.flops_reduction)))
+    found.append(Column("parameters", "after pruning", lambda row: _size(row.params, row.params_reduction)))
+    found.append(Column("FLOPs", "of one image", lambda row: _size(row.flops, row.flops_reduction)))
     if any(row.channels_kept for row in rows):
         found.append(Column("channels", "kept of those that could go", _channels))
     sizes = sorted({(entry.batch_size, entry.threads) for row in rows for entry in row.latency})
@@ -85,8 +83,8 @@ def _accuracy(value: Estimate | None, *, signed: bool = False) -> Cell:
     return Cell(points(value, signed=signed), value.mean) if value else Cell("")
 
 
-def _reduction(value: Estimate) -> Cell:
-    return Cell(percent_change(value.mean), -value.mean)
+def _size(value: Estimate, reduction: Estimate) -> Cell:
+    return Cell(f"{counted(value.mean)} ({percent_change(reduction.mean)})", value.mean)
 
 
 def _seeds(board: Leaderboard, row: Row) -> Cell:
@@ -110,7 +108,7 @@ def _latency(batch_size: int, threads: int) -> Column:
         for entry in row.latency:
             if (entry.batch_size, entry.threads) == (batch_size, threads):
                 after = entry.after.mean
-                return Cell(f"{1000 * after:.3g} ({entry.speedup.mean:.2f}×)", after)
+                return Cell(f"{1000 * after:.3g} ({entry.speedup.mean:.2f}x)", after)
         return Cell("")
 
     return Column(f"latency, batch {batch_size} (ms)", f"median, {threads} thread(s); speed-up in brackets", cell)

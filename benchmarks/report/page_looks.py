@@ -13,13 +13,27 @@ from .cells import percent
 from .estimates import Estimate
 from .plot_widths import short_names
 
-__all__ = ["Figure", "Looks", "bare_layout", "figure", "layer_ticks", "numbered_marker", "plain", "points", "row_key", "stacked_height", "ticks"]
+__all__ = [
+    "Figure",
+    "Looks",
+    "bare_layout",
+    "brief",
+    "figure",
+    "layer_ticks",
+    "numbered_marker",
+    "plain",
+    "points",
+    "row_key",
+    "stacked_height",
+    "ticks",
+]
 
 Figure = dict[str, Any]
 """A Plotly figure as JSON. Colours are names of the page's CSS variables, which its script fills in."""
 
 _COLOURS = 8
 _MOST_NAMES = 60
+_LONGEST_NAME = 28
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star-triangle-down")
 
 
@@ -62,7 +76,13 @@ def row_key(board: Leaderboard, row: Row) -> str:
 
 def plain(text: str) -> str:
     """Text for a plot, which would take it for markup."""
-    return html.escape(text)
+    # Plotly knows no entity for quotes, and needs none.
+    return html.escape(text, quote=False)
+
+
+def brief(text: str) -> str:
+    """A name for a legend or an axis, which it must not crowd out; hovering tells it in full."""
+    return plain(text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}")
 
 
 def points(value: Estimate, *, signed: bool = False) -> str:
@@ -73,7 +93,7 @@ def points(value: Estimate, *, signed: bool = False) -> str:
 def ticks(names: Sequence[str]) -> dict[str, Any]:
     """An axis of names, by place, as names can be equal."""
     places = list(range(len(names)))
-    return {"tickmode": "array", "tickvals": places, "ticktext": [plain(name) for name in names], "showgrid": False}
+    return {"tickmode": "array", "tickvals": places, "ticktext": [brief(name) for name in names], "showgrid": False}
 
 
 def layer_ticks(layers: Sequence[str]) -> dict[str, Any]:

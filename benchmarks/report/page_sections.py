@@ -10,16 +10,19 @@ from ..files import hash_json
 from ..records import FailureRecord
 from .ablation import ablation_notes
 from .agreement import Agreement
-from .board import Leaderboard
+from .board import Leaderboard, Row
 from .notes import notes, warnings_first
 from .page_ablation import ablation_figures
-from .page_columns import Cell, Column, columns
-from .page_figures import board_figures, fronts, widths
+from .page_columns import Column, columns
+from .page_figures import board_figures
+from .page_fronts import fronts
 from .page_looks import Figure, Looks, row_key
 from .page_stability import against_most, stability_figures
+from .page_widths import widths
 from .published import PublishedNetwork, published
 from .stability import Stability, Study, studies
 from .stability_section import stability_notes
+from .tables import MARK
 
 __all__ = ["Section", "Table", "sections"]
 
@@ -32,6 +35,7 @@ class Table:
         key: tells tables of the page apart.
         heading: what its rows share and others' do not.
         board: the rows.
+        is_ranked: whether the rows end at one size and can be ranked.
         columns: beside rank and title.
         rows: for each row its key, whether it has all seeds, and its cells.
         widths: layers that lost channels in some row, with their channels before and after, by row.
@@ -42,6 +46,7 @@ class Table:
     key: str
     heading: str
     board: Leaderboard
+    is_ranked: bool
     columns: list[Column]
     rows: list[dict[str, Any]]
     widths: list[tuple[str, int, list[str]]]
@@ -104,12 +109,11 @@ def _comparison(boards: Sequence[Leaderboard]) -> Section:
 
 
 def _ablation(boards: Sequence[Leaderboard]) -> Section:
-    looks = Looks(boards)
     tables = []
     for board in boards:
         layers = widths(board)
         tables.append(_table(board, [*ablation_figures(board), *([layers] if layers else [])]))
-    return _section(boards, figures=fronts(boards, looks)[:1], tables=tables)
+    return _section(boards, figures=[], tables=tables)
 
 
 def _stability(boards: Sequence[Leaderboard]) -> Section:
@@ -147,30 +151,40 @@ def _table(board: Leaderboard, figures: list[Figure]) -> Table:
     shown = columns(board)
     # Failures have a table of their own.
     loud = [line for line in warnings_first(board) if not line.startswith("Failed")]
-    told = [*loud, *ablation_notes(board)] if board.setup.kind == "ablation" else [
-        line for line in notes(board) if not line.startswith("Failed")
-    ]
+    told = (
+        [*loud, *ablation_notes(board)]
+        if board.setup.kind == "ablation"
+        else [line for line in notes(board) if not line.startswith("Failed")]
+    )
+    is_ranked = board.setup.kind != "ablation"
+    ordered = board.rows if is_ranked else sorted(board.rows, key=_rule)
     ranks = iter(range(1, len(board.rows) + 1))
     rows = [
         {
             "key": row_key(board, row),
             "row": row,
-            # Means over other seeds are no rank.
-            "rank": Cell("", None) if row.missing else Cell(str(rank := next(ranks)), rank),
+            "title": f"{row.criterion} {MARK}" if row.missing else row.criterion,
+            # Means over other seeds are no rank, and ends at different sizes none either.
+            "rank": "" if row.missing or not is_ranked else str(next(ranks)),
             "cells": [column.cell(row) for column in shown],
         }
-        for row in board.rows
+        for row in ordered
     ]
     return Table(
         key=board.setup.key[:12],
         heading=str(board.setup.conditions.target),
         board=board,
+        is_ranked=is_ranked,
         columns=shown,
         rows=rows,
         widths=_widths(board),
         figures=figures,
         notes=told,
     )
+
+
+def _rule(row: Row) -> tuple[str, int, float]:
+    return (row.compensate or "", row.rule.neighbors, row.rule.threshold) if row.rule else ("", 0, 0.0)
 
 
 def _widths(board: Leaderboard) -> list[tuple[str, int, list[str]]]:

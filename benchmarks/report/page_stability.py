@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from .agreement import Agreement
-from .page_looks import Figure, bare_layout, figure, layer_ticks, numbered_marker, plain, stacked_height, ticks
+from .page_looks import Figure, bare_layout, brief, figure, layer_ticks, numbered_marker, plain, stacked_height, ticks
 from .stability import Stability, Study
 
 __all__ = ["against_most", "stability_figures"]
@@ -41,7 +41,12 @@ def _draws(study: Study) -> Figure | None:
             f"<b>{name}</b><br>{count} images<br>{_told(each.overlap, each.chance)}<br>{each.pairs} pairs of draws"
             for count, each in found.items()
         ]
-        look: dict[str, Any] = {"name": name, "legendgroup": number, "hoverinfo": "text", "hovertext": told}
+        look: dict[str, Any] = {
+            "name": brief(criterion.criterion),
+            "legendgroup": number,
+            "hoverinfo": "text",
+            "hovertext": told,
+        }
         line = {"color": marker["color"], "width": 1.5}
         values = [each.overlap for each in found.values()]
         traces.append(go.Scatter(x=list(found), y=values, mode="lines+markers", marker=marker, line=line, **look))
@@ -91,7 +96,9 @@ def _counts(study: Study, criterion: Stability) -> Figure | None:
     layout["yaxis"].update(ticks([str(count) for count in counts]), autorange="reversed")
     layout["yaxis"]["title"]["text"] = "calibration images"
     title = f"{criterion.criterion}: agreement between numbers of images"
-    return figure([_heat(rows, words, is_written=True)], layout, title=title, note="Same draw; mean over layers and draws.")
+    return figure(
+        [_heat(rows, words, is_written=True)], layout, title=title, note="Same draw; mean over layers and draws."
+    )
 
 
 def _counts_by_layer(study: Study, criterion: Stability) -> Figure | None:

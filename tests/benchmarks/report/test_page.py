@@ -14,6 +14,7 @@ from foad_plugins.benchmarks.targets import Target
 from ..conftest import MakeRecord
 from .conftest import HOSTILE, FolderOf, failure_of
 
+MINUS = "\N{MINUS SIGN}"
 _VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
@@ -77,7 +78,7 @@ def test_the_table_says_what_the_records_say(make_record: MakeRecord, folder_of:
     assert shown.column("fine-tuned (%)") == ["85.00 ± 0.00", "80.00 ± 0.00"]
     # Student's t for two degrees of freedom is 4.303: 4.303 * 10 / sqrt(3).
     assert shown.column("one-shot (%)") == ["20.00 ± 0.00", "40.00 ± 24.84"]
-    assert shown.column("FLOPs") == ["1 M", "1 M"]
+    assert shown.column("FLOPs") == [f"1 M ({MINUS}75.0 %)"] * 2
     assert "Accuracy is on 400 test images" in shown.text
 
 
@@ -98,7 +99,7 @@ def test_nothing_is_fetched(comparison: list[RunRecord], folder_of: FolderOf) ->
 
 def test_a_hostile_label_is_text(make_record: MakeRecord, folder_of: FolderOf) -> None:
     label = HOSTILE[:60]
-    folder = folder_of([make_record(entry={"label": label})], [failure_of(make_record("foad", 1), HOSTILE)])
+    folder = folder_of([make_record(entry={"label": label})], [failure_of(make_record("foad"), HOSTILE)])
     shown = page(folder)
     assert shown.column("criterion") == [label]
     assert "img" not in [tag for tag, _ in shown.elements]
@@ -112,7 +113,7 @@ def test_a_hostile_label_is_text(make_record: MakeRecord, folder_of: FolderOf) -
 def test_rows_that_lack_seeds_have_no_rank(comparison: list[RunRecord], folder_of: FolderOf) -> None:
     shown = page(folder_of(comparison))
     ranks = dict(zip(shown.column("criterion"), shown.column("rank"), strict=True))
-    assert ranks.pop("taylor") == ""
+    assert ranks.pop("taylor †") == ""
     assert sorted(map(int, ranks.values())) == list(range(1, 14))
     rows = [a for tag, a in shown.elements if tag == "tr" and a.get("data-criterion") == "taylor"]
     assert [row["data-complete"] for row in rows] == ["no", "no"]
@@ -165,6 +166,8 @@ def test_an_ablation_shows_t_and_s(ablation: list[RunRecord], folder_of: FolderO
     shown = page(folder_of(ablation))
     rows = set(zip(shown.column("t"), shown.column("s"), strict=True))
     assert rows == {(t, s) for t in "1235" for s in ("0", "0.1", "0.2", "0.3", "0.4")}
+    assert "rank" not in shown.tables[0][0]
+    assert [trace["name"] for trace in shown.plots()[0]["data"]] == ["t=1", "t=2", "t=3", "t=5"]
     heats = [plot["data"][0] for plot in shown.plots() if plot["data"][0]["type"] == "heatmap"]
     accuracy, flops, params, channels, widths = heats
     # By hand: t=2, s=0.3 on two seeds that are one point apart.
