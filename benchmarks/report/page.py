@@ -14,6 +14,7 @@ from ..records import FailureRecord
 from ..store import FailureStore, RecordStore
 from .board import Leaderboard
 from .page_libraries import packed_libraries
+from .page_looks import Figure
 from .page_sections import Section, sections
 from .summary import leaderboards
 
@@ -72,7 +73,7 @@ def page_bytes(boards: Sequence[Leaderboard], failures: Sequence[FailureRecord] 
     return text.encode("utf-8", "replace")
 
 
-def _figures(shown: list[Section]) -> list[dict]:
+def _figures(shown: list[Section]) -> list[Figure]:
     """All figures in the order of the page."""
     found = []
     for section in shown:
@@ -89,19 +90,19 @@ def _choices(shown: list[Section]) -> dict[str, list[str]]:
     tables = [table for section in shown for table in section.tables]
     rows = [row for table in tables for row in table.board.rows]
     found = {
-        "suite": {section.first.setup.suite: None for section in shown},
-        "target": {table.heading: None for table in tables},
-        "ranking": {section.first.setup.ranking: None for section in shown},
-        "criterion": dict.fromkeys(sorted({row.criterion for row in rows})),
-        "compensation": dict.fromkeys(sorted({row.compensate or "none" for row in rows})),
+        "suite": [section.first.setup.suite for section in shown],
+        "target": [table.heading for table in tables],
+        "ranking": [section.first.setup.ranking for section in shown],
+        "criterion": sorted(row.criterion for row in rows),
+        "compensation": sorted(row.compensate or "none" for row in rows),
     }
-    return {name: list(values) for name, values in found.items() if len(values) > 1}
+    return {name: list(dict.fromkeys(values)) for name, values in found.items() if len(set(values)) > 1}
 
 
 def _environment() -> Environment:
     # Labels are the user's, and may hold markup.
     def read(name: str) -> str:
-        return files(__package__).joinpath("templates", name).read_text("utf-8")
+        return (files(__package__) / "templates" / name).read_text("utf-8")
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)

@@ -96,7 +96,7 @@ def _as_published(board: Leaderboard) -> list[Any]:
             hoverinfo="text",
             hovertext=[
                 f"<i>{plain(each.method)}, as published</i><br>{each.accuracy} %<br>{plain(each.source)}"
-                for each in told
+                for each in known
             ],
         )
     ]

@@ -22,15 +22,15 @@ def agreement_over_counts(study: Study) -> bytes:
     across = min(_ACROSS, len(study.criteria))
     down = math.ceil(len(study.criteria) / across)
     figure = new_figure(max(3.1 * across + 1, 7), 3.3 * down + 0.9)
-    axes = figure.subplots(down, across, squeeze=False).flat
+    axes = list(figure.subplots(down, across, squeeze=False).flat)
     image = None
     for place, criterion in zip(axes, study.criteria, strict=False):
         image = _map(place, study, criterion)
-    for place in list(axes)[len(study.criteria) :]:
+    for place in axes[len(study.criteria) :]:
         place.set_axis_off()
     if image is not None:
-        figure.colorbar(image, ax=list(figure.axes), label="IoU of removed channels, mean over layers", shrink=0.8)
-    _title(figure, study, f"same draw, more or fewer images, mean over {len(study.draws)} draws")
+        figure.colorbar(image, ax=axes, label="IoU of removed channels, mean over layers", shrink=0.8)
+    _title(figure, study, f"same draw, more or fewer images, mean over draws: {len(study.draws)}")
     return png(figure)
 
 
@@ -57,7 +57,7 @@ def agreement_over_draws(study: Study) -> bytes:
     axes.set_ylabel("IoU of removed channels, mean over layers\n(dotted: random selections of these sizes)")
     axes.grid(alpha=0.3)
     legend_below(figure, axes)
-    _title(figure, study, f"different draws of as many images, {len(study.draws)} draws")
+    _title(figure, study, f"different draws of as many images, mean over pairs of {len(study.draws)}")
     return png(figure)
 
 

@@ -20,6 +20,7 @@ class Stability:
 
     Attributes:
         criterion: its title.
+        missing: numbers of images and draws of the study that this criterion has no run with.
         between_counts: by two numbers of calibration images, the smaller first, of one draw: the smaller set is the
             beginning of the larger; pairs are the draws. A number with itself agrees in full.
         between_draws: two draws of as many images, by their number; pairs are those of draws. None where there is
@@ -27,6 +28,7 @@ class Stability:
     """
 
     criterion: str
+    missing: tuple[tuple[int, int], ...]
     between_counts: dict[tuple[int, int], Agreement | None]
     between_draws: dict[int, Agreement | None]
 
@@ -90,7 +92,8 @@ def _study(boards: Sequence[Leaderboard]) -> Study:
             for run in row.runs:
                 by_count = runs.setdefault(run.inputs.criterion.model_dump_json(), {})
                 by_count.setdefault(_images(board), {})[run.inputs.seed] = run
-    criteria = [_stability(by_count) for by_count in runs.values()]
+    asked = {(count, seed) for by_count in runs.values() for count, draws in by_count.items() for seed in draws}
+    criteria = [_stability(by_count, asked) for by_count in runs.values()]
     return Study(
         boards=tuple(boards),
         counts=tuple(map(_images, boards)),
@@ -98,10 +101,11 @@ def _study(boards: Sequence[Leaderboard]) -> Study:
     )
 
 
-def _stability(runs: dict[int, dict[int, RunRecord]]) -> Stability:
+def _stability(runs: dict[int, dict[int, RunRecord]], asked: set[tuple[int, int]]) -> Stability:
     some = next(iter(next(iter(runs.values())).values()))
     return Stability(
         criterion=some.inputs.criterion.title,
+        missing=tuple(sorted(asked - {(count, seed) for count, draws in runs.items() for seed in draws})),
         between_counts={
             (first, second): agreement([(runs[first][s], runs[second][s]) for s in runs[first] if s in runs[second]])
             for first, second in combinations_with_replacement(sorted(runs), 2)

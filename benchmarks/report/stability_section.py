@@ -49,8 +49,10 @@ _DRAWS = "Agreement between different draws of as many images; in brackets that 
 
 def _loud(study: Study) -> list[str]:
     lines = smoke(study.boards[0])
-    if not all(board.is_complete for board in study.boards):
-        lines.append("Not every criterion has every draw and number of images; what is missing is blank or left out.")
+    lacking = {criterion.criterion: len(criterion.missing) for criterion in study.criteria if criterion.missing}
+    if lacking:
+        listed = ", ".join(f"{title} {count}" for title, count in lacking.items())
+        lines.append(f"Runs are missing ({listed}): these means are over fewer pairs, and blank where there is none.")
     return lines + [line for board in study.boards for line in failed(board.failures)]
 
 

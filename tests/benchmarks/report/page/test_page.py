@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from foad_plugins.benchmarks.records import RunRecord
+from foad_plugins.benchmarks.registry import Spec
+from foad_plugins.benchmarks.report import render
 from foad_plugins.benchmarks.report.page import NothingToShowError, render_page
 from foad_plugins.benchmarks.targets import Target
 
-from ..conftest import MakeRecord
+from ...conftest import MakeRecord
 from .conftest import HOSTILE, FolderOf, failure_of
 
 MINUS = "\N{MINUS SIGN}"
@@ -88,6 +90,14 @@ def test_equal_records_give_equal_bytes(comparison: list[RunRecord], folder_of: 
     assert render_page(folder).read_bytes() == first
 
 
+def test_the_report_writes_the_same_page(make_record: MakeRecord, folder_of: FolderOf) -> None:
+    elsewhere = failure_of(make_record("l1", setup={"suite": "other"}))
+    folder = folder_of([make_record("l1")], [failure_of(make_record("foad")), elsewhere])
+    alone = render_page(folder).read_bytes()
+    render(folder)
+    assert (folder / "leaderboard.html").read_bytes() == alone
+
+
 def test_nothing_is_fetched(comparison: list[RunRecord], folder_of: FolderOf) -> None:
     shown = page(folder_of(comparison))
     addresses = [v for _, attributes in shown.elements for k, v in attributes.items() if k in ("src", "href", "action")]
@@ -149,6 +159,20 @@ def test_rankings_never_share_a_section(make_record: MakeRecord, folder_of: Fold
     shown = page(folder_of(records))
     assert sorted(a["data-ranking"] for tag, a in shown.elements if tag == "section") == ["global", "local"]
     assert [a["name"] for tag, a in shown.elements if tag == "select"] == ["ranking"]
+
+
+def test_published_results_have_a_style_and_a_table_of_their_own(make_record: MakeRecord, folder_of: FolderOf) -> None:
+    data, model = Spec(name="cifar10"), Spec(name="resnet56")
+    shown = page(folder_of([make_record("l1", conditions={"dataset": data, "model": model})]))
+    ours, papers = shown.tables[0], shown.tables[-1]
+    assert [row[0] for row in ours[1:]] == ["l1"]
+    method, accuracy, *_ = next(row for row in papers if row[0] == "HRank")
+    assert (method, accuracy) == ("HRank", "93.17")
+    assert [a.get("class") for tag, a in shown.elements if tag == "table"][-1] == "published"
+    last = shown.plots()[0]["data"][-1]
+    assert (last["name"], last["visible"]) == ("as published", "legendonly")
+    # The base of the records has 4 MFLOPs, and HRank took half.
+    assert 2.0 in last["x"]
 
 
 def test_what_was_not_measured_gets_no_column(make_record: MakeRecord, folder_of: FolderOf) -> None:

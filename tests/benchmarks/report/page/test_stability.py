@@ -9,7 +9,7 @@ from foad_plugins.benchmarks.report.page_stability import stability_figures
 from foad_plugins.benchmarks.report.stability import studies
 from foad_plugins.benchmarks.report.summary import leaderboards
 
-from ..conftest import MakeRecord
+from ...conftest import MakeRecord
 from .conftest import LAYERS, FolderOf
 
 
