@@ -89,7 +89,7 @@ def _choices(shown: list[Section]) -> dict[str, list[str]]:
     """What can be filtered by, where there is a choice."""
     tables = [table for section in shown for table in section.tables]
     rows = [row for table in tables for row in table.board.rows]
-    found = {
+    found: dict[str, list[str]] = {
         "suite": [section.first.setup.suite for section in shown],
         "target": [table.heading for table in tables],
         "ranking": [section.first.setup.ranking for section in shown],

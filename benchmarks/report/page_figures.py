@@ -15,7 +15,9 @@ __all__ = ["board_figures"]
 def board_figures(board: Leaderboard, looks: Looks) -> list[Figure]:
     """The plots that stand below a table."""
     found = [_stages(board, looks), _cost(board, looks, "time"), _cost(board, looks, "memory")]
-    found += [_curves(board, looks, "accuracy"), _curves(board, looks, "loss"), widths(board)]
+    found += [_curves(board, looks, "accuracy"), _curves(board, looks, "loss")]
+    # Equal widths make a map of one colour.
+    found += [widths(board)] if board.widths_differ else []
     return [each for each in found if each is not None]
 
 
@@ -73,7 +75,10 @@ def _cost(board: Leaderboard, looks: Looks, kind: str) -> Figure | None:
     layout["yaxis"].update(ticks([row.criterion for row, _, _ in known]), showgrid=True)
     layout["xaxis"].update(type="log", dtick=1, minor={"ticks": "outside"})
     layout["xaxis"]["title"]["text"] = f"{'time' if is_time else 'peak memory'} to score ({unit}), logarithmic"
-    return figure(traces, layout, title="Time to score" if is_time else "Peak memory to score")
+    shown = {id(row) for row, _, _ in known}
+    absent = [row.criterion for row in board.rows if id(row) not in shown]
+    note = f"Nothing measured, or nothing to speak of: {', '.join(absent)}." if absent else ""
+    return figure(traces, layout, title="Time to score" if is_time else "Peak memory to score", note=note)
 
 
 def _curves(board: Leaderboard, looks: Looks, kind: str) -> Figure | None:
