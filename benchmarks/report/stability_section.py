@@ -10,7 +10,7 @@ from .section import Section
 from .stability import Study
 from .stability_tables import counts_table, draws_table, layers_table
 
-__all__ = ["stability_section"]
+__all__ = ["stability_notes", "stability_section"]
 
 
 def stability_section(study: Study, suffix: str = "") -> Section:
@@ -29,7 +29,7 @@ def stability_section(study: Study, suffix: str = "") -> Section:
     if study.compares_draws:
         parts += [_DRAWS, draws_table(study, "github")]
     parts += [f"![{title}]({name})" for name, (title, _) in plots.items()]
-    parts.append("\n".join(f"- {escaped(note)}" for note in _notes(study)))
+    parts.append("\n".join(f"- {escaped(note)}" for note in stability_notes(study)))
     parts += ["<details>\n<summary>Between numbers of images, same draw</summary>"]
     parts += [counts_table(study, criterion, "github") for criterion in study.criteria]
     parts += ["</details>"]
@@ -39,7 +39,7 @@ def stability_section(study: Study, suffix: str = "") -> Section:
     terminal += [counts_table(study, criterion) for criterion in study.criteria]
     return Section(
         markdown="\n\n".join(parts) + "\n",
-        terminal="\n\n".join([*terminal, "\n".join(_notes(study))]),
+        terminal="\n\n".join([*terminal, "\n".join(stability_notes(study))]),
         files={name: png for name, (_, png) in plots.items()},
     )
 
@@ -56,7 +56,8 @@ def _loud(study: Study) -> list[str]:
     return lines + [line for board in study.boards for line in failed(board.failures)]
 
 
-def _notes(study: Study) -> list[str]:
+def stability_notes(study: Study) -> list[str]:
+    """What a reader must know to judge a study of stability."""
     conditions = study.setup.conditions
     draws = ", ".join(map(str, study.draws))
     spared = (
