@@ -14,9 +14,10 @@ from .datasets import ImageSource
 from .files import hash_json, hash_tensors
 from .hardware import Hardware
 from .models import build_model
+from .recipe import Recipe
 from .records import Setup
 from .store import RecordWarning
-from .training import Recipe, evaluate, train
+from .training import evaluate, train
 from .weights import WeightsError, WeightsFile
 
 __all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]
@@ -43,14 +44,15 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
     inputs = {
         "dataset": setup.data_hash,
         "model": conditions.model.model_dump(mode="json"),
-        "recipe": _recipe(setup).model_dump(mode="json"),
+        "recipe": _recipe(setup).model_dump(mode="json", exclude_defaults=True),
         "torch": setup.versions.torch,
-        "hardware": hardware_of(setup).model_dump(mode="json"),
+        "hardware": hardware_of(setup).model_dump(mode="json", exclude_defaults=True),
         "threads": conditions.threads,
         "limit_steps": conditions.limit_steps,
         "seed": seed,
     }
-    name = "".join(c if c.isalnum() else "-" for c in conditions.model.name)
+    # The name of a user's own model is a path and a colon.
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in conditions.model.name)
     return folder / f"{name}-seed{seed}-{hash_json(inputs)[:16]}.safetensors"
 
 
@@ -76,7 +78,8 @@ def train_base(setup: Setup, data: ImageSource, seed: int, *, quiet: bool = Fals
         description=f"seed {seed}: base model",
         quiet=quiet,
     )
-    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    # Copies, because tensors that share memory, as tied weights do, cannot be saved.
+    return save({name: tensor.cpu().clone().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def read_base(path: Path, setup: Setup) -> WeightsFile | None:

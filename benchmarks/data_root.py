@@ -30,12 +30,33 @@ class DataRoot:
         Raises:
             MissingFileError: if there is no such file, or no folder was given.
         """
+        path = self.path(name)
+        if not path.is_file():
+            raise MissingFileError(f"this suite reads {name}, which is not under the data root {self.folder}")
+        return path
+
+    def directory(self, name: str) -> Path:
+        """The folder of that name below the folder; ``"."`` is that itself.
+
+        Raises:
+            MissingFileError: if there is no such folder, or none was given to look under.
+        """
+        path = self.path(name)
+        if not path.is_dir():
+            raise MissingFileError(
+                f"this suite reads the folder {name}, which is not under the data root {self.folder}"
+            )
+        return path
+
+    def path(self, name: str) -> Path:
+        """Where something of that name lies, or would lie.
+
+        Raises:
+            MissingFileError: if no folder was given.
+        """
         if self.folder is None:
             raise MissingFileError(
                 f"this suite reads {name} from a folder of yours: name it with --data-root DIR or in the environment "
                 "variable FOAD_DATA"
             )
-        path = self.folder / name
-        if not path.is_file():
-            raise MissingFileError(f"this suite reads {name}, which is not under the data root {self.folder}")
-        return path
+        return self.folder / name

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +18,13 @@ from .data_root import DataRoot
 from .datasets import ImageSource, load_dataset
 from .environment import Environment
 from .errors import BenchmarkError
-from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .plugins import import_all
+from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .registry import Spec
 from .single_run import run_one
 from .weights import WeightsFile
 
-__all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_given"]
+__all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_again", "read_given"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,24 @@ class Place:
     Attributes:
         data_root: folder with the user's data and weights, the same path for every worker; None for none.
         imports: modules and Python files of the user's that register what the suite names.
+        folder: from where relative paths lead; that of this process, if it is not there.
         quiet: no progress bars.
     """
 
     data_root: Path | None = None
     imports: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path.cwd)
     quiet: bool = False
+
+    def enter(self) -> None:
+        """Make this process find them.
+
+        Raises:
+            SettingsError: if an import fails.
+        """
+        if self.folder != Path.cwd() and self.folder.is_dir():
+            os.chdir(self.folder)
+        import_all(self.imports)
 
 
 @dataclass(frozen=True)
@@ -54,12 +67,15 @@ class Failed:
     details: str
 
     @classmethod
-    def by(cls, error: Exception) -> Failed:
+    def by(cls, error: BaseException) -> Failed:
         """From an error that was caught."""
-        text = " ".join(str(error).split()) or "no message"
+        text = "".join(traceback.format_exception(error))
         # What the harness says itself names what to change; anything else needs its kind to be understood.
-        reason = text if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {text}"
-        return cls(reason, "".join(traceback.format_exception(error)))
+        known: BaseException | None = error
+        while known is not None and not isinstance(known, BenchmarkError):
+            known = known.__cause__
+        message = " ".join(str(known or error).split()) or "no message"
+        return cls(message if known else f"{type(error).__name__}: {message}", text)
 
     def record(self, inputs: RunInputs) -> FailureRecord:
         """A record of the run that failed so."""
@@ -78,6 +94,12 @@ def load_data(spec: Spec, data_root: Path | None, device: str) -> ImageSource:
     return _data(spec.model_dump_json(), data_root, device)
 
 
+def read_again() -> None:
+    """Let data and weights be read anew, as their files may have changed since this process read them."""
+    _data.cache_clear()
+    read_given.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _data(spec: str, data_root: Path | None, device: str) -> ImageSource:
     return load_dataset(Spec.model_validate_json(spec), DataRoot(data_root)).to(device)
@@ -92,10 +114,10 @@ def read_given(name: str, data_root: Path | None) -> WeightsFile:
 def do_base(setup: Setup, seed: int, place: Place) -> BaseResult:
     """Train the base model of a seed."""
     try:
-        import_all(place.imports)
+        place.enter()
         with _threads(setup.conditions.threads):
             return train_base(setup, _data_of(setup, place), seed, quiet=place.quiet)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Failed.by(error)
 
 
@@ -108,11 +130,12 @@ def do_run(inputs: RunInputs, weights: bytes | None, place: Place) -> RunRecord 
         place: where the user's things are.
     """
     try:
-        import_all(place.imports)
+        place.enter()
         with _threads(inputs.setup.conditions.threads):
             data = _data_of(inputs.setup, place)
             return run_one(inputs, data, _base(inputs.setup, weights, place), quiet=place.quiet)
-    except Exception as error:
+    # A criterion may call sys.exit, which must not end the sweep.
+    except (Exception, SystemExit) as error:
         return Failed.by(error)
 
 
@@ -134,7 +157,9 @@ def _base(setup: Setup, weights: bytes | None, place: Place) -> BaseModel:
         assert setup.conditions.base_weights is not None
         file = read_given(setup.conditions.base_weights, place.data_root)
     conditions = setup.conditions
-    key = "|".join([file.hash, conditions.model.model_dump_json(), setup.data_hash, setup.device, str(conditions.threads)])
+    key = "|".join(
+        [file.hash, conditions.model.model_dump_json(), setup.data_hash, setup.device, str(conditions.threads)]
+    )
     if key not in _BASES:
         _BASES.clear()
         _BASES[key] = load_base(setup, file, _data_of(setup, place))

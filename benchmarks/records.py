@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -10,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from .criteria import CriterionSpec
 from .environment import Environment, Versions
 from .files import hash_json
+from .recipe import Epoch
 from .suite import Conditions, Kind, Ranking
-from .training import Epoch
 
 __all__ = [
     "FLOPS_UNIT",
@@ -30,8 +31,8 @@ __all__ = [
 
 SCHEMA_VERSION: Final = 3
 READABLE_VERSIONS: Final = (1, 2, 3)
-"""Version 2 added fields; their defaults say what was the case before there was a choice. Version 3 put the target into a
-field of its own and added more; see :func:`upgraded`."""
+"""Version 2 added fields; their defaults say what was the case before there was a choice. Version 3 put the target into
+a field of its own and added more; see :func:`upgraded`."""
 
 FLOPS_UNIT = "multiply-adds of one image, counted by fvcore (one multiply-add is one FLOP)"
 
@@ -74,8 +75,8 @@ class Setup(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all fields."""
-        return hash_json(self.model_dump(mode="json"))
+        """A hash of all fields that are not what they are by default, so that a new field leaves it as it was."""
+        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
 
 
 class RunInputs(_Frozen):
@@ -87,8 +88,8 @@ class RunInputs(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all inputs: runs with one key are repetitions of each other."""
-        return hash_json(self.model_dump(mode="json"))
+        """A hash of all inputs, as for :class:`Setup`: runs with one key are repetitions of each other."""
+        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def file_name(self) -> str:
@@ -177,8 +178,9 @@ class RunRecord(_Frozen):
         pruning_ratio: the share of the channels removed to get there, over all coupled groups; in version 1 the ratio
             asked of every group.
         seconds_to_score: wall-clock time of the criterion, its calibration included.
-        peak_bytes_to_score: the most memory that the criterion took beyond what was in use before, in bytes: on a CPU the
-            growth of the process as seen from time to time, on a GPU that of torch's allocations. None if not measured.
+        peak_bytes_to_score: the most memory that the criterion took beyond what was in use before, in bytes: on a CPU
+            the growth of the process as seen from time to time, on a GPU that of torch's allocations. None if not
+            measured.
         seconds_total: wall-clock time of pruning, evaluation and fine-tuning.
     """
 
@@ -228,10 +230,13 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
     Up to version 2 the only target was a share of FLOPs, which stood among the conditions.
     """
-    if content.get("schema_version") in (1, 2):
-        content["schema_version"] = SCHEMA_VERSION
-        conditions = content.get("inputs", {}).get("setup", {}).get("conditions", {})
-        if "flops_reduction" in conditions:
-            conditions["target"] = {"flops_reduction": conditions.pop("flops_reduction")}
-            conditions["latency_batches"] = []
+    if content.get("schema_version") not in READABLE_VERSIONS[:-1]:
+        return content
+    content = copy.deepcopy(content) | {"schema_version": SCHEMA_VERSION}
+    conditions = content
+    for step in ("inputs", "setup", "conditions"):
+        conditions = conditions.get(step, {}) if isinstance(conditions, dict) else {}
+    if isinstance(conditions, dict) and "flops_reduction" in conditions:
+        conditions["target"] = {"flops_reduction": conditions.pop("flops_reduction")}
+        conditions["latency_batches"] = []
     return content

@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from .errors import SettingsError
+from .errors import BenchmarkError, SettingsError
+from .references import describe_error, find_factory, is_reference
 
 __all__ = ["FactoryRegistry", "Registry", "Spec", "UnknownNameError"]
 
@@ -65,8 +66,12 @@ class Registry(Generic[T]):
             near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
             known = ", ".join(sorted(self._entries)) or "none"
-            raise UnknownNameError(f"unknown {self.kind} {name!r}{hint} (known: {known})")
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{hint} (known: {known}{self._also()})")
         return self._entries[name]
+
+    def _also(self) -> str:
+        """What else than the registered names is known, as the end of a list."""
+        return ""
 
     def names(self) -> list[str]:
         """All names in alphabetical order."""
@@ -76,14 +81,20 @@ class Registry(Generic[T]):
 class FactoryRegistry(Registry[Callable[..., T]]):
     """A registry of callables that make what a suite names, from settings.
 
+    Beside the registered names it knows ``package.module:factory`` and ``path/to/file.py:factory``, for a callable
+    of the user's own that takes the same arguments, and ``scheme:name`` for a scheme that was added.
+
     Args:
         kind: as for :class:`Registry`.
         given: how many leading arguments the harness gives; the parameters behind them are the settings.
+        product: the class of what factories must make; None if that is not checked.
     """
 
-    def __init__(self, kind: str, given: int = 0) -> None:
+    def __init__(self, kind: str, given: int = 0, product: type | None = None) -> None:
         super().__init__(kind)
         self._given = given
+        self._product = product
+        self._schemes: dict[str, Callable[[str], Callable[..., T]]] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
         """A decorator that adds a factory under ``name``."""
@@ -94,18 +105,56 @@ class FactoryRegistry(Registry[Callable[..., T]]):
 
         return add
 
+    def scheme(self, prefix: str) -> Callable[[F], F]:
+        """A decorator for a function from the rest of a name ``prefix:rest`` to its factory.
+
+        The function raises a SettingsError for a rest that it does not know.
+        """
+
+        def add(find: F) -> F:
+            self._schemes[prefix] = find
+            return find
+
+        return add
+
+    def get(self, name: str) -> Callable[..., T]:
+        """The factory that ``name`` means.
+
+        Raises:
+            UnknownNameError: if it has no colon, and nothing is registered under it.
+            SettingsError: if it has one, and there is no such factory.
+        """
+        if name in self._entries or not is_reference(name):
+            return super().get(name)
+        prefix, _, rest = name.partition(":")
+        return self._schemes[prefix](rest) if prefix in self._schemes else find_factory(self.kind, name)
+
     def make(self, spec: Spec, *given: Any) -> T:
         """Call the factory that ``spec`` names.
 
         Raises:
             UnknownNameError: if there is none.
-            SettingsError: if the settings do not fit it.
+            SettingsError: if the settings do not fit it, a factory of the user's own fails, or what comes out is not
+                what the registry is for.
         """
         settings = self.complete(spec).settings
         try:
-            return self.get(spec.name)(*given, **settings)
-        except (TypeError, ValueError) as error:
+            made = self.get(spec.name)(*given, **settings)
+        except SettingsError as error:
             raise SettingsError(f"{self.kind} {spec.name!r}: {error}") from error
+        except BenchmarkError:
+            raise
+        except Exception as error:
+            users = is_reference(spec.name) and spec.name.partition(":")[0] not in self._schemes
+            if not users and not isinstance(error, (TypeError, ValueError)):
+                raise
+            # Where it happened matters in code that the user can change.
+            text = describe_error(error) if users else str(error)
+            raise SettingsError(f"{self.kind} {spec.name!r}{' fails' if users else ''}: {text}") from error
+        if self._product is not None and not isinstance(made, self._product):
+            wanted, found = self._product.__name__, type(made).__name__
+            raise SettingsError(f"{self.kind} {spec.name!r} must give {_article(wanted)} {wanted}, got {found}")
+        return made
 
     def complete(self, spec: S) -> S:
         """The spec with the factory's defaults filled in, all values as JSON has them.
@@ -116,8 +165,7 @@ class FactoryRegistry(Registry[Callable[..., T]]):
             UnknownNameError: if no factory has the name.
             SettingsError: if a setting is unknown, a required one is missing, or a value has no form in JSON.
         """
-        parameters = list(inspect.signature(self.get(spec.name)).parameters.values())[self._given :]
-        signature = inspect.Signature(parameters)
+        signature = self._settings(spec.name)
         try:
             bound = signature.bind(**spec.settings)
             bound.apply_defaults()
@@ -128,9 +176,31 @@ class FactoryRegistry(Registry[Callable[..., T]]):
             raise SettingsError(message) from None
         return spec.model_copy(update={"settings": settings})
 
+    def _also(self) -> str:
+        schemes = "".join(f", {prefix}:NAME" for prefix in sorted(self._schemes))
+        return f"{schemes}; your own: package.module:factory or path/to/file.py:factory"
+
+    def _settings(self, name: str) -> inspect.Signature:
+        """The parameters of a factory behind those that the harness gives."""
+        factory = self.get(name)
+        try:
+            parameters = list(inspect.signature(factory).parameters.values())
+        except (TypeError, ValueError):
+            raise SettingsError(f"{self.kind} {name!r}: its parameters cannot be read, wrap it in a function") from None
+        free = [parameter for parameter in parameters if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
+        starred = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in free)
+        if len(free) < self._given and not starred:
+            arguments = f"{self._given} argument{'s' if self._given > 1 else ''} of the harness"
+            raise SettingsError(f"{self.kind} {name!r} must take {arguments} before its settings")
+        return inspect.Signature(parameters[self._given :])
+
     def describe(self, name: str) -> str:
         """The first line of an entry's docstring; empty if it has none."""
         return (inspect.getdoc(self.get(name)) or "").split("\n", 1)[0]
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "AEIOUaeiou" else "a"
 
 
 def _flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from torch import nn
 from .. import count_flops, count_params
 from .base_models import BaseModel, hardware_of
 from .criteria import CriterionContext, Scorer, build_criterion
-from .datasets import ImageSource
+from .datasets import Batch, ImageSource
 from .environment import Environment
 from .measuring import PeakMemory, latencies
 from .pruning import PrunedModel, layer_widths, prune_by_rule, prune_to_target
+from .recipe import Epoch
 from .records import Accuracies, BestEpoch, Cost, RunInputs, RunRecord
 from .scoring import ScoreBook
-from .training import Epoch, evaluate, train
+from .training import evaluate, train
 
 __all__ = ["criterion_for", "run_one"]
 
@@ -30,7 +31,11 @@ def criterion_for(inputs: RunInputs, data: ImageSource) -> Scorer:
     Raises:
         ValueError: if the criterion's settings or the number of images do not fit.
     """
-    images, labels = data.calibration(inputs.setup.conditions.calibration_images, seed=inputs.seed)
+    return _build(inputs, data.calibration(inputs.setup.conditions.calibration_images, seed=inputs.seed))
+
+
+def _build(inputs: RunInputs, calibration: Batch) -> Scorer:
+    images, labels = calibration
     return build_criterion(inputs.criterion, CriterionContext(images=images, seed=inputs.seed, labels=labels))
 
 
@@ -38,14 +43,15 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
     """Do a run and return its record; the base model stays as it is.
 
     Raises:
-        BadScoresError: if the criterion does not give one finite score a channel.
+        CriterionError: if the criterion fails, or does not give one finite score a channel.
         UnreachableTargetError: if the target cannot be met.
         TrainingDivergedError: if fine-tuning fails.
     """
     start = time.perf_counter()
     conditions, entry = inputs.setup.conditions, inputs.criterion
-    images, _ = data.calibration(conditions.calibration_images, seed=inputs.seed)
-    book = ScoreBook(criterion_for(inputs, data), entry.title, PeakMemory(images.device))
+    images, labels = data.calibration(conditions.calibration_images, seed=inputs.seed)
+    memory = PeakMemory(images.device)
+    book = ScoreBook(_build(inputs, (images, labels)), entry.title, memory)
     before = _cost(base.model, data.example)
     pruned = _pruned(inputs, base.model, images, book, reestimate_bn=False)
     one_shot = evaluate(pruned.model, data)
@@ -90,7 +96,7 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
         flops_target=None if share is None else before.flops * (1 - share),
         pruning_ratio=pruned.pruning_ratio,
         seconds_to_score=book.seconds,
-        peak_bytes_to_score=book.memory.peak,
+        peak_bytes_to_score=memory.peak,
         seconds_total=time.perf_counter() - start,
     )
 

@@ -16,6 +16,7 @@ from .hrank import HRank
 from .magnitude import l1, l2, lamp
 from .random import Random
 from .taylor import Taylor
+from .thinet import ThiNet
 
 __all__ = [
     "CHIP",
@@ -27,6 +28,7 @@ __all__ = [
     "Random",
     "Scorer",
     "Taylor",
+    "ThiNet",
     "bn_scale",
     "build_criterion",
     "foad",

@@ -35,7 +35,7 @@ class Calibrated(tp.importance.Importance):
             raise ValueError(f"images: {type(self).__name__} needs at least one calibration image, got none")
         self._images = context.images
         self._batch_size = batch_size
-        self._seen: list[tuple[torch.Tensor, int]] = []
+        self._calibrated: list[tuple[torch.Tensor, int]] = []
         self._problems: dict[nn.Module, str] = {}
 
     @abstractmethod
@@ -45,12 +45,14 @@ class Calibrated(tp.importance.Importance):
     def prepare(self, model: nn.Module) -> None:
         """Calibrate, unless that was done for this network and nothing has changed since."""
         tensors = [*model.parameters(), *model.buffers()]
-        if len(tensors) != len(self._seen) or any(
-            now is not then or now._version != version for now, (then, version) in zip(tensors, self._seen, strict=True)
-        ):
+        known = len(tensors) == len(self._calibrated) and all(
+            now is then and now._version == version
+            for now, (then, version) in zip(tensors, self._calibrated, strict=True)
+        )
+        if not known:
             self._problems = {}
             self.calibrate(model)
-            self._seen = [(tensor, tensor._version) for tensor in (*model.parameters(), *model.buffers())]
+            self._calibrated = [(tensor, tensor._version) for tensor in (*model.parameters(), *model.buffers())]
 
     def batches(self, model: nn.Module) -> Iterator[torch.Tensor]:
         """The calibration images in batches, on the device of ``model``."""

@@ -96,7 +96,8 @@ class CHIP(MapCriterion):
     shows. Exact, as the paper's code is, but by eigenvalues instead of singular values; maps are taken after BN and
     activation, and at a residual sum before the sum.
 
-    Only the layers that a group asks for are decomposed.
+    Only the layers that a group asks for are decomposed; until then C * min(C, H*W) numbers in double precision are
+    held of every image and layer, on the CPU.
 
     Args:
         context: gives the calibration images.

@@ -84,8 +84,8 @@ class Taylor(Calibrated):
         changes: dict[nn.Module, torch.Tensor] = {}
         parameters = dict(model.named_parameters())
         for layer in self.layers(model):
-            name = next((name for name in totals if parameters[name] is layer.weight), None)
-            if name is None:
+            name = next((name for name in totals if parameters[name] is layer.weight), "")
+            if not name:
                 continue
             changes[layer] = by_filter(layer, totals[name] * copies[name].detach().double()).sum(1)
             if not changes[layer].isfinite().all():

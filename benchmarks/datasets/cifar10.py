@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..data_root import DataRoot
-from .load import ImageData, register_dataset
+from .arrays import read_array
+from .load import register_dataset
+from .memory import ImageData
 
 __all__ = ["load_cifar10_npz", "read_part"]
 
 _MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
 _DEVIATION = torch.tensor([0.2023, 0.1994, 0.2010]).view(3, 1, 1)
-_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @register_dataset("cifar10-npz")
@@ -36,7 +34,7 @@ def load_cifar10_npz(root: DataRoot, file: str = "data/cifar10_lossless.npz") ->
     path = root.file(file)
     train_images, train_labels = read_part(path, "train")
     test_images, test_labels = read_part(path, "test")
-    return ImageData(train_images, train_labels, test_images, test_labels)
+    return ImageData(train_images, train_labels, test_images, test_labels, num_classes=10)
 
 
 def read_part(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +43,7 @@ def read_part(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         ValueError: as for the data set.
     """
-    images, labels = _array(path, f"{part}_images"), _array(path, f"{part}_labels")
+    images, labels = read_array(path, f"{part}_images"), read_array(path, f"{part}_labels")
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
         found = f"{images.dtype} {images.shape}"
         raise ValueError(f"{path}: {part}_images must be uint8 of shape (N, 32, 32, 3), got {found}")
@@ -56,18 +54,3 @@ def read_part(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
         raise ValueError(f"{path}: {part}_labels must be classes from 0 to 9, at least one")
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return ((pixels - _MEAN) / _DEVIATION).contiguous(), torch.from_numpy(labels.astype(np.int64))
-
-
-def _array(path: Path, key: str) -> np.ndarray[Any, Any]:
-    try:
-        # Opened here, because numpy leaves a file open that it cannot read.
-        with path.open("rb") as file, np.load(file) as arrays:
-            if key not in arrays.files:
-                raise KeyError(f"{path} holds no array {key!r} (it holds: {', '.join(arrays.files) or 'none'})")
-            array: np.ndarray[Any, Any] = arrays[key]
-            return array
-    except KeyError as error:
-        raise ValueError(error.args[0]) from None
-    except (*_BROKEN, AttributeError, TypeError) as error:
-        # A lone array, which an npy file holds, is no context manager.
-        raise ValueError(f"{path} is no readable npz file ({error})") from None

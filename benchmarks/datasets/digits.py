@@ -7,7 +7,8 @@ from sklearn import datasets as sklearn_datasets
 from sklearn.model_selection import train_test_split
 
 from ..data_root import DataRoot
-from .load import ImageData, register_dataset
+from .load import register_dataset
+from .memory import ImageData
 
 __all__ = ["load_digits"]
 
@@ -40,4 +41,5 @@ def load_digits(root: DataRoot | None = None, test_fraction: float = 0.25, split
         train_labels=torch.tensor(train_y, dtype=torch.int64),
         test_images=(test_images - mean) / deviation,
         test_labels=torch.tensor(test_y, dtype=torch.int64),
+        num_classes=10,
     )

@@ -12,7 +12,7 @@ from .source import ImageSource
 __all__ = ["DATASETS", "ImageData", "ImageSource", "calibration_images", "load_dataset", "register_dataset"]
 
 
-DATASETS: FactoryRegistry[ImageSource] = FactoryRegistry("dataset", given=1)
+DATASETS: FactoryRegistry[ImageSource] = FactoryRegistry("dataset", given=1, product=ImageSource)
 
 register_dataset = DATASETS.register
 """Decorator ``@register_dataset("name")`` for a loader ``(data_root, **settings) -> ImageSource``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,10 +126,11 @@ class ImageData(ImageSource):
         """The same data on another device; itself if it is there already."""
         if torch.device(device) == self.device:
             return self
-        tensors = [tensor.to(device) for part in self._parts.values() for tensor in (part.images, part.labels)]
-        moved = ImageData(*tensors, normalisation=self.normalisation, num_classes=self.num_classes)
-        # Taken over where it is known, because hashing brings everything back to the CPU.
-        moved.__dict__.update({key: value for key, value in self.__dict__.items() if key == "hash"})
+        moved = copy.copy(self)
+        moved._parts = {name: _Part(p.images.to(device), p.labels.to(device)) for name, p in self._parts.items()}
+        # The hash stays, because hashing brings everything back to the CPU; normalised images belong to their device.
+        for name in ("train_images", "test_images"):
+            moved.__dict__.pop(name, None)
         return moved
 
     def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:

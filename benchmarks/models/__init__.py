@@ -1,8 +1,11 @@
 """Networks a suite can name."""
 
 from .build import MODELS, build_model, register_model
+from .densenet_cifar import DenseNet40
 from .foad_resnet import FOADResNet
+from .googlenet_cifar import GoogLeNetCIFAR
 from .resnet_cifar import CIFARResNet
+from .torchvision_models import torchvision_factory
 from .vgg import DigitsVGG
 from .vgg_cifar import VGG16CIFAR
 
@@ -10,8 +13,11 @@ __all__ = [
     "MODELS",
     "VGG16CIFAR",
     "CIFARResNet",
+    "DenseNet40",
     "DigitsVGG",
     "FOADResNet",
+    "GoogLeNetCIFAR",
     "build_model",
     "register_model",
+    "torchvision_factory",
 ]

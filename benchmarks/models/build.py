@@ -9,7 +9,7 @@ from ..registry import FactoryRegistry, Spec
 
 __all__ = ["MODELS", "build_model", "register_model"]
 
-MODELS: FactoryRegistry[nn.Module] = FactoryRegistry("model")
+MODELS: FactoryRegistry[nn.Module] = FactoryRegistry("model", product=nn.Module)
 
 register_model = MODELS.register
 """Decorator ``@register_model("name")`` for a factory ``(**settings) -> nn.Module``."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foad_plugins.benchmarks.augmentation import crop_and_flip
+from foad_plugins.benchmarks.augmentation import Moves, crop_and_flip, move
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -44,3 +44,28 @@ def test_the_generator_alone_decides(images: torch.Tensor) -> None:
     assert torch.equal(crop_and_flip(images, seeded(3)), crop_and_flip(images, seeded(3)))
     assert not torch.equal(crop_and_flip(images, seeded(3)), crop_and_flip(images, seeded(4)))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("shape", [(37, 3, 32, 32), (1, 1, 5, 9)])
+def test_it_is_what_a_loop_over_the_images_gives(shape: tuple[int, ...]) -> None:
+    images = torch.randn(shape, generator=seeded(1))
+    random = seeded(2)
+    rows, columns = torch.randint(0, 9, (2, shape[0]), generator=random).tolist()
+    flips = (torch.rand(shape[0], generator=random) < 0.5).tolist()
+    height, width = shape[2:]
+    expected = []
+    for image, row, column, flip in zip(images, rows, columns, flips, strict=True):
+        padded = torch.zeros(shape[1], height + 8, width + 8)
+        padded[:, 4:-4, 4:-4] = image
+        crop = padded[:, row : row + height, column : column + width]
+        expected.append(crop.flip(2) if flip else crop)
+    assert torch.equal(crop_and_flip(images, seeded(2)), torch.stack(expected))
+
+
+def test_moves_of_batches_joined_are_those_of_each() -> None:
+    images = torch.randn(7, 2, 6, 6, generator=seeded(1))
+    random = seeded()
+    joined = Moves.join([Moves.draw(count, random) for count in (4, 3)])
+    random = seeded()
+    assert torch.equal(move(images[:4], joined.slice(0, 4)), crop_and_flip(images[:4], random))
+    assert torch.equal(move(images[4:], joined.slice(4, 7)), crop_and_flip(images[4:], random))

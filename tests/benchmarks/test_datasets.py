@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from foad_plugins.benchmarks.datasets import ImageData, calibration_images, load_dataset, load_digits
+from foad_plugins.benchmarks.data_root import DataRoot, MissingFileError
+from foad_plugins.benchmarks.datasets import DATASETS, ImageData, calibration_images, load_dataset, load_digits
 from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.registry import Spec
 
@@ -64,3 +67,27 @@ def test_more_calibration_images_than_there_are(digits: ImageData, count: int) -
 def test_images_and_labels_must_pair_up(digits: ImageData) -> None:
     with pytest.raises(ValueError, match="test part has 450 images but 3 labels"):
         ImageData(digits.train_images, digits.train_labels, digits.test_images, digits.test_labels[:3])
+
+
+def test_a_users_own_data(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch\n"
+        "from foad_plugins.benchmarks.datasets import ImageData\n"
+        "def load(root, count=4):\n"
+        "    if count < 1: raise ValueError('count: too few')\n"
+        "    images = torch.full((count, 1, 2, 2), float(root.file('number.txt').read_text()))\n"
+        "    return ImageData(images, torch.arange(count), images, torch.arange(count))\n"
+        "def other(root): return [1]\n"
+    )
+    (tmp_path / "number.txt").write_text("7")
+    spec = DATASETS.complete(Spec(name=f"{path}:load"))
+    assert spec.settings == {"count": 4}
+    data = load_dataset(spec, DataRoot(tmp_path))
+    assert (data.train_count, data.num_classes, float(data.example.max())) == (4, 4, 7)
+    with pytest.raises(SettingsError, match="must give an ImageSource, got list"):
+        load_dataset(Spec(name=f"{path}:other"), DataRoot(tmp_path))
+    with pytest.raises(SettingsError, match="count: too few"):
+        load_dataset(Spec(name=f"{path}:load", settings={"count": 0}), DataRoot(tmp_path))
+    with pytest.raises(MissingFileError, match="--data-root"):
+        load_dataset(spec)

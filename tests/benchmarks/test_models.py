@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -46,3 +48,13 @@ def test_the_authors_resnet_has_the_size_they_report() -> None:
     assert round(count_params(model) / 1e6, 4) == 0.8211
     assert model.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert build_model(Spec(name="foad-resnet56", settings={"num_classes": 3}), seed=0).fc.out_features == 3
+
+
+def test_a_users_own_model(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("from torch import nn\ndef make(width=3): return nn.Linear(2, width)\ndef text(): return 'model'\n")
+    first, again = (build_model(Spec(name=f"{path}:make", settings={"width": 4}), seed=1) for _ in range(2))
+    assert first.out_features == 4
+    assert torch.equal(first.weight, again.weight)
+    with pytest.raises(SettingsError, match="mine.py:text' must give a Module, got str"):
+        build_model(Spec(name=f"{path}:text"), seed=0)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from foad_plugins.benchmarks.errors import SettingsError
+from foad_plugins.benchmarks.errors import BenchmarkError, SettingsError
 from foad_plugins.benchmarks.registry import FactoryRegistry, Registry, Spec, UnknownNameError
 
 
@@ -85,3 +87,76 @@ def test_settings_that_do_not_fit(adders: FactoryRegistry, settings: dict[str, o
 
 def test_description_is_the_first_line(adders: FactoryRegistry) -> None:
     assert adders.describe("adder") == "Add things up."
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    """A file of the user's own with factories of every kind."""
+    path = tmp_path / "own.py"
+    path.write_text(
+        "def good(context, left=1): \n    'Mine.'\n    return context, left, []\n"
+        "def raising(context): raise RuntimeError('no luck')\n"
+        "def careful(context, left): raise ValueError('left: odd')\n"
+        "def none(context): return None\n"
+        "def nothing(): pass\n"
+    )
+    return str(path)
+
+
+def test_a_factory_of_the_users_own_is_one_like_the_others(adders: FactoryRegistry, own: str) -> None:
+    spec = adders.complete(Spec(name=f"{own}:good"))
+    assert spec.settings == {"left": 1}
+    assert Spec.model_validate_json(spec.model_dump_json()) == spec
+    assert adders.make(spec, 7) == (7, 1, [])
+    assert adders.describe(spec.name) == "Mine."
+    with pytest.raises(SettingsError, match=r"wrong.*accepts: left"):
+        adders.complete(Spec(name=spec.name, settings={"wrong": 1}))
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("raising", r"own.py:raising' fails: RuntimeError: no luck \(.*own.py, line 4\)"),
+        ("careful", r"own.py:careful' fails: ValueError: left: odd \(.*own.py, line 5\)"),
+        ("nothing", "must take 1 argument of the harness before its settings"),
+    ],
+)
+def test_what_a_users_factory_does_wrong(adders: FactoryRegistry, own: str, factory: str, message: str) -> None:
+    settings = {"left": 1} if factory == "careful" else {}
+    with pytest.raises(SettingsError, match=message):
+        adders.make(Spec(name=f"{own}:{factory}", settings=settings), 7)
+
+
+def test_what_comes_out_must_be_what_the_registry_is_for(own: str) -> None:
+    registry: FactoryRegistry[int] = FactoryRegistry("number", given=1, product=int)
+    registry.register("half")(lambda context: 0.5)
+    with pytest.raises(SettingsError, match="number '.*:none' must give an int, got NoneType"):
+        registry.make(Spec(name=f"{own}:none"), 7)
+    with pytest.raises(SettingsError, match="must give an int, got float"):
+        registry.make(Spec(name="half"), 7)
+
+
+def test_registered_factories_keep_their_own_errors(adders: FactoryRegistry) -> None:
+    class DiskError(BenchmarkError):
+        pass
+
+    def fail(context: int, kind: str) -> None:
+        raise {"ours": DiskError, "bug": RuntimeError}[kind]("broken")
+
+    adders.register("failing")(fail)
+    with pytest.raises(DiskError, match="^broken$"):
+        adders.make(Spec(name="failing", settings={"kind": "ours"}), 7)
+    with pytest.raises(RuntimeError, match="^broken$"):
+        adders.make(Spec(name="failing", settings={"kind": "bug"}), 7)
+
+
+def test_a_scheme_finds_what_its_prefix_names(adders: FactoryRegistry) -> None:
+    adders.scheme("plus")(lambda rest: lambda context: (context, int(rest), []))
+    assert adders.make(Spec(name="plus:4"), 7) == (7, 4, [])
+    with pytest.raises(UnknownNameError, match=r"\(known: adder, plus:NAME; your own: package.module:factory"):
+        adders.make(Spec(name="other"), 7)
+
+
+def test_parameters_that_cannot_be_read(adders: FactoryRegistry) -> None:
+    with pytest.raises(SettingsError, match="its parameters cannot be read"):
+        adders.complete(Spec(name="builtins:min"))

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch_pruning as tp
 from torch import nn
 
-from foad_plugins.benchmarks.criteria.groups import group_score, producers
+from foad_plugins.benchmarks.criteria.groups import by_filter, first_score, group_score, producers
 
 from ..conftest import GroupOf
 
@@ -50,3 +51,32 @@ def test_a_group_without_producers_has_no_score(group_of: GroupOf, chain: nn.Mod
     graph = group_of(chain, "conv1")._DG
     group = graph.get_pruning_group(chain.conv1, tp.prune_conv_in_channels, [0])
     assert group_score(group, by_index) is None
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 3, groups=2, bias=False),
+        nn.ConvTranspose2d(4, 6, 3, bias=False),
+        nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False),
+    ],
+    ids=["grouped", "transposed", "transposed-grouped"],
+)
+def test_a_filter_is_what_makes_one_output_channel(layer: nn.Module) -> None:
+    x = torch.randn(1, 4, 5, 5)
+    for channel in range(6):
+        made = torch.autograd.grad(layer(x)[:, channel].sum(), layer.weight)[0]
+        weights = by_filter(layer, made).abs().sum(1)
+        assert weights[channel] > 0
+        assert weights.count_nonzero() == 1
+
+
+def test_the_first_dense_layer_counts(group_of: GroupOf, residual: nn.Module, depthwise: nn.Module) -> None:
+    scores = {
+        residual.stem: torch.tensor([1.0, 2, 3, 4]),
+        residual.conv: torch.tensor([5.0, 5, 5, 5]),
+        depthwise.conv: torch.arange(6.0),
+        depthwise.depthwise: torch.arange(6.0) + 10,
+    }
+    assert first_score(group_of(residual, "stem", [2, 0]), scores.__getitem__).tolist() == [3, 1]
+    assert first_score(group_of(depthwise, "depthwise"), scores.__getitem__).tolist() == [0, 1, 2, 3, 4, 5]

@@ -1,0 +1,141 @@
+"""ThiNet-style: channels that the next layer's outputs miss least go first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from ...adapters.groups import full_group, group_reads
+from ...gram import GramStatistics
+from ...quiet import undisturbed
+from ...taps import Tap
+from .build import register_criterion
+from .calibrated import Calibrated
+from .context import CriterionContext
+from .patches import kernels, sampled_patches
+
+__all__ = ["ThiNet", "greedy_order"]
+
+_ENTRIES = 2**23
+"""Contributions that are held at a time, 32 MiB of them."""
+
+
+def greedy_order(products: torch.Tensor) -> list[int]:
+    """Order in which channels go, each time the one that keeps the removed contributions' squared sum least.
+
+    That sum is what the layer's output changes by (ThiNet, equation 6 and algorithm 1). Of equal channels the one with
+    the higher index goes, so that the lower stays.
+
+    Args:
+        products: (C, C), sums over samples of products of the channels' contributions.
+    """
+    products = products.double()
+    own = products.diagonal().clone()
+    shared = torch.zeros_like(own)
+    order: list[int] = []
+    for _ in range(len(own)):
+        cost = own + 2 * shared
+        channel = len(own) - 1 - int(cost.flip(0).argmin())
+        order.append(channel)
+        shared += products[channel]
+        own[channel] = torch.inf
+    return order
+
+
+@register_criterion("thinet")
+class ThiNet(Calibrated):
+    """ThiNet-style greedy reconstruction of the next layer's outputs (ThiNet; Luo et al., ICCV 2017).
+
+    An output of a layer that reads the channels is the sum of what each channel contributes, bias aside. Channels are
+    removed one at a time, always the one with which the removed contributions, summed over the removed channels and
+    squared, add up to least over sampled outputs. A channel's score is its place in that order over the number of
+    channels, from 0 (goes first) to below 1.
+
+    Style, because it differs from the paper in four points: all groups are scored on the unpruned network, where the
+    paper prunes and fine-tunes layer by layer; the paper draws one output channel at each sampled position, this
+    takes all of them; the least-squares rescaling of the kept channels is left out (``compensate`` is for that); and
+    several readers of a group, of which the paper has one, are summed. Readers are those that FOAD reads from, but
+    for transposed convolutions, which are left out. A group without a reader gets None: it is spared.
+
+    Args:
+        context: gives the calibration images, and the seed that draws the positions.
+        positions: outputs sampled from each image and layer, 10 in the paper; all where there are fewer.
+        batch_size: images per forward pass; bounds memory, changes nothing else.
+
+    Raises:
+        ValueError: if ``positions`` or ``batch_size`` is below 1 or there are no images.
+    """
+
+    def __init__(self, context: CriterionContext, positions: int = 10, batch_size: int = 32) -> None:
+        super().__init__(context, batch_size)
+        if positions < 1:
+            raise ValueError(f"positions: at least 1, got {positions!r}")
+        random = torch.Generator().manual_seed(context.seed)
+        self._draws = torch.rand(len(context.images), positions, generator=random)
+        self._patches: dict[nn.Module, list[torch.Tensor]] = {}
+
+    def __call__(self, group: tp.dependency.Group) -> torch.Tensor | None:
+        """Scores of the group's channels, float32; None if no layer reads them.
+
+        Raises:
+            ValueError: if a reader was not run, or its input is not finite; names the layer.
+        """
+        reads = group_reads(full_group(group))
+        taps = [tap for tap in reads.taps if tap.side == "input" and not getattr(tap.module, "transposed", False)]
+        if not taps:
+            return None
+        model = group._DG.model
+        self.prepare(model)
+        products = torch.zeros(reads.num_channels, reads.num_channels, dtype=torch.float64)
+        for tap in taps:
+            self.check(model, tap.module, known=tap.module in self._patches)
+            try:
+                products += self._products(tap)
+            except ValueError as error:
+                self.problem(tap.module, str(error))
+                self.check(model, tap.module, known=False)
+        scores = torch.empty(reads.num_channels)
+        scores[greedy_order(products)] = torch.arange(reads.num_channels) / reads.num_channels
+        return scores[list(group[0].idxs)]
+
+    def calibrate(self, model: nn.Module) -> None:
+        """Cut the sampled patches out of the inputs of all layers."""
+        patches: dict[nn.Module, list[torch.Tensor]] = {}
+        start = count = 0
+
+        def cut(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs = args[0] if args else kwargs["input"]
+            if not inputs.isfinite().all():
+                self.problem(layer, "its input holds NaN or Inf")
+                return
+            # Some networks fold parts of an image into the batch.
+            rows = start + torch.arange(len(inputs)) * count // len(inputs)
+            try:
+                patches.setdefault(layer, []).append(sampled_patches(layer, inputs, self._draws[rows]))
+            except ValueError as error:
+                self.problem(layer, str(error))
+
+        with torch.no_grad(), undisturbed(model):
+            for layer in self.layers(model):
+                if not getattr(layer, "transposed", False):
+                    layer.register_forward_pre_hook(cut, with_kwargs=True)
+            for batch in self.batches(model):
+                count = len(batch)
+                model(batch)
+                start += count
+        self._patches = patches
+
+    def _products(self, tap: Tap) -> torch.Tensor:
+        """(C, C) products of the channels' contributions to a reader's outputs, a mean over positions."""
+        weight = kernels(tap.module).float()
+        weight = weight if tap.columns is None else weight[:, tap.columns].flatten(2)
+        outputs, channels = weight.shape[:2]
+        gram = GramStatistics(channels)
+        for batch in self._patches[tap.module]:
+            for part in batch.split(max(1, _ENTRIES // (channels * outputs))):
+                part = part.float() if tap.columns is None else part[:, tap.columns].flatten(2).float()
+                gram.update(torch.einsum("fck,pck->pcf", weight, part))
+        return gram.compute() * outputs

@@ -1,0 +1,96 @@
+"""Images and labels from an npz file of the user's own, of any size and number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data_root import DataRoot
+from .arrays import read_array
+from .limits import first_of_each
+from .load import register_dataset
+from .memory import ImageData
+from .normalisation import Normalisation
+
+__all__ = ["load_npz"]
+
+_COLOURS = (1, 3)
+
+
+@register_dataset("npz")
+def load_npz(
+    root: DataRoot,
+    file: str,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    num_classes: int | None = None,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+) -> ImageData:
+    """Images and labels from an npz file under the data root.
+
+    Args:
+        root: where the user's files lie.
+        file: holds ``train_images`` and ``test_images``, either uint8 of shape (N, H, W, C) or (N, H, W), or float of
+            shape (N, C, H, W), and ``train_labels`` and ``test_labels``, integers of shape (N,) from 0.
+        mean: of each channel, subtracted; of the training part if None. Pixels of type uint8 are divided by 255 before.
+        std: deviation of each channel, divided by; of the training part if None.
+        num_classes: one more than the highest training label if None.
+        limit_train: so many images of the training part, every class with its share; all if None.
+        limit_test: likewise of the test part.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        ValueError: if it is no npz file, lacks an array, or holds one of another form; a setting out of range.
+    """
+    path = root.file(file)
+    train_images, train_labels = _part(path, "train", limit_train)
+    test_images, test_labels = _part(path, "test", limit_test)
+    if train_images.shape[1:] != test_images.shape[1:] or train_images.dtype != test_images.dtype:
+        found = [f"{images.dtype} {tuple(images.shape[1:])}" for images in (train_images, test_images)]
+        raise ValueError(f"{path}: train_images and test_images must be alike, got {found[0]} and {found[1]} (C, H, W)")
+    classes = int(train_labels.max()) + 1 if num_classes is None else num_classes
+    for part, labels in (("train", train_labels), ("test", test_labels)):
+        if int(labels.max()) >= classes:
+            raise ValueError(f"{path}: {part}_labels must be classes from 0 to {classes - 1}, got {int(labels.max())}")
+    try:
+        normalisation = Normalisation.of(train_images, mean, std)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if train_images.dtype == torch.uint8:
+        kept: Normalisation | None = normalisation
+    else:
+        train_images, test_images, kept = normalisation.apply(train_images), normalisation.apply(test_images), None
+    return ImageData(train_images, train_labels, test_images, test_labels, normalisation=kept, num_classes=classes)
+
+
+def _part(path: Path, part: str, limit: int | None) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W), uint8 or float32, and int64 labels of one part."""
+    images, labels = read_array(path, f"{part}_images"), read_array(path, f"{part}_labels")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        found = f"{labels.dtype} {labels.shape} beside images {images.shape}"
+        raise ValueError(f"{path}: {part}_labels must be integers of shape (N,), got {found}")
+    if not len(labels) or labels.min() < 0:
+        raise ValueError(f"{path}: {part}_labels must be classes from 0, at least one")
+    pixels = images.dtype == np.uint8
+    channels, wrong = (3, 1) if pixels else (1, 3)
+    grey = images.ndim == 3
+    # Three columns of pixels and three colours look alike; a picture three pixels wide is unlikely.
+    swapped = images.ndim == 4 and images.shape[channels] not in _COLOURS and images.shape[wrong] in _COLOURS
+    if not (pixels or images.dtype.kind == "f") or images.ndim not in (3, 4) or swapped:
+        wanted = "uint8 of shape (N, H, W, C) or (N, H, W), or float of shape (N, C, H, W)"
+        raise ValueError(f"{path}: {part}_images must be {wanted}, got {images.dtype} {images.shape}")
+    classes = torch.from_numpy(labels.astype(np.int64))
+    chosen = first_of_each(classes, limit, f"limit_{part}")
+    images = images[chosen.numpy()]
+    if grey:
+        images = images[..., None] if pixels else images[:, None]
+    if pixels:
+        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), classes[chosen]
+    if not np.isfinite(images).all():
+        raise ValueError(f"{path}: {part}_images must be finite numbers, some are NaN or infinite")
+    return torch.from_numpy(images.astype(np.float32)), classes[chosen]

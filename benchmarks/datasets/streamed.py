@@ -1,0 +1,183 @@
+"""Images that are read from their files batch by batch, for data that memory cannot hold."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .image_files import ImageFileError, ImageFiles, Shape, read_image
+from .normalisation import Normalisation
+from .source import Batch, ImageSource, batch_edges
+
+__all__ = ["StreamedData"]
+
+_Key: TypeAlias = "tuple[int, int | None]"
+"""An image's number and the seed of its augmentation."""
+
+
+class StreamedData(ImageSource):
+    """A classification task in image files.
+
+    Files are decoded by worker processes. What an epoch gives depends on the generator alone and not on their number:
+    every image has its own seed. Augmentation cuts out a random part and mirrors it, as usual for ImageNet.
+
+    Args:
+        train: the training images.
+        test: the test images, of the same classes.
+        shape: what size they are brought to; ``size`` must be given.
+        normalisation: of the pixels.
+        device: where batches go.
+        workers: processes that read; one for each core and at most 8 if None, 0 to read in this process.
+
+    Raises:
+        ValueError: a shape without a size.
+        ImageFileError: if a file is empty.
+    """
+
+    def __init__(
+        self,
+        train: ImageFiles,
+        test: ImageFiles,
+        shape: Shape,
+        normalisation: Normalisation,
+        *,
+        device: torch.device | str = "cpu",
+        workers: int | None = None,
+    ) -> None:
+        if shape.size is None:
+            raise ValueError("size must be given for images that are not read into memory")
+        self._files = {"train": train, "test": test}
+        self.shape = shape
+        self.normalisation = normalisation
+        self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
+        self._device = torch.device(device)
+        self._bytes = {part: _sizes(files) for part, files in self._files.items()}
+
+    @property
+    def train_count(self) -> int:
+        """Number of training images."""
+        return len(self._files["train"])
+
+    @property
+    def test_count(self) -> int:
+        """Number of test images."""
+        return len(self._files["test"])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self._files["train"].classes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        return self._device
+
+    @property
+    def example(self) -> Tensor:
+        """The first test image as a batch (1, 3, H, W)."""
+        pixels = read_image(self._files["test"].path(0), self.shape)
+        return self.normalisation.apply(pixels[None].to(self._device))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the files' names, sizes in bytes and classes, the image size and the normalisation.
+
+        Not over their pixels: to read all of ImageNet takes longer than a short run on it.
+        """
+        digest = hashlib.sha256()
+        settings = [self.shape.size, self.shape.resize, self.normalisation.mean, self.normalisation.deviation]
+        digest.update(json.dumps(settings).encode())
+        for part, files in self._files.items():
+            for name, size, label in zip(files.names, self._bytes[part], files.labels.tolist(), strict=True):
+                entry = [part, Path(name).as_posix(), size, label]
+                digest.update(json.dumps(entry).encode())
+        return digest.hexdigest()
+
+    def to(self, device: torch.device | str) -> StreamedData:
+        """The same data with batches on another device; itself if that is the device."""
+        if torch.device(device) == self._device:
+            return self
+        moved = copy.copy(self)
+        moved._device = torch.device(device)
+        return moved
+
+    def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
+        """One epoch, see :meth:`ImageSource.train_batches`."""
+        edges = batch_edges(self.train_count, batch_size)
+        order = torch.randperm(self.train_count, generator=random).tolist()
+        seeds: list[int | None] = [None] * len(order)
+        if augment:
+            seeds = torch.randint(2**63 - 1, (len(order),), generator=random).tolist()
+        keys = list(zip(order, seeds, strict=True))
+        return self._batches("train", [keys[start:stop] for start, stop in edges])
+
+    def test_batches(self, batch_size: int = 512) -> Iterator[Batch]:
+        """Every test image once, in their order."""
+        edges = batch_edges(self.test_count, batch_size)
+        return self._batches("test", [[(number, None) for number in range(*edge)] for edge in edges])
+
+    def _train(self, chosen: Tensor) -> Batch:
+        keys: list[_Key] = [(number, None) for number in chosen.tolist()]
+        batches = [keys[start : start + 64] for start in range(0, len(keys), 64)]
+        images, labels = zip(*self._batches("train", batches), strict=True)
+        return torch.cat(images), torch.cat(labels)
+
+    def _batches(self, part: str, keys: list[list[_Key]]) -> Iterator[Batch]:
+        on_gpu = self._device.type == "cuda"
+        loader = DataLoader(
+            _Decoded(self._files[part], self.shape),
+            batch_sampler=keys,
+            num_workers=min(self.workers, len(keys)),
+            collate_fn=_collate,
+            pin_memory=on_gpu,
+            # Its own, because it would draw from torch's global generator.
+            generator=torch.Generator(),
+        )
+        for batch in loader:
+            if isinstance(batch, str):
+                raise ImageFileError(batch)
+            images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+            yield self.normalisation.apply(images), labels
+
+
+class _Decoded(Dataset["tuple[Tensor, int] | str"]):
+    """Pixels and class of an image, or what is wrong with it: an exception would arrive with a worker's traceback."""
+
+    def __init__(self, files: ImageFiles, shape: Shape) -> None:
+        self.files, self.shape = files, shape
+
+    def __getitem__(self, key: _Key) -> tuple[Tensor, int] | str:
+        number, seed = key
+        try:
+            return read_image(self.files.path(number), self.shape, seed), int(self.files.labels[number])
+        except ImageFileError as error:
+            return str(error)
+
+
+def _sizes(files: ImageFiles) -> list[int]:
+    """Bytes of each file."""
+    sizes = [files.path(number).stat().st_size for number in range(len(files))]
+    if 0 in sizes:
+        raise ImageFileError(f"{files.path(sizes.index(0))} is empty")
+    return sizes
+
+
+def _collate(samples: Iterable[tuple[Tensor, int] | str]) -> tuple[Tensor, Tensor] | str:
+    images, labels = [], []
+    for sample in samples:
+        if isinstance(sample, str):
+            return sample
+        images.append(sample[0])
+        labels.append(sample[1])
+    return torch.stack(images), torch.tensor(labels)
