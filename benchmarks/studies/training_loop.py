@@ -53,14 +53,13 @@ def main() -> None:
         "changing from round to round; setting up the optimizer and Lightning Fabric, which happens once a training, "
         "counts. After every round the two copies hold the same weights to the last bit. Given is the median of the "
         "rounds' ratios, and in brackets their quartiles: of the time on the wall, which other work on the machine "
-        "disturbs, and of the process's processor time. The first network is the FOAD authors' ResNet-56 at half its "
-        "FLOPs, trained on CIFAR-10 as the suite `cifar10-resnet56` does; the second is the whole fine-tuning of the "
-        "quickstart, whose steps are so short that any loop shows."
+        "disturbs much, and of the process's processor time, which it disturbs little. The first network is the FOAD "
+        "authors' ResNet-56 at half its FLOPs, trained on CIFAR-10 as the suite `cifar10-resnet56` does; the second is "
+        "the whole fine-tuning of the quickstart, whose steps are so short that any loop shows."
     )
     heads = ("network", "images a step", "steps a round", "wall", "processor")
-    write_page(
-        options.out, "Training loop", "python -m foad_plugins.benchmarks.studies.training_loop", notes, heads, rows
-    )
+    command = "python -m foad_plugins.benchmarks.studies.training_loop --data-root DIR"
+    write_page(options.out, "Training loop", command, notes, heads, rows)
 
 
 def ratios(case: Case, rounds: int) -> Iterator[tuple[float, float]]:
