@@ -28,7 +28,7 @@ function draw(...wanted) {
     for (const trace of data)
       if (trace.meta?.rows && !trace.meta.rows.some(key => shown.has(key))) trace.visible = false;
     plot.style.height = "";
-    Plotly.react(plot, data, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+    Plotly.react(plot, data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
     plot.dataset.drawn = "yes";
   }
 }
