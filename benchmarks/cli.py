@@ -19,8 +19,10 @@ __all__ = ["main"]
 _NEEDED = (
     "PIL",
     "filelock",
+    "itables",
     "lightning_fabric",
     "matplotlib",
+    "plotly",
     "psutil",
     "pydantic",
     "scipy",

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
+from tqdm import tqdm
+
 from .errors import BenchmarkError
 
 __all__ = ["Executor", "InProcess", "WorkerLostError", "WorkerProcesses"]
@@ -121,6 +123,8 @@ def _follow_parent() -> None:
         signal.signal(number, _stay)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED_TO_END)
+    # By default bars share a lock between processes, which is reported as leaked when this process is killed.
+    tqdm.set_lock(threading.RLock())
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import torch
+from tqdm import tqdm
 
 from foad_plugins.benchmarks import cli, report
 from foad_plugins.benchmarks.records import RunRecord
@@ -166,13 +167,18 @@ def wait_until(condition: Callable[[], object], explain: Callable[[], str] = str
         time.sleep(0.05)
 
 
+def bar_lock() -> str:
+    """What kind of lock progress bars have in this process."""
+    return type(tqdm.get_lock()).__name__
+
+
 def _command(arguments: list[str], folder: Path) -> None:
     os.chdir(folder)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     # Ray gives its workers the lowest priority, which on a busy machine means none.
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     torch.set_num_threads(1)
     # Each run collects garbage, and should not go through all that is imported.
     gc.freeze()

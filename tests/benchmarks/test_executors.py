@@ -8,6 +8,8 @@ import pytest
 
 from foad_plugins.benchmarks.executors import InProcess, WorkerLostError, WorkerProcesses
 
+from .sweeps import bar_lock
+
 
 def test_in_process_a_call_is_made_here_and_now() -> None:
     executor = InProcess()
@@ -25,6 +27,8 @@ def test_worker_processes_work_are_ended_and_can_be_lost() -> None:
         with pytest.raises(ZeroDivisionError):
             executor.submit(divmod, 1, 0).result(60)
         assert executor.submit(os.getpid).result(60) == worker
+        # Only a lock between processes is left behind when one of them is killed.
+        assert executor.submit(bar_lock).result(120) == "RLock"
         running = executor.submit(time.sleep, 600)
         os.kill(worker, 9)
         wait([running], 60)
