@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -346,6 +347,15 @@ def test_the_command_line_starts_without_the_extra() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture
+def _foreground() -> Iterator[None]:
+    """Ctrl-C as a terminal's foreground has it: where tests run in the background of a script it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_foreground")
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
