@@ -81,7 +81,6 @@ def test_two_sweeps_over_one_folder_share_the_work(sweep: Sweep, undisturbed: li
     assert "1 were there already" in sweep.said()
 
 
-@pytest.mark.slow
 def test_two_sweeps_that_start_together_do_nothing_twice(sweep: Sweep, undisturbed: list[dict[str, object]]) -> None:
     processes = [sweep.start(), sweep.start()]
     for process in processes:
