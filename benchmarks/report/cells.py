@@ -14,7 +14,8 @@ def percent(value: Estimate | None, *, signed: bool = False) -> str:
     if value is None:
         return ""
     margin = "" if value.margin is None else f" ± {100 * value.margin:.2f}"
-    return f"{100 * value.mean:{'+' if signed else ''}.2f}{margin}"
+    # Adding 0 takes the sign from what rounds to zero.
+    return f"{round(100 * value.mean, 2) + 0.0:{'+' if signed else ''}.2f}{margin}"
 
 
 def plain(value: Estimate | None, digits: int, *, factor: float = 1) -> str:

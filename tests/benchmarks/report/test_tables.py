@@ -4,7 +4,8 @@ import pytest
 
 from foad_plugins.benchmarks.records import BestEpoch, Cost, Latency
 from foad_plugins.benchmarks.report import leaderboards
-from foad_plugins.benchmarks.report.cells import counted, escaped
+from foad_plugins.benchmarks.report.cells import counted, escaped, percent
+from foad_plugins.benchmarks.report.estimates import Estimate
 from foad_plugins.benchmarks.report.tables import draw, latency_table, table, widths_table
 
 from ..conftest import MakeRecord
@@ -150,3 +151,8 @@ def test_titles_are_no_markup() -> None:
 )
 def test_counts_have_three_figures(count: float, text: str) -> None:
     assert counted(count) == text
+
+
+def test_what_rounds_to_zero_has_no_minus() -> None:
+    assert percent(Estimate(-1e-9, None, 1), signed=True) == "+0.00"
+    assert percent(Estimate(-1e-4, 0.0, 2), signed=True) == "-0.01 ± 0.00"
