@@ -11,13 +11,15 @@ from safetensors.torch import save
 from torch import nn
 
 from .datasets import ImageSource
+from .evaluation import Evaluation
 from .files import hash_json, hash_tensors
 from .hardware import Hardware
 from .models import build_model
 from .recipe import Recipe
 from .records import Setup
 from .store import RecordWarning
-from .training import evaluate, train
+from .training import train
+from .training_state import progress_file
 from .weights import WeightsError, WeightsFile
 
 __all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]
@@ -29,12 +31,12 @@ class BaseModel:
 
     Attributes:
         model: in eval mode; copy it before changing it.
-        accuracy: on the test part, in [0, 1].
+        evaluation: on the test part.
         weights_hash: SHA-256 of its state dict.
     """
 
     model: nn.Module
-    accuracy: float
+    evaluation: Evaluation
     weights_hash: str
 
 
@@ -44,7 +46,8 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
     inputs = {
         "dataset": setup.data_hash,
         "model": conditions.model.model_dump(mode="json"),
-        "recipe": _recipe(setup).model_dump(mode="json"),
+        # Without defaults, so that a new field leaves the name as it was.
+        "recipe": _recipe(setup).model_dump(mode="json", exclude_defaults=True),
         "torch": setup.versions.torch,
         "hardware": hardware_of(setup).model_dump(mode="json"),
         "threads": conditions.threads,
@@ -61,8 +64,17 @@ def hardware_of(setup: Setup) -> Hardware:
     return Hardware.model_validate({name: getattr(setup, name) for name in Hardware.model_fields})
 
 
-def train_base(setup: Setup, data: ImageSource, seed: int, *, quiet: bool = False) -> bytes:
+def train_base(
+    setup: Setup, data: ImageSource, seed: int, *, progress: Path | None = None, quiet: bool = False
+) -> bytes:
     """Train the base model of a seed; returns a safetensors file.
+
+    Args:
+        setup: what is trained and how.
+        data: on what.
+        seed: of weights, order and augmentation.
+        progress: the folder that keeps the state of trainings under way; None for none.
+        quiet: no progress bar.
 
     Raises:
         TrainingDivergedError: if the training fails.
@@ -75,6 +87,7 @@ def train_base(setup: Setup, data: ImageSource, seed: int, *, quiet: bool = Fals
         seed=seed,
         hardware=hardware_of(setup),
         limit_steps=setup.conditions.limit_steps,
+        progress=progress_file(progress, base_path(Path(), setup, seed).name),
         description=f"seed {seed}: base model",
         quiet=quiet,
     )
@@ -106,7 +119,7 @@ def load_base(setup: Setup, weights: WeightsFile, data: ImageSource) -> BaseMode
     weights.load_into(model)
     model.to(data.device).eval()
     with torch.no_grad():
-        return BaseModel(model, evaluate(model, data), hash_tensors(model.state_dict()))
+        return BaseModel(model, data.evaluate(model), hash_tensors(model.state_dict()))
 
 
 def _recipe(setup: Setup) -> Recipe:

@@ -17,8 +17,8 @@ from .data_root import DataRoot
 from .datasets import ImageSource, load_dataset
 from .environment import Environment
 from .errors import BenchmarkError
-from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .plugins import import_all
+from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .registry import Spec
 from .single_run import run_one
 from .weights import WeightsFile
@@ -33,11 +33,13 @@ class Place:
     Attributes:
         data_root: folder with the user's data and weights, the same path for every worker; None for none.
         imports: modules and Python files of the user's that register what the suite names.
+        progress: folder that keeps the state of trainings under way, where it is there; None for none.
         quiet: no progress bars.
     """
 
     data_root: Path | None = None
     imports: tuple[str, ...] = ()
+    progress: Path | None = None
     quiet: bool = False
 
 
@@ -94,7 +96,7 @@ def do_base(setup: Setup, seed: int, place: Place) -> BaseResult:
     try:
         import_all(place.imports)
         with _threads(setup.conditions.threads):
-            return train_base(setup, _data_of(setup, place), seed, quiet=place.quiet)
+            return train_base(setup, _data_of(setup, place), seed, progress=place.progress, quiet=place.quiet)
     except Exception as error:
         return Failed.by(error)
 
@@ -111,7 +113,8 @@ def do_run(inputs: RunInputs, weights: bytes | None, place: Place) -> RunRecord 
         import_all(place.imports)
         with _threads(inputs.setup.conditions.threads):
             data = _data_of(inputs.setup, place)
-            return run_one(inputs, data, _base(inputs.setup, weights, place), quiet=place.quiet)
+            base = _base(inputs.setup, weights, place)
+            return run_one(inputs, data, base, progress=place.progress, quiet=place.quiet)
     except Exception as error:
         return Failed.by(error)
 

@@ -30,6 +30,7 @@ from .records import FailureRecord, RunInputs, RunRecord
 from .single_run import criterion_for
 from .store import FailureStore, RecordStore, RecordWarning
 from .suite import Suite
+from .training_state import forget_progress, kept_progress
 from .weights import WeightsFile
 
 __all__ = ["Outcome", "run_suite"]
@@ -100,7 +101,8 @@ def run_suite(
         data = load_data(suite.conditions.dataset, data_root, hardware.device)
         runs = plan(suite, data, Versions.installed(), given, hardware)
         _check(runs, data, given)
-        place = Place(data_root, imports, quiet or executor.slots > 1)
+        progress = (folder / "progress").absolute()
+        place = Place(data_root, imports, progress=progress, quiet=quiet or executor.slots > 1)
         sweep = _Sweep(suite, folder, runs, place, executor, given, quiet, say)
         if fresh:
             sweep.forget()
@@ -159,7 +161,8 @@ class _Sweep:
                 if not self._is_there(inputs):
                     self.waiting.append(inputs)
             try:
-                self._work()
+                with kept_progress(self.place.progress if self.waiting else None):
+                    self._work()
             finally:
                 self.claims.give_back_all()
         records = tuple(self.found[name] for name in (run.file_name for run in self.runs) if name in self.found)
@@ -253,6 +256,7 @@ class _Sweep:
                 self.bases[what] = Failed(f"base model: {result.reason}", result.details)
             else:
                 write_atomically(path, result)
+                forget_progress(self.place.progress, path.name)
                 self._use_base(what, result, WeightsFile.parse(result, path.name))
             self.claims.give_back(path.name)
             return
@@ -260,6 +264,7 @@ class _Sweep:
             self._fail(what, result)
         else:
             self.store.save(result)
+            forget_progress(self.place.progress, what.file_name)
             self.failed.remove([what])
             self.executed += 1
             self._enter(what, result, f"{result.seconds_total:.1f} s")

@@ -202,9 +202,7 @@ def test_a_loss_that_is_no_number_stops_the_training(images: torch.Tensor, devic
     data = ImageData(images, torch.arange(12) % 2, images, torch.arange(12) % 2)
     model = Plain()
     with pytest.raises(TrainingDivergedError, match="^base model: the loss became nan at step 2 of 6$"):
-        train(
-            model, data, FAST, seed=0, hardware=Hardware(devices=devices), description="base model", quiet=True
-        )
+        train(model, data, FAST, seed=0, hardware=Hardware(devices=devices), description="base model", quiet=True)
     assert not model.training
 
 
