@@ -46,10 +46,9 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
     inputs = {
         "dataset": setup.data_hash,
         "model": conditions.model.model_dump(mode="json"),
-        # Without defaults, so that a new field leaves the name as it was.
         "recipe": _recipe(setup).model_dump(mode="json", exclude_defaults=True),
         "torch": setup.versions.torch,
-        "hardware": hardware_of(setup).model_dump(mode="json"),
+        "hardware": hardware_of(setup).model_dump(mode="json", exclude_defaults=True),
         "threads": conditions.threads,
         "limit_steps": conditions.limit_steps,
         "seed": seed,
@@ -91,7 +90,8 @@ def train_base(
         description=f"seed {seed}: base model",
         quiet=quiet,
     )
-    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+    # Copies, because tensors that share memory, as tied weights do, cannot be saved.
+    return save({name: tensor.cpu().clone().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def read_base(path: Path, setup: Setup) -> WeightsFile | None:

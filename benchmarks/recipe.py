@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .mistakes import mistake, refusal
+
 __all__ = ["Epoch", "Recipe", "learning_rate_at"]
 
 
@@ -67,7 +69,8 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _warmup_ends(self) -> Recipe:
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs: fewer than the {self.epochs} epochs, got {self.warmup_epochs}")
+            message = f"must be fewer than the {self.epochs} epochs, got {self.warmup_epochs}"
+            raise refusal(mistake(message, "warmup_epochs"))
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -232,10 +233,13 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
     Up to version 2 the only target was a share of FLOPs, which stood among the conditions.
     """
-    if content.get("schema_version") in (1, 2):
-        content["schema_version"] = SCHEMA_VERSION
-        conditions = content.get("inputs", {}).get("setup", {}).get("conditions", {})
-        if "flops_reduction" in conditions:
-            conditions["target"] = {"flops_reduction": conditions.pop("flops_reduction")}
-            conditions["latency_batches"] = []
+    if content.get("schema_version") not in READABLE_VERSIONS[:-1]:
+        return content
+    content = copy.deepcopy(content) | {"schema_version": SCHEMA_VERSION}
+    conditions = content
+    for step in ("inputs", "setup", "conditions"):
+        conditions = conditions.get(step, {}) if isinstance(conditions, dict) else {}
+    if isinstance(conditions, dict) and "flops_reduction" in conditions:
+        conditions["target"] = {"flops_reduction": conditions.pop("flops_reduction")}
+        conditions["latency_batches"] = []
     return content

@@ -55,7 +55,7 @@ def run_one(
         quiet: no progress bar.
 
     Raises:
-        BadScoresError: if the criterion does not give one finite score a channel.
+        CriterionError: if the criterion fails, or does not give one finite score a channel.
         UnreachableTargetError: if the target cannot be met.
         TrainingDivergedError: if fine-tuning fails.
     """

@@ -17,6 +17,8 @@ from .suite import Suite
 __all__ = ["SuiteFileError", "find_suite", "read_suite", "suite_names"]
 
 _SUFFIX = ".yaml"
+_IN_YAML = {"tuple_type": "Input should be a list", "model_type": "Input should be a mapping of keys and values"}
+"""What pydantic says in Python's words, in those of the file."""
 
 
 class SuiteFileError(BenchmarkError, ValueError):
@@ -73,7 +75,10 @@ def read_suite(text: str, source: str) -> Suite:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise SuiteFileError(f"{source}{line}: no valid YAML, {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SuiteFileError(f"{source}:{line}: no valid YAML, {error.reason}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SuiteFileError(f"{source}: no valid YAML, {error}") from None
     if not isinstance(root, yaml.MappingNode):
         raise SuiteFileError(f"{source}:1: a suite is a mapping of keys and values, such as 'name: my-suite'")
@@ -94,8 +99,10 @@ def _reason(error: Any) -> str:
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"{where}: unknown key; {hint}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(error["input"], (dict, list, BaseModel)) else f", got {error['input']!r}"
+    message = _IN_YAML.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    # What the validators of the suite say themselves names the value.
+    told = error["type"] == "value_error" or isinstance(error["input"], (dict, list, BaseModel))
+    given = "" if told else f", got {error['input']!r}"
     return f"{where}: {message}{given}" if where else message
 
 
@@ -117,18 +124,23 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-def _repeated_keys(node: yaml.Node) -> Iterator[tuple[str, int]]:
+def _repeated_keys(node: yaml.Node, seen: set[int] | None = None) -> Iterator[tuple[str, int]]:
     """Keys that a mapping has twice, of which YAML would silently take the last, with their lines from 1."""
+    # A node that is used again by an alias, perhaps inside itself, is looked through once.
+    seen = set() if seen is None else seen
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        keys = set()
         for key, value in node.value:
-            if key.value in seen:
+            if key.value in keys:
                 yield key.value, key.start_mark.line + 1
-            seen.add(key.value)
-            yield from _repeated_keys(value)
+            keys.add(key.value)
+            yield from _repeated_keys(value, seen)
     elif isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            yield from _repeated_keys(entry)
+            yield from _repeated_keys(entry, seen)
 
 
 def _line(root: yaml.Node, path: Sequence[int | str]) -> int:
@@ -136,7 +148,7 @@ def _line(root: yaml.Node, path: Sequence[int | str]) -> int:
     node, line = root, root.start_mark.line
     for step in path:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == step]
+            found = [(key, value) for key, value in node.value if key.value == str(step)]
             if not found:
                 break
             line, node = found[0][0].start_mark.line, found[0][1]

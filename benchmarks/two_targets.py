@@ -13,6 +13,8 @@ from .. import PruneReport, TargetError, prune
 __all__ = ["dense_layers", "dense_ratio"]
 
 _HALVINGS = 10
+_CLOSE_ENOUGH = 4
+"""The search ends where this many times what is still off would be tolerated."""
 _IMAGES = 2
 
 
@@ -89,10 +91,10 @@ def dense_ratio(
         share = report.params_after / report.params_before
         if abs(share - params) < abs(nearest - params):
             best, nearest = ratio, share
+        if abs(share - params) <= tolerance / _CLOSE_ENOUGH:
+            break
         low, high = (ratio, high) if share > params else (low, ratio)
     if abs(nearest - params) <= tolerance:
         return dict.fromkeys(layers, best)
-    raise TargetError(
-        f"no widths found that end at {flops:.1%} of the FLOPs and {params:.1%} of the parameters; the nearest had "
-        f"{nearest:.1%} of the parameters"
-    )
+    found = f"the nearest had {nearest:.1%} of the parameters" if math.isfinite(nearest) else "none met the FLOPs"
+    raise TargetError(f"no widths end at {flops:.1%} of the FLOPs and {params:.1%} of the parameters; {found}")

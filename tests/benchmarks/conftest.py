@@ -198,11 +198,10 @@ def make_record(tiny_suite: Suite) -> MakeRecord:
         **changes: Any,
     ) -> RunRecord:
         base, one_shot, fine_tuned = accuracy
+        conditions = Conditions(**dict(tiny_suite.conditions), target=tiny_suite.targets[0])
         setup = Setup(
             suite="tiny",
-            conditions=Conditions(
-                **{**dict(tiny_suite.conditions), "target": tiny_suite.targets[0], **changes.pop("conditions", {})}
-            ),
+            conditions=conditions.model_copy(update=changes.pop("conditions", {})),
             data_hash="d" * 64,
             versions=versions,
         ).model_copy(update=changes.pop("setup", {}))

@@ -8,23 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from foad_plugins.benchmarks.report import leaderboards
-from foad_plugins.benchmarks.report.plot import accuracy_over_flops
+from foad_plugins.benchmarks.report.plot_accuracy import accuracy_over_flops
 
 from ..conftest import MakeRecord
-
-
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved, to look at what they hold."""
-    saved: list[Figure] = []
-    savefig = Figure.savefig
-
-    def spy(figure: Figure, *args: object, **kwargs: object) -> None:
-        saved.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", spy)
-    return saved
 
 
 def points(figure: Figure, panel: int) -> dict[str, tuple[float, float]]:
@@ -36,7 +22,7 @@ def points(figure: Figure, panel: int) -> dict[str, tuple[float, float]]:
 def test_it_is_a_picture_with_something_on_it(make_record: MakeRecord) -> None:
     board = leaderboards([make_record("foad"), make_record("l1")])[0]
     pixels = imread(io.BytesIO(accuracy_over_flops(board)))
-    assert pixels.shape[:2] == (690, 1500)
+    assert pixels.shape[:2] == (720, 1500)
     assert 0.01 < np.mean(pixels[..., :3].min(-1) < 0.9) < 0.5
 
 
