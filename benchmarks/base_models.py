@@ -39,6 +39,11 @@ class BaseModel:
     evaluation: Evaluation
     weights_hash: str
 
+    @property
+    def accuracy(self) -> float:
+        """On the test part, in [0, 1]."""
+        return self.evaluation.accuracy
+
 
 def base_path(folder: Path, setup: Setup, seed: int) -> Path:
     """Where trained weights lie; the name depends on all that decides them and on nothing else."""

@@ -97,7 +97,7 @@ def run_one(
         train_images=data.train_count,
         test_images=data.test_count,
         accuracy=Accuracies(
-            base=base.evaluation.accuracy,
+            base=base.accuracy,
             one_shot=judged["one_shot"].accuracy,
             one_shot_bn=judged["one_shot_bn"].accuracy if entry.reestimate_bn else None,
             fine_tuned=epochs[-1].test_accuracy if epochs else None,

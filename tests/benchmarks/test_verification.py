@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def by_hand(view: View2, rows: np.ndarray) -> list[list[bool]]:
             return float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
 
         values = sorted(map(cosine, others))
-        tried = [values[0] - 1, *((a + b) / 2 for a, b in zip(values, values[1:], strict=False)), values[-1] + 1]
+        tried = [values[0] - 1, *((a + b) / 2 for a, b in pairwise(values)), values[-1] + 1]
         rights = [sum((cosine(pair) >= cut) == pair.same for pair in others) for cut in tried]
         best = [cut for cut, right in zip(tried, rights, strict=True) if right == max(rights)]
         cut = best[(len(best) - 1) // 2]
