@@ -66,11 +66,13 @@ def load_lfw(
     photos = _photos(root, images)
     view.check(photos.names, pairs)
     learnt = may_be_learnt_from(photos.names, view, subset)
+    if limit_pairs is not None:
+        view = view.limited(limit_pairs)
     tested = read_faces(photos, view.images, alignment, "faces of the pairs")
     faces = read_faces(photos, learnt, alignment, "faces to learn from")
     kept = drop_copies(faces, tested)
     people = people_of([learnt[number] for number in kept], "none")
-    return _pairs(faces[kept], people, tested, view, flip, limit_pairs)
+    return _pairs(faces[kept], people, tested, view, flip)
 
 
 @register_dataset("faces-lfw")
@@ -119,16 +121,10 @@ def load_faces_and_lfw(
     people = people_of(learnt.names, "folders" if identities else "none", fewest)
     tested = read_faces(photos, view.images, alignments[1], "faces of the pairs")
     faces = read_faces(learnt, learnt.names, alignments[0], "faces to learn from")
-    return _pairs(faces, people, tested, view, flip, None)
+    return _pairs(faces, people, tested, view, flip)
 
 
-def _pairs(
-    faces: torch.Tensor, people: People, tested: torch.Tensor, view: View2, flip: bool, limit: int | None
-) -> FacePairs:
-    if limit is not None:
-        shorter = view.limited(limit)
-        number = {name: index for index, name in enumerate(view.images)}
-        tested, view = tested[[number[name] for name in shorter.images]], shorter
+def _pairs(faces: torch.Tensor, people: People, tested: torch.Tensor, view: View2, flip: bool) -> FacePairs:
     nobody = torch.zeros(len(tested), dtype=torch.int64)
     images = ImageData(
         faces, people.labels, tested, nobody, normalisation=_NORMALISATION, num_classes=max(1, len(people.names))

@@ -138,7 +138,7 @@ def test_found_eyes_turn_the_face_and_others_leave_it(monkeypatch: pytest.Monkey
     crop = EyeCrop(SIZE)
     places = template(SIZE, points=2)
     usual = np.array([crop.in_photo(*place) for place in places])
-    tilted = usual + [[0, 6], [0, -6]]
+    tilted = usual + np.array([[0, 6], [0, -6]])
     photo = spots([tuple(tilted[0])])
     plain = CentreCrop(SIZE).crop(photo, "x")
     monkeypatch.setattr(EyeCrop, "_boxes", lambda self, photo: np.empty((0, 4)))
