@@ -19,7 +19,7 @@ from .recipe import Recipe
 from .records import Setup
 from .store import RecordWarning
 from .training import train
-from .training_state import progress_file
+from .training_state import state_file
 from .weights import WeightsError, WeightsFile
 
 __all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]
@@ -68,16 +68,14 @@ def hardware_of(setup: Setup) -> Hardware:
     return Hardware.model_validate({name: getattr(setup, name) for name in Hardware.model_fields})
 
 
-def train_base(
-    setup: Setup, data: ImageSource, seed: int, *, progress: Path | None = None, quiet: bool = False
-) -> bytes:
+def train_base(setup: Setup, data: ImageSource, seed: int, *, states: Path | None = None, quiet: bool = False) -> bytes:
     """Train the base model of a seed; returns a safetensors file.
 
     Args:
         setup: what is trained and how.
         data: on what.
         seed: of weights, order and augmentation.
-        progress: the folder that keeps the state of trainings under way; None for none.
+        states: folder that keeps trainings under way, if it is there; None for none.
         quiet: no progress bar.
 
     Raises:
@@ -91,7 +89,7 @@ def train_base(
         seed=seed,
         hardware=hardware_of(setup),
         limit_steps=setup.conditions.limit_steps,
-        progress=progress_file(progress, base_path(Path(), setup, seed).name),
+        state=state_file(states, base_path(Path(), setup, seed).name),
         description=f"seed {seed}: base model",
         quiet=quiet,
     )

@@ -20,6 +20,7 @@ from .records import Latency
 __all__ = ["PeakMemory", "latencies"]
 
 _ROUNDS = 5
+_TRIALS = 3
 _SECONDS = 0.02
 _INTERVAL = 0.002
 
@@ -43,7 +44,9 @@ def latencies(
         with undisturbed(before), undisturbed(after), torch.inference_mode():
             for model in (before, after):
                 model(images)
-            counts = [max(1, round(_SECONDS / _seconds(model, images, 1))) for model in (before, after)]
+            # The quickest of a few calls, as one that something came between would make the blocks too short.
+            calls = [min(_seconds(model, images, 1) for _ in range(_TRIALS)) for model in (before, after)]
+            counts = [max(1, round(_SECONDS / call)) for call in calls]
             rounds = [
                 [_seconds(model, images, count) for model, count in zip((before, after), counts, strict=True)]
                 for _ in range(_ROUNDS)

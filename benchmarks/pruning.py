@@ -162,8 +162,9 @@ def prune_to_target(
         raise UnreachableTargetError(str(error)) from error
     except ValueError as error:
         if isinstance(error.__cause__, BenchmarkError):
-            # The score book's own error names the criterion; what prune makes of it names the score book.
-            raise error.__cause__ from None
+            # The score book's own error names the criterion; what prune makes of it names the score book. What the
+            # criterion raised stays its cause, as the traceback must lead into the user's own code.
+            raise error.__cause__ from error.__cause__.__cause__
         raise
     _check(report, shares, tolerance)
     return PrunedModel.of(pruned, report)

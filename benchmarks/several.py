@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -34,10 +35,11 @@ def in_processes(fabric: Fabric, work: Work, model: nn.Module, epochs: int, erro
     # end while they wait for their reader, only little can.
     weights = {name: tensor.detach().cpu().clone().share_memory_() for name, tensor in model.state_dict().items()}
     measured = torch.full((epochs, len(Epoch.model_fields)), torch.nan, dtype=torch.float64).share_memory_()
-    work = _Returned(work, error, torch.get_num_threads())
+    launch: Any = fabric.launch
     with _ports_forgotten():
         # Fabric gives each process a model of its own only where it is an argument.
-        reason = fabric.launch(work, copy.deepcopy(model).cpu(), weights, measured)
+        returned = _Returned(work, error, torch.get_num_threads())
+        reason = launch(returned, copy.deepcopy(model).cpu(), weights, measured)
     if reason is not None:
         raise error(reason)
     model.load_state_dict(weights)

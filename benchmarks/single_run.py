@@ -23,7 +23,7 @@ from .recipe import Epoch
 from .records import Accuracies, BestEpoch, Cost, RunInputs, RunRecord
 from .scoring import ScoreBook
 from .training import train
-from .training_state import progress_file
+from .training_state import state_file
 
 __all__ = ["criterion_for", "run_one"]
 
@@ -43,7 +43,7 @@ def _build(inputs: RunInputs, calibration: Batch) -> Scorer:
 
 
 def run_one(
-    inputs: RunInputs, data: ImageSource, base: BaseModel, *, progress: Path | None = None, quiet: bool = False
+    inputs: RunInputs, data: ImageSource, base: BaseModel, *, states: Path | None = None, quiet: bool = False
 ) -> RunRecord:
     """Do a run and return its record; the base model stays as it is.
 
@@ -51,7 +51,7 @@ def run_one(
         inputs: what to do.
         data: on what.
         base: what is pruned, and distilled from if the recipe says so.
-        progress: the folder that keeps the state of trainings under way; None for none.
+        states: folder that keeps trainings under way, if it is there; None for none.
         quiet: no progress bar.
 
     Raises:
@@ -80,7 +80,7 @@ def run_one(
             measure=True,
             hardware=hardware_of(inputs.setup),
             teacher=base.model,
-            progress=progress_file(progress, inputs.file_name),
+            state=state_file(states, inputs.file_name),
             limit_steps=conditions.limit_steps,
             description=f"seed {inputs.seed}: {entry.title}",
             quiet=quiet,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -29,6 +30,9 @@ from .training_state import TrainingState
 
 __all__ = ["TrainingDivergedError", "evaluate", "train"]
 
+_SAVE_EVERY = 10.0
+"""Seconds between two states of a training that are kept: what a short one loses is done again sooner than written."""
+
 
 class TrainingDivergedError(BenchmarkError):
     """The loss stopped being a finite number."""
@@ -44,7 +48,7 @@ def train(
     teacher: nn.Module | None = None,
     measure: bool = False,
     limit_steps: int | None = None,
-    progress: Path | None = None,
+    state: Path | None = None,
     description: str = "training",
     quiet: bool = False,
 ) -> list[Epoch]:
@@ -61,8 +65,8 @@ def train(
         teacher: what is distilled from, if the recipe does; left as it is.
         measure: measure accuracy on the test part as often as the recipe says, and return the epochs.
         limit_steps: at most so many steps an epoch.
-        progress: a file that holds the training's state after every epoch, from which the same training goes on if it
-            was broken off. It is left behind; none is written where its folder is not there.
+        state: a file that keeps the training's state after an epoch, no more often than every ten seconds, from which
+            the same training goes on if it was broken off. It is left behind, if there is one.
         description: what the progress bar says.
         quiet: no progress bar. There is none either where the output is not a terminal.
 
@@ -75,7 +79,7 @@ def train(
         MissingTeacherError: if the recipe distils, and there is no teacher.
     """
     fabric = (hardware or Hardware()).fabric()
-    work = _Training(data, recipe, seed, teacher, measure, limit_steps, progress, description, quiet)
+    work = _Training(data, recipe, seed, teacher, measure, limit_steps, state, description, quiet)
     device = model_device(model)
     try:
         if fabric.world_size == 1:
@@ -96,7 +100,7 @@ class _Training:
     teacher: nn.Module | None
     measure: bool
     limit_steps: int | None
-    progress: Path | None
+    state: Path | None
     description: str
     quiet: bool
 
@@ -109,11 +113,11 @@ class _Training:
         wrapped, fabric_optimizer = fabric.setup(objective, optimizer)
         per_epoch = len(batch_edges(data.train_count, recipe.batch_size))
         schedule = _Schedule(recipe, recipe.epochs * min(per_epoch, self.limit_steps or per_epoch))
-        state, key = TrainingState(objective, optimizer, random), ""
-        over, epochs = 0, list[Epoch]()
-        if self.progress is not None:
+        kept, key = TrainingState(objective, optimizer, random), ""
+        over, epochs, saved = 0, list[Epoch](), time.monotonic()
+        if self.state is not None:
             key = self._key(objective)
-            over, schedule.step, epochs = state.load(self.progress, key)
+            over, schedule.step, epochs = kept.load(self.state, key)
         hidden = self.quiet or fabric.global_rank > 0
         with tqdm(
             total=recipe.epochs,
@@ -136,8 +140,9 @@ class _Training:
                     if self.measure:
                         accuracy = evaluate(model, data) if recipe.is_measured(epoch) else None
                         epochs.append(Epoch(train_loss=mean_loss, test_accuracy=accuracy, seconds=seconds))
-                    if self.progress is not None:
-                        state.save(self.progress, key, epoch, schedule.step, epochs)
+                    if self.state is not None and time.monotonic() - saved >= _SAVE_EVERY:
+                        saved = time.monotonic()
+                        kept.save(self.state, key, epoch, schedule.step, epochs)
                 bar.set_postfix(loss=f"{mean_loss:.3f}")
                 bar.update()
         optimizer.zero_grad(set_to_none=True)
@@ -217,7 +222,7 @@ def _epoch(
         optimizer.step()
         total += loss.detach() * len(all_labels)
         count += len(all_labels)
-    mean = fabric.all_reduce(total / max(count, 1), reduce_op="mean")
+    mean: Any = fabric.all_reduce(total / max(count, 1), reduce_op="mean")
     return float(mean)
 
 

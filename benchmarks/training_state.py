@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .files import write_atomically
 from .recipe import Epoch
 
-__all__ = ["TrainingState", "forget_progress", "kept_progress", "progress_file"]
+__all__ = ["TrainingState", "forget_state", "state_file"]
 
 
 @dataclass(eq=False)
@@ -35,7 +35,7 @@ class TrainingState:
     random: torch.Generator
 
     def save(self, path: Path, key: str, epoch: int, step: int, epochs: Sequence[Epoch]) -> None:
-        """Write the state in one step; nothing is written where the file's folder is not there.
+        """Write the state in one step; nothing is written where the folder of the file's folder is not there.
 
         Args:
             path: a safetensors file.
@@ -44,7 +44,8 @@ class TrainingState:
             step: how many steps are.
             epochs: those that were kept.
         """
-        if not path.parent.is_dir():
+        # A worker on another machine may not have the results folder.
+        if not path.parent.parent.is_dir():
             return
         tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
         for number, state in self.optimizer.state_dict()["state"].items():
@@ -82,31 +83,17 @@ class TrainingState:
         return int(about["epoch"]), int(about["step"]), epochs
 
 
-def progress_file(folder: Path | None, name: str) -> Path | None:
+def state_file(folder: Path | None, name: str) -> Path | None:
     """Where the state of the training that ends in a file of that name is kept."""
     return None if folder is None else folder / f"{Path(name).stem}.safetensors"
 
 
-def forget_progress(folder: Path | None, name: str) -> None:
-    """Delete the state of a training that has ended in a file of that name."""
-    path = progress_file(folder, name)
-    if path is not None:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def kept_progress(folder: Path | None) -> Iterator[None]:
-    """Have the folder for trainings under way, which goes if none is left in it; None for no folder."""
-    if folder is None:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        # Not empty, or another sweep's.
-        with suppress(OSError):
-            folder.rmdir()
+def forget_state(folder: Path, name: str) -> None:
+    """Delete the state of a training that has ended in a file of that name, and the folder if nothing else is in it."""
+    (folder / f"{Path(name).stem}.safetensors").unlink(missing_ok=True)
+    # Not empty, or not there.
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -28,8 +28,9 @@ def dense_layers(report: PruneReport, model: nn.Module) -> list[str]:
         model: unpruned.
     """
     costs = {layer.name: layer.flops_before for layer in report.layers}
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
     density = {
-        group.name: math.log(model.get_submodule(group.name).weight.numel() / flops)
+        group.name: math.log(sizes[f"{group.name}.weight"] / flops)
         for group in report.groups
         if (flops := costs.get(group.name))
     }
@@ -62,7 +63,7 @@ def dense_ratio(
         TargetError: if no ratio meets both.
     """
 
-    def outcome(ratios: dict[str, float]) -> PruneReport:
+    def outcome(ratios: dict[nn.Module | str, float]) -> PruneReport:
         return prune(
             model,
             images[:_IMAGES],

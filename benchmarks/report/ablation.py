@@ -12,7 +12,7 @@ from .plot_ablation import ablation_lines
 from .section import Section
 from .tables import MARK, draw
 
-__all__ = ["ablation_section", "ablation_table"]
+__all__ = ["ablation_notes", "ablation_section", "ablation_table"]
 
 
 def ablation_section(board: Leaderboard, suffix: str = "") -> Section:
@@ -24,7 +24,7 @@ def ablation_section(board: Leaderboard, suffix: str = "") -> Section:
     """
     name = f"ablation{suffix}.png"
     loud = warnings_first(board)
-    told = _notes(board)
+    told = ablation_notes(board)
     parts = [f"## {escaped(board.title)}", *(f"**{escaped(line)}**" for line in loud), ablation_table(board, "github")]
     parts += [f"![what t and s make of widths and accuracy]({name})"]
     parts += ["\n".join(f"- {escaped(note)}" for note in told)]
@@ -65,7 +65,8 @@ def _parameters(row: Row) -> tuple[int, float, str]:
     return (row.rule.neighbors, row.rule.threshold, row.criterion) if row.rule else (0, 0.0, row.criterion)
 
 
-def _notes(board: Leaderboard) -> list[str]:
+def ablation_notes(board: Leaderboard) -> list[str]:
+    """What a reader must know to judge an ablation."""
     conditions = board.setup.conditions
     base = board.rows[0].base
     spared = (

@@ -32,6 +32,7 @@ __all__ = [
 # numbers have no common divisor, so that 77 series differ.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX<>ph"
+_LINES = ("-", "--", "-.", ":")
 _LEGEND_COLUMNS = 6
 
 GREY = "#555555"
@@ -41,17 +42,23 @@ SHADES = "cividis"
 
 @dataclass(frozen=True)
 class Look:
-    """Of a series: colour, marker, and the colour inside the marker."""
+    """Of a series: colour, marker, the colour inside the marker, and the style of a line."""
 
     colour: str
     marker: str
     inside: str
+    line: str
 
 
 def series_look(number: int, *, filled: bool = True) -> Look:
     """The look of series ``number``, counted from 0."""
     colour = _COLOURS[number % len(_COLOURS)]
-    return Look(colour, _MARKERS[number % len(_MARKERS)], colour if filled else "white")
+    return Look(
+        colour,
+        _MARKERS[number % len(_MARKERS)],
+        colour if filled else "white",
+        _LINES[number // len(_COLOURS) % len(_LINES)],
+    )
 
 
 def looks(board: Leaderboard) -> dict[str, Look]:

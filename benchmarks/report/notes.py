@@ -78,9 +78,10 @@ def warnings_first(board: Leaderboard) -> list[str]:
     """What must not be overlooked: smoke runs, missing seeds, failures."""
     lines = smoke(board)
     if not board.is_complete:
+        behind = "" if board.setup.kind == "ablation" else " They stand behind the others and have no rank."
         lines.append(
-            f"Not every entry has all seeds. Those marked {MARK} lack some; they stand behind the others and have no "
-            "rank, as their means are over other seeds."
+            f"Not every entry has all seeds. Those marked {MARK} lack some, so that their means are over other seeds."
+            f"{behind}"
         )
     return lines + failed(board.failures)
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from .board import Leaderboard, Row
 from .estimates import Estimate
-from .looks import GREY, heading, legend_below, new_figure, png, series_look
+from .looks import GREY, heading, legend_below, new_figure, percent_limits, png, series_look
 
 __all__ = ["ablation_lines"]
 
@@ -26,6 +26,7 @@ def ablation_lines(board: Leaderboard) -> bytes:
             _line(place, number, f"t = {t}", rows, value, factor)
         if "accuracy" in title:
             base = 100 * board.rows[0].base.mean
+            place.set_ylim(*percent_limits([board.rows[0].base, *(value(row) for row in board.rows)]))
             place.axhline(base, color=GREY, linewidth=0.8, linestyle=":")
         place.set_xlabel("s, the least similarity of a channel that goes")
         place.set_ylabel(title)

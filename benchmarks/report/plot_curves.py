@@ -24,7 +24,7 @@ def curves(board: Leaderboard) -> bytes:
             color=look[row.criterion].colour,
             marker=look[row.criterion].marker if len(row.curve) <= _MARKED_EPOCHS else None,
             markerfacecolor=look[row.criterion].inside,
-            linestyle="-" if row.compensate or not any(other.compensate for other in board.rows) else "--",
+            linestyle=look[row.criterion].line,
             label=row.criterion,
         )
     axes.axhline(100 * board.rows[0].base.mean, color=GREY, linewidth=0.8, linestyle=":", label="base model")

@@ -46,6 +46,7 @@ def agreement_over_draws(study: Study) -> bytes:
             [one.overlap for one in found.values()],
             color=look.colour,
             marker=look.marker,
+            linestyle=look.line,
             label=criterion.criterion,
         )
         axes.plot(list(found), [one.chance for one in found.values()], color=look.colour, linestyle=":", linewidth=1)

@@ -15,6 +15,7 @@ from .cells import escaped
 from .comparison import comparison_section
 from .csv_files import runs_csv, summary_csv, widths_csv
 from .notes import failed
+from .page import page_bytes
 from .section import Section
 from .stability import studies
 from .stability_section import stability_section
@@ -33,8 +34,9 @@ def render(folder: Path) -> str:
 
     ``leaderboard.md`` has a section for each table or study, with its plots beside it as ``*.png``. ``leaderboard.csv``
     has a line for each run, ``summary.csv`` one for each row, ``widths.csv`` one for each layer of each row, and
-    ``stability.csv``, where there is such a study, one for each comparison. All is made before the first
-    file is written, and every file is replaced in one step.
+    ``stability.csv``, where there is such a study, one for each comparison. ``leaderboard.html`` has all of it
+    in one file, to sort, filter and hover over. All is made before the first file is written, and every file is
+    replaced in one step.
 
     Raises:
         NoRecordsError: if there is nothing to show.
@@ -58,6 +60,7 @@ def render(folder: Path) -> str:
     }
     if found := studies(board for board in boards if board.setup.kind == "stability"):
         texts["stability.csv"] = stability_csv(found)
+    files["leaderboard.html"] = page_bytes(boards, barren)
     for name, content in {**files, **{name: text.encode() for name, text in texts.items()}}.items():
         write_atomically(folder / name, content)
     return "\n\n".join(section.terminal for section in sections)

@@ -29,6 +29,7 @@ def row_of(records: Sequence[RunRecord], seeds: Collection[int], reference: Mapp
     entry = records[0].inputs.criterion
     there = tuple(record.inputs.seed for record in records)
     best = [record.accuracy.best_epoch for record in records]
+    channels, channels_kept = _channels(records)
     return Row(
         criterion=entry.title,
         method=entry.model_dump_json(include={"name", "settings", "rule"}),
@@ -40,7 +41,7 @@ def row_of(records: Sequence[RunRecord], seeds: Collection[int], reference: Mapp
         one_shot=estimate([record.accuracy.one_shot for record in records]),
         one_shot_bn=estimate_all([record.accuracy.one_shot_bn for record in records]),
         fine_tuned=estimate_all([record.accuracy.fine_tuned for record in records]),
-        best_epoch=estimate_all([epoch and epoch.accuracy for epoch in best]),
+        best_epoch=estimate_all([epoch.accuracy if epoch else None for epoch in best]),
         curve=_curve(records),
         difference=_difference(records, reference),
         params=estimate([record.after.params for record in records]),
@@ -49,7 +50,8 @@ def row_of(records: Sequence[RunRecord], seeds: Collection[int], reference: Mapp
         flops_reduction=estimate([1 - record.after.flops / record.before.flops for record in records]),
         base_params=statistics.fmean(record.before.params for record in records),
         base_flops=statistics.fmean(record.before.flops for record in records),
-        **_channels(records),
+        channels=channels,
+        channels_kept=channels_kept,
         widths={
             layer: statistics.fmean(record.after.widths[layer] for record in records)
             for layer in records[0].after.widths
@@ -79,15 +81,16 @@ def _curve(records: Sequence[RunRecord]) -> tuple[Estimate, ...]:
     return tuple(entry for entry in found if entry is not None) if None not in found else ()
 
 
-def _channels(records: Sequence[RunRecord]) -> dict[str, float | Estimate | None]:
+def _channels(records: Sequence[RunRecord]) -> tuple[float | None, Estimate | None]:
+    """How many there were, and how many were kept."""
     there, kept = [], []
     for record in records:
         # The root of a group need not be a layer whose width was kept.
         if record.removed is None or not record.removed.keys() <= record.before.widths.keys():
-            return {"channels": None, "channels_kept": None}
+            return None, None
         there.append(sum(record.before.widths[layer] for layer in record.removed))
         kept.append(there[-1] - sum(map(len, record.removed.values())))
-    return {"channels": statistics.fmean(there), "channels_kept": estimate(kept)}
+    return statistics.fmean(there), estimate(kept)
 
 
 def _latency(records: Sequence[RunRecord]) -> tuple[LatencyEstimate, ...]:

@@ -23,8 +23,8 @@ class Stability:
         missing: numbers of images and draws of the study that this criterion has no run with.
         between_counts: by two numbers of calibration images, the smaller first, of one draw: the smaller set is the
             beginning of the larger; pairs are the draws. A number with itself agrees in full.
-        between_draws: two draws of as many images, by their number; pairs are those of draws. None where there is
-            one draw.
+        between_draws: two draws of as many images, by their number; pairs are those of draws that prune the same base
+            model, as other networks have other channels. None where there are no such pairs.
     """
 
     criterion: str
@@ -62,6 +62,11 @@ class Study:
     def draws(self) -> tuple[int, ...]:
         """The seeds that calibration images were drawn with."""
         return tuple(sorted({seed for board in self.boards for seed in board.seeds}))
+
+    @property
+    def compares_draws(self) -> bool:
+        """Whether any two draws can be compared."""
+        return any(found for criterion in self.criteria for found in criterion.between_draws.values())
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -111,7 +116,15 @@ def _stability(runs: dict[int, dict[int, RunRecord]], asked: set[tuple[int, int]
             for first, second in combinations_with_replacement(sorted(runs), 2)
         },
         between_draws={
-            count: agreement([(draws[a], draws[b]) for a, b in combinations(sorted(draws), 2)])
+            count: agreement([pair for pair in combinations(_by_seed(draws), 2) if _same_base(*pair)])
             for count, draws in sorted(runs.items())
         },
     )
+
+
+def _by_seed(draws: dict[int, RunRecord]) -> list[RunRecord]:
+    return [draws[seed] for seed in sorted(draws)]
+
+
+def _same_base(first: RunRecord, second: RunRecord) -> bool:
+    return first.base_weights_hash == second.base_weights_hash

@@ -10,7 +10,7 @@ from .section import Section
 from .stability import Study
 from .stability_tables import counts_table, draws_table, layers_table
 
-__all__ = ["stability_section"]
+__all__ = ["stability_notes", "stability_section"]
 
 
 def stability_section(study: Study, suffix: str = "") -> Section:
@@ -21,25 +21,25 @@ def stability_section(study: Study, suffix: str = "") -> Section:
         suffix: goes between the name of a plot and its ending.
     """
     plots = {f"stability_images{suffix}.png": ("agreement over numbers of images", agreement_over_counts(study))}
-    if len(study.draws) > 1:
+    if study.compares_draws:
         plots[f"stability_draws{suffix}.png"] = ("agreement over draws", agreement_over_draws(study))
         plots[f"stability_layers{suffix}.png"] = ("agreement over draws by layer", agreement_by_layer(study))
     loud = _loud(study)
     parts = [f"## {escaped(study.title)}", *(f"**{escaped(line)}**" for line in loud)]
-    if len(study.draws) > 1:
+    if study.compares_draws:
         parts += [_DRAWS, draws_table(study, "github")]
     parts += [f"![{title}]({name})" for name, (title, _) in plots.items()]
-    parts.append("\n".join(f"- {escaped(note)}" for note in _notes(study)))
+    parts.append("\n".join(f"- {escaped(note)}" for note in stability_notes(study)))
     parts += ["<details>\n<summary>Between numbers of images, same draw</summary>"]
     parts += [counts_table(study, criterion, "github") for criterion in study.criteria]
     parts += ["</details>"]
-    if len(study.draws) > 1:
+    if study.compares_draws:
         parts += ["<details>\n<summary>Between draws, by layer</summary>", layers_table(study, "github"), "</details>"]
-    terminal = [study.title, *loud, draws_table(study)] if len(study.draws) > 1 else [study.title, *loud]
+    terminal = [study.title, *loud, draws_table(study)] if study.compares_draws else [study.title, *loud]
     terminal += [counts_table(study, criterion) for criterion in study.criteria]
     return Section(
         markdown="\n\n".join(parts) + "\n",
-        terminal="\n\n".join([*terminal, "\n".join(_notes(study))]),
+        terminal="\n\n".join([*terminal, "\n".join(stability_notes(study))]),
         files={name: png for name, (_, png) in plots.items()},
     )
 
@@ -56,7 +56,8 @@ def _loud(study: Study) -> list[str]:
     return lines + [line for board in study.boards for line in failed(board.failures)]
 
 
-def _notes(study: Study) -> list[str]:
+def stability_notes(study: Study) -> list[str]:
+    """What a reader must know to judge a study of stability."""
     conditions = study.setup.conditions
     draws = ", ".join(map(str, study.draws))
     spared = (
@@ -75,5 +76,16 @@ def _notes(study: Study) -> list[str]:
         "numbers of images are compared on nested sets; different draws share images only by chance.",
         f"{conditions.model.name} on {conditions.dataset.name}: {study.boards[0].train_images} training images to draw "
         f"from; target {conditions.target}.{spared}",
+        *_uncompared(study),
         *origin(study.boards[0]),
+    ]
+
+
+def _uncompared(study: Study) -> list[str]:
+    """Why draws are not compared, where there are several."""
+    if study.compares_draws or len(study.draws) < 2:
+        return []
+    return [
+        "Every draw prunes a base model of its own, trained with its seed. The channels of different networks have "
+        "nothing to do with each other, so that draws are not compared."
     ]

@@ -57,7 +57,7 @@ def _leaderboard(records: Sequence[RunRecord], failures: Sequence[FailureRecord]
         by_entry.setdefault(record.inputs.criterion.model_dump_json(), []).append(record)
     setup, done = records[0].inputs.setup, {record.inputs.key for record in records}
     failures = [failure for failure in failures if failure.inputs.key not in done]
-    seeds = {run.inputs.seed for run in (*records, *failures)}
+    seeds = {record.inputs.seed for record in records} | {failure.inputs.seed for failure in failures}
     reference = {
         record.inputs.seed: last_accuracy(record)
         for record in records

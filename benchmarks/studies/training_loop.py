@@ -25,7 +25,7 @@ from .common import arguments, cifar_images, load_weights, write_page
 
 @dataclass(frozen=True)
 class Case:
-    """One network on its data: its name, how it is trained, and how many steps are timed at a time."""
+    """One network on its data: its name, how it is trained, and how many steps an epoch takes at most."""
 
     name: str
     model: nn.Module
@@ -37,27 +37,29 @@ class Case:
 def main() -> None:
     """Measure and write docs/training-loop.md."""
     parser = arguments(main.__doc__ or "", "training-loop.md")
-    parser.add_argument("--rounds", type=int, default=30, help="times that both loops are timed, at least 4")
+    parser.add_argument("--rounds", type=int, default=15, help="times that both loops are timed, at least 4")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for case in _cases(options.data_root):
         wall, processor = zip(*ratios(case, options.rounds), strict=True)
-        rows.append((case.name, case.recipe.batch_size, case.steps, _percent(wall), _percent(processor)))
+        rows.append(
+            (case.name, case.recipe.batch_size, case.recipe.epochs * case.steps, _percent(wall), _percent(processor))
+        )
     notes = (
-        "Time of `train` over that of a bare PyTorch loop (forward, cross-entropy, backward, SGD step, learning rate) on "
-        "the same network, the same batches and the same augmentation, in one process on one thread of a CPU. In each of "
-        f"{options.rounds} rounds both train a copy of the network for the same few steps, the one that goes first "
-        "changing from round to round; setting up the optimizer and Lightning Fabric counts. After every round the two "
-        "copies hold the same weights to the last bit. Given is the median of the rounds' ratios, and in brackets their "
-        "quartiles: of the time on the wall, which other work on the machine disturbs, and of the process's processor "
-        "time. The first network is the FOAD authors' ResNet-56 at half its FLOPs, trained on CIFAR-10 as the suite "
-        "`cifar10-resnet56` does; the second is the quickstart's, whose steps are so short that any loop shows."
+        "Time of `train` over that of a bare PyTorch loop (forward, cross-entropy, backward, SGD step, learning rate) "
+        "on the same network, the same batches and the same augmentation, in one process on one thread of a CPU. In "
+        f"each of {options.rounds} rounds both train a copy of the network for the same steps, the one that goes first "
+        "changing from round to round; setting up the optimizer and Lightning Fabric, which happens once a training, "
+        "counts. After every round the two copies hold the same weights to the last bit. Given is the median of the "
+        "rounds' ratios, and in brackets their quartiles: of the time on the wall, which other work on the machine "
+        "disturbs much, and of the process's processor time, which it disturbs little. The first network is the FOAD "
+        "authors' ResNet-56 at half its FLOPs, trained on CIFAR-10 as the suite `cifar10-resnet56` does; the second is "
+        "the whole fine-tuning of the quickstart, whose steps are so short that any loop shows."
     )
     heads = ("network", "images a step", "steps a round", "wall", "processor")
-    write_page(
-        options.out, "Training loop", "python -m foad_plugins.benchmarks.studies.training_loop", notes, heads, rows
-    )
+    command = "python -m foad_plugins.benchmarks.studies.training_loop --data-root DIR"
+    write_page(options.out, "Training loop", command, notes, heads, rows)
 
 
 def ratios(case: Case, rounds: int) -> Iterator[tuple[float, float]]:
@@ -85,7 +87,7 @@ def ratios(case: Case, rounds: int) -> Iterator[tuple[float, float]]:
 
 
 def bare_loop(model: nn.Module, data: ImageData, recipe: Recipe, *, seed: int, steps: int) -> None:
-    """One epoch of at most so many steps as one would write it without a harness."""
+    """A training, of at most so many steps an epoch, as one would write it without a harness."""
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -96,16 +98,19 @@ def bare_loop(model: nn.Module, data: ImageData, recipe: Recipe, *, seed: int, s
         nesterov=True,
     )
     random = torch.Generator().manual_seed(seed)
-    batches = data.train_batches(recipe.batch_size, random, augment=recipe.augmentation == "crop-flip")
     model.train()
-    for step, (images, labels) in enumerate(islice(batches, steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(recipe, step, steps)
-        if recipe.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
+    step = 0
+    for _ in range(recipe.epochs):
+        batches = data.train_batches(recipe.batch_size, random, augment=recipe.augmentation == "crop-flip")
+        for images, labels in islice(batches, steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(recipe, step, steps * recipe.epochs)
+            if recipe.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            optimizer.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            step += 1
     model.eval()
 
 
@@ -116,9 +121,9 @@ def _cases(root: Path) -> Iterator[Case]:
     prune(resnet, train_part[0][:128], flops=0.5, measure_latency=False)
     data = ImageData(*train_part, *cifar_images(root, "test", 0, 128))
     recipe = conditions.finetune_recipe.shortened()
-    yield Case("ResNet-56 for CIFAR-10, pruned", resnet, data, recipe, 4)
+    yield Case("ResNet-56 for CIFAR-10, pruned", resnet, data, recipe, 16)
     torch.manual_seed(0)
-    recipe = find_suite("quickstart").conditions.finetune_recipe.shortened()
+    recipe = find_suite("quickstart").conditions.finetune_recipe
     yield Case("VGG for digits", DigitsVGG(), load_digits(), recipe, 11)
 
 

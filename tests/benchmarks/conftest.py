@@ -11,7 +11,8 @@ import torch_pruning as tp
 from safetensors.torch import save_file
 from torch import nn
 
-from foad_plugins.benchmarks.criteria import CriterionContext, CriterionSpec
+from foad_plugins.benchmarks.criteria import CRITERIA, CriterionContext, CriterionSpec
+from foad_plugins.benchmarks.criteria.factories import as_factory
 from foad_plugins.benchmarks.environment import Environment, Versions
 from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.recipe import Recipe
@@ -21,6 +22,7 @@ from foad_plugins.benchmarks.suite import Conditions, Suite, SuiteConditions
 from foad_plugins.benchmarks.targets import Target
 
 GroupOf: TypeAlias = Callable[..., tp.Group]
+AddCriterion: TypeAlias = Callable[[str, Callable[..., Any]], CriterionSpec]
 MakeRecord: TypeAlias = Callable[..., RunRecord]
 
 
@@ -179,6 +181,17 @@ def data_root(tiny_suite: Suite, tmp_path: Path) -> Path:
     (folder / "weights").mkdir(parents=True)
     save_file(build_model(tiny_suite.conditions.model, seed=5).state_dict(), folder / "weights" / "small.safetensors")
     return folder
+
+
+@pytest.fixture
+def add_criterion(monkeypatch: pytest.MonkeyPatch) -> AddCriterion:
+    """A function that registers a criterion until the end of the test; returns its entry of a suite."""
+
+    def add(name: str, criterion: Callable[..., Any]) -> CriterionSpec:
+        monkeypatch.setitem(CRITERIA._entries, name, as_factory(criterion))
+        return CriterionSpec(name=name)
+
+    return add
 
 
 @pytest.fixture

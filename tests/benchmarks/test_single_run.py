@@ -151,9 +151,7 @@ def test_the_last_epoch_counts_and_the_best_is_kept_beside_it(
     assert (record.accuracy.best_epoch.epoch, record.accuracy.best_epoch.accuracy) == (2, 0.75)
 
 
-def test_latency_of_base_and_pruned_model_at_every_batch_size(
-    inputs: Inputs, data: ImageData, base: BaseModel
-) -> None:
+def test_latency_of_base_and_pruned_model_at_every_batch_size(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
     first, second = run_one(inputs(conditions={"latency_batches": [1, 256]})[1], data, base, quiet=True).latency
     assert (first.batch_size, second.batch_size) == (1, 256)
     assert 0 < first.before < second.before

@@ -134,9 +134,7 @@ def test_every_target_with_every_ranking_is_a_table_in_which_what_fits_stands(ti
         (POINT, "local"),
         (POINT, "global"),
     ]
-    assert all(
-        dict(conditions) == {**dict(suite.conditions), "target": conditions.target} for conditions, _ in tables
-    )
+    assert all(dict(conditions) == {**dict(suite.conditions), "target": conditions.target} for conditions, _ in tables)
     assert [entry.title for entry in suite.entries(HALF)] == ["foad", "l1"]
     assert [entry.title for entry in suite.entries(POINT)] == ["paper", "foad", "l1"]
 

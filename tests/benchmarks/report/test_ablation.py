@@ -69,6 +69,7 @@ def test_a_section_ranks_nobody(records: list[RunRecord], make_failure: MakeFail
     assert "| t=3 s=1 †" in section.markdown
     assert "](ablation.png)" in section.markdown
     assert "no | use" in section.terminal
+    assert "no rank" not in section.markdown
 
 
 def test_a_line_for_each_t(records: list[RunRecord], figures: list[Figure]) -> None:

@@ -140,5 +140,7 @@ def test_smoke_runs_missing_seeds_and_failures_come_first(make_record: MakeRecor
     first = notes(board)[:3]
     assert first == warnings_first(board)
     assert first[0].startswith("SMOKE RUN: no epoch took more than 2 steps.")
-    assert "Not every entry has all seeds. Those marked † lack some" in first[1]
+    assert (
+        "Those marked † lack some, so that their means are over other seeds. They stand behind the others" in first[1]
+    )
     assert first[2] == "Failed: foad, seed 1: scores are NaN"

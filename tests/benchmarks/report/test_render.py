@@ -14,7 +14,7 @@ from foad_plugins.benchmarks.targets import Rule, Target
 from ..conftest import MakeRecord
 from .conftest import MakeFailure
 
-TABLES = {"leaderboard.md", "leaderboard.csv", "summary.csv", "widths.csv"}
+TABLES = {"leaderboard.md", "leaderboard.csv", "leaderboard.html", "summary.csv", "widths.csv"}
 
 
 def test_all_files_come_from_the_records(tmp_path: Path, make_record: MakeRecord) -> None:

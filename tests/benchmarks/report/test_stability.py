@@ -127,3 +127,13 @@ def test_one_draw_has_no_draws_to_compare(records: list[RunRecord], figures: lis
     section = stability_section(study)
     assert set(section.files) == {"stability_images.png"}
     assert "different draws of as many" not in section.markdown
+
+
+def test_draws_with_networks_of_their_own_are_not_compared(records: list[RunRecord]) -> None:
+    trained = [record.model_copy(update={"base_weights_hash": str(record.inputs.seed) * 64}) for record in records]
+    (study,) = studies(leaderboards(trained))
+    assert all(found is None for criterion in study.criteria for found in criterion.between_draws.values())
+    assert study.criteria[0].between_counts[16, 64].pairs == 2
+    section = stability_section(study)
+    assert set(section.files) == {"stability_images.png"}
+    assert "draws are not compared" in section.markdown
