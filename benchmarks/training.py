@@ -84,7 +84,9 @@ def train(
     try:
         if fabric.world_size == 1:
             return work(fabric, model)
-        work = replace(work, data=data.to("cpu"))
+        # What goes to other processes is copied there.
+        apart = None if teacher is None else copy.deepcopy(teacher).cpu()
+        work = replace(work, data=data.to("cpu"), teacher=apart)
         return in_processes(fabric, work, model, recipe.epochs, TrainingDivergedError)
     finally:
         model.to(device).eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from io import BytesIO
@@ -97,24 +96,19 @@ class PhotosInTar(Photos):
         except tarfile.TarError:
             raise PhotoError(f"{path} is no tar file without compression: unpack it and name the folder") from None
         self._members = {name: members[file] for name, file in _by_name(members, str(path)).items()}
-        self._file = path.open("rb")
-        self._lock = threading.Lock()
         self.names = tuple(sorted(self._members))
 
     def content(self, name: str) -> bytes:
         """The member of that name."""
         start, size = self._members[name]
-        with self._lock:
-            self._file.seek(start)
-            return self._file.read(size)
+        # Opened for each, so that threads do not share a place in it.
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
     def where(self, name: str) -> str:
         """Archive and member."""
         return f"{name} in {self._path}"
-
-    def close(self) -> None:
-        """Close the file; nothing can be read any more."""
-        self._file.close()
 
 
 def open_photos(path: Path) -> Photos:
