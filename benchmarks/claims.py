@@ -6,11 +6,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .errors import BenchmarkError
+
 __all__ = ["Claims"]
 
 
 class Claims:
     """Locks on file names, held by this process until it gives them back or ends, in whatever way.
+
+    The lock files stay, empty: who deleted one that another had just opened would let two hold the same name.
 
     Args:
         folder: where the lock files lie; made at the first claim.
@@ -21,7 +25,11 @@ class Claims:
         self._held: dict[str, FileLock] = {}
 
     def take(self, name: str) -> bool:
-        """Claim a name; False if another process, or this one, has it."""
+        """Claim a name; False if another process, or this one, has it.
+
+        Raises:
+            BenchmarkError: if the folder's file system has no locks.
+        """
         if name in self._held:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -30,6 +38,10 @@ class Claims:
             lock.acquire(timeout=0)
         except Timeout:
             return False
+        except NotImplementedError:
+            raise BenchmarkError(
+                f"{self._folder}: its file system has no locks, which sweeps need; use another"
+            ) from None
         self._held[name] = lock
         return True
 

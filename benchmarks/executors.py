@@ -1,27 +1,36 @@
-"""Where jobs run: in this process, in others on this machine, or on a Ray cluster. Each is an executor of futures."""
+"""Where jobs run: in this process or in others on this machine. Each is an executor of futures."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing.synchronize import Event
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 from .errors import BenchmarkError
 
-__all__ = ["Executor", "InProcess", "MissingRayError", "RayCluster", "WorkerProcesses"]
+__all__ = ["Executor", "InProcess", "WorkerLostError", "WorkerProcesses"]
 
 T = TypeVar("T")
-_LOOK_EVERY = 0.5
+_ASKED_TO_END = {signal.SIGINT, signal.SIGTERM}
 
 
-class MissingRayError(BenchmarkError):
-    """Ray is asked for and not installed."""
+class WorkerLostError(BenchmarkError):
+    """A worker process died, by want of memory or by somebody's hand."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a worker process died, perhaps for want of memory; finished runs are kept, the same command goes on from "
+            "there"
+        )
 
 
 class Executor(ABC):
@@ -29,13 +38,19 @@ class Executor(ABC):
 
     Attributes:
         slots: how many run at once.
+        local: whether they run on this machine.
     """
 
     slots: int
+    local: bool = True
 
     @abstractmethod
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Start a call."""
+        """Start a call.
+
+        Raises:
+            WorkerLostError: if a worker has died.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -60,6 +75,8 @@ class InProcess(Executor):
 class WorkerProcesses(Executor):
     """Processes on this machine, by ``concurrent.futures``; they end with the process that made them, however it ends.
 
+    They share the GPU, if there is one.
+
     Args:
         count: how many, at least 1.
     """
@@ -68,89 +85,55 @@ class WorkerProcesses(Executor):
         self.slots = count
         # Spawned, because a fork of a process that has run torch's threads can hang.
         context = multiprocessing.get_context("spawn")
-        self._stop = context.Event()
-        self._pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_follow_parent, initargs=(os.getpid(), self._stop)
-        )
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent)
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Start a call in a process that is free."""
-        return self._pool.submit(function, *arguments)
+        try:
+            with _blocked_signals():
+                return self._pool.submit(function, *arguments)
+        except BrokenExecutor:
+            raise WorkerLostError from None
 
     def close(self) -> None:
         """End the processes where they are."""
-        self._stop.set()
+        # As kill_workers() does from Python 3.14 on.
+        for process in list((self._pool._processes or {}).values()):
+            process.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _follow_parent(parent: int, stop: Event) -> None:
-    """Let this process end as soon as its parent does or says so."""
-    import signal
+@contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """Let processes start deaf: Ctrl-C reaches all of a terminal, and what it means is for their parent to decide."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ASKED_TO_END)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    # Ctrl-C reaches every process of a terminal; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:
-        while os.getppid() == parent and not stop.is_set():
-            time.sleep(_LOOK_EVERY)
+def _follow_parent() -> None:
+    """Let this process end as soon as its parent does, and not before."""
+    for number in _ASKED_TO_END:
+        # Neither blocked nor ignored from here on: processes that a worker starts would inherit that.
+        signal.signal(number, _stay)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED_TO_END)
+    # By default bars share a lock between processes, which is reported as leaked when this process is killed.
+    tqdm.set_lock(threading.RLock())
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
 
 
-class RayCluster(Executor):
-    """Tasks on Ray, which finds machines, GPUs and free cores itself.
-
-    Args:
-        address: of a running cluster, or ``"auto"``; None starts Ray on this machine.
-        threads: CPU cores a job takes.
-        gpus: GPUs a job takes.
-        slots: jobs at once at most; as many as the cluster has room for if None.
-
-    Raises:
-        MissingRayError: if Ray is not installed.
-        BenchmarkError: if the cluster cannot be reached, or no job fits into it.
-    """
-
-    def __init__(self, address: str | None, *, threads: int, gpus: int = 0, slots: int | None = None) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise MissingRayError(
-                '--executor ray needs Ray, which is not installed: pip install "foad-plugins[ray]"'
-            ) from None
-        self._ray, self._threads, self._gpus = ray, threads, gpus
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            local: dict[str, Any] = {} if address else {"include_dashboard": False}
-            if not address and slots:
-                local["num_cpus"] = slots * threads
-            try:
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise BenchmarkError(f"Ray at {address or 'this machine'}: {error}") from error
-        there = ray.cluster_resources()
-        room = int(there.get("CPU", 0)) // threads
-        if gpus:
-            room = min(room, int(there.get("GPU", 0)) // gpus)
-        if room < 1:
-            self.close()
-            raise BenchmarkError(f"no job fits into the Ray cluster: it takes {threads} CPUs and {gpus} GPUs, {there}")
-        self.slots = min(room, slots or room)
-        self._running: dict[Future[Any], Any] = {}
-
-    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Start a task; Ray runs it again elsewhere if its machine goes."""
-        task = self._ray.remote(function).options(num_cpus=self._threads, num_gpus=self._gpus)
-        reference = task.remote(*arguments)
-        future: Future[T] = reference.future()
-        self._running[future] = reference
-        future.add_done_callback(lambda done: self._running.pop(done, None))
-        return future
-
-    def close(self) -> None:
-        """Cancel what runs, and end Ray if it was started here."""
-        for reference in list(getattr(self, "_running", {}).values()):
-            self._ray.cancel(reference, force=True)
-        if self._ours:
-            self._ray.shutdown()
+def _stay(number: int, frame: FrameType | None) -> None:
+    pass

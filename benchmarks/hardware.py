@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import BenchmarkError
@@ -16,7 +17,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class HardwareError(BenchmarkError, ValueError):
-    """A device that is not there."""
+    """A device that is not there, or lacks the precision."""
 
 
 class Hardware(BaseModel):
@@ -35,11 +36,14 @@ class Hardware(BaseModel):
     precision: Precision = "32-true"
 
     def check(self) -> None:
-        """See that the devices are there.
+        """See that the devices are there and have the precision.
 
         Raises:
-            HardwareError: if they are not.
+            HardwareError: if they are not, or have not.
         """
+        if self.device == "cpu" and self.precision == "16-mixed":
+            # Fabric would take bfloat16 in its place, and records would say what was not the case.
+            raise HardwareError("precision: 16-mixed needs a GPU; a CPU has bf16-mixed")
         if self.device == "cuda" and torch.cuda.device_count() < self.devices:
             raise HardwareError(f"device: {self.devices} GPUs are asked for, torch sees {torch.cuda.device_count()}")
 
@@ -51,4 +55,11 @@ class Hardware(BaseModel):
     def fabric(self) -> Fabric:
         """A Fabric on these devices; with several, ``launch`` starts a process for each."""
         strategy: Any = "ddp_spawn" if self.devices > 1 else "auto"
-        return Fabric(accelerator=self.device, devices=self.devices, strategy=strategy, precision=self.precision)
+        return Fabric(
+            accelerator=self.device,
+            devices=self.devices,
+            strategy=strategy,
+            precision=self.precision,
+            # What a cluster's scheduler says of processes is about the sweep and not about one training.
+            plugins=[LightningEnvironment()],
+        )

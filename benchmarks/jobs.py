@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +19,16 @@ from .data_root import DataRoot
 from .datasets import ImageSource, load_dataset
 from .environment import Environment
 from .errors import BenchmarkError
-from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .plugins import import_all
+from .records import FailureRecord, RunInputs, RunRecord, Setup
 from .registry import Spec
 from .single_run import run_one
 from .weights import WeightsFile
 
-__all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_given"]
+__all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_again", "read_given"]
+
+_LONGEST = 500
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,26 @@ class Place:
     Attributes:
         data_root: folder with the user's data and weights, the same path for every worker; None for none.
         imports: modules and Python files of the user's that register what the suite names.
+        folder: from where relative paths lead; that of this process, if it is not there.
+        states: folder that keeps trainings under way, if it is there; None for none.
         quiet: no progress bars.
     """
 
     data_root: Path | None = None
     imports: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path.cwd)
+    states: Path | None = None
     quiet: bool = False
+
+    def enter(self) -> None:
+        """Make this process find them.
+
+        Raises:
+            SettingsError: if an import fails.
+        """
+        if self.folder != Path.cwd() and self.folder.is_dir():
+            os.chdir(self.folder)
+        import_all(self.imports)
 
 
 @dataclass(frozen=True)
@@ -54,12 +73,16 @@ class Failed:
     details: str
 
     @classmethod
-    def by(cls, error: Exception) -> Failed:
+    def by(cls, error: BaseException) -> Failed:
         """From an error that was caught."""
-        text = " ".join(str(error).split()) or "no message"
+        text = "".join(traceback.format_exception(error))
         # What the harness says itself names what to change; anything else needs its kind to be understood.
-        reason = text if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {text}"
-        return cls(reason, "".join(traceback.format_exception(error)))
+        known: BaseException | None = error
+        while known is not None and not isinstance(known, BenchmarkError):
+            known = known.__cause__
+        message = " ".join(_COLOUR.sub("", str(known or error)).split()) or "no message"
+        reason = message if known else f"{type(error).__name__}: {message}"
+        return cls(reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}...", text)
 
     def record(self, inputs: RunInputs) -> FailureRecord:
         """A record of the run that failed so."""
@@ -78,6 +101,12 @@ def load_data(spec: Spec, data_root: Path | None, device: str) -> ImageSource:
     return _data(spec.model_dump_json(), data_root, device)
 
 
+def read_again() -> None:
+    """Let data and weights be read anew, as their files may have changed since this process read them."""
+    _data.cache_clear()
+    read_given.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _data(spec: str, data_root: Path | None, device: str) -> ImageSource:
     return load_dataset(Spec.model_validate_json(spec), DataRoot(data_root)).to(device)
@@ -92,10 +121,10 @@ def read_given(name: str, data_root: Path | None) -> WeightsFile:
 def do_base(setup: Setup, seed: int, place: Place) -> BaseResult:
     """Train the base model of a seed."""
     try:
-        import_all(place.imports)
+        place.enter()
         with _threads(setup.conditions.threads):
-            return train_base(setup, _data_of(setup, place), seed, quiet=place.quiet)
-    except Exception as error:
+            return train_base(setup, _data_of(setup, place), seed, states=place.states, quiet=place.quiet)
+    except (Exception, SystemExit) as error:
         return Failed.by(error)
 
 
@@ -108,11 +137,13 @@ def do_run(inputs: RunInputs, weights: bytes | None, place: Place) -> RunRecord 
         place: where the user's things are.
     """
     try:
-        import_all(place.imports)
+        place.enter()
         with _threads(inputs.setup.conditions.threads):
             data = _data_of(inputs.setup, place)
-            return run_one(inputs, data, _base(inputs.setup, weights, place), quiet=place.quiet)
-    except Exception as error:
+            base = _base(inputs.setup, weights, place)
+            return run_one(inputs, data, base, states=place.states, quiet=place.quiet)
+    # A criterion may call sys.exit, which must not end the sweep.
+    except (Exception, SystemExit) as error:
         return Failed.by(error)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from .errors import BenchmarkError
+from .errors import SettingsError
 
 __all__ = ["OverrideError", "overridden"]
 
 
-class OverrideError(BenchmarkError, ValueError):
+class OverrideError(SettingsError):
     """An assignment that cannot be read, or that fits nowhere."""
 
 
@@ -22,8 +22,8 @@ def overridden(content: dict[str, Any], assignments: Sequence[str]) -> dict[str,
 
     Args:
         content: as read from YAML; left as it is.
-        assignments: each ``KEY=VALUE``, the key dotted (numbers count a list's entries from 0), the value as YAML has it.
-            Mappings on the way that are not there yet are made.
+        assignments: each ``KEY=VALUE``, the key dotted (numbers count a list's entries from 0), the value as YAML has
+            it. Mappings on the way that are not there yet are made.
 
     Raises:
         OverrideError: if an assignment has no such form, its value is no YAML, or its key leads through a value.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .datasets import ImageData
+from .datasets import ImageSource
 from .environment import Versions
 from .hardware import Hardware
 from .records import RunInputs, Setup
@@ -14,7 +14,7 @@ __all__ = ["plan"]
 
 def plan(
     suite: Suite,
-    data: ImageData,
+    data: ImageSource,
     versions: Versions,
     given: WeightsFile | None = None,
     hardware: Hardware | None = None,

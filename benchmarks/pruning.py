@@ -132,6 +132,7 @@ def prune_to_target(
 
     Raises:
         UnreachableTargetError: if the pruned network does not end within the tolerance; says how near it came.
+        CriterionError: if the criterion fails, or gives no score a channel.
         ValueError: if the tolerance is out of range, or the target says nothing.
     """
     if not tolerance >= 0:
@@ -139,9 +140,7 @@ def prune_to_target(
     layers = ignored(model, ignored_layers)
     shares = shares_kept(model, images, target, layers)
     if not shares:
-        raise ValueError(
-            "target: prune_to_target needs one; an entry that ends by its own rule is pruned by prune_by_rule"
-        )
+        raise ValueError("target: none is given; an entry that ends by its own rule is pruned by prune_by_rule")
     asked: dict[str, Any] = dict(shares)
     try:
         if len(shares) == 2:
@@ -161,6 +160,12 @@ def prune_to_target(
         )
     except TargetError as error:
         raise UnreachableTargetError(str(error)) from error
+    except ValueError as error:
+        if isinstance(error.__cause__, BenchmarkError):
+            # The score book's own error names the criterion; what prune makes of it names the score book. What the
+            # criterion raised stays its cause, as the traceback must lead into the user's own code.
+            raise error.__cause__ from error.__cause__.__cause__
+        raise
     _check(report, shares, tolerance)
     return PrunedModel.of(pruned, report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -9,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .criteria import CriterionSpec
 from .environment import Environment, Versions
+from .evaluation import Evaluation, Stage
 from .files import hash_json
+from .recipe import Epoch
 from .suite import Conditions, Kind, Ranking
-from .training import Epoch
 
 __all__ = [
     "FLOPS_UNIT",
@@ -30,8 +32,8 @@ __all__ = [
 
 SCHEMA_VERSION: Final = 3
 READABLE_VERSIONS: Final = (1, 2, 3)
-"""Version 2 added fields; their defaults say what was the case before there was a choice. Version 3 put the target into a
-field of its own and added more; see :func:`upgraded`."""
+"""Version 2 added fields; their defaults say what was the case before there was a choice. Version 3 put the target into
+a field of its own and added more; see :func:`upgraded`."""
 
 FLOPS_UNIT = "multiply-adds of one image, counted by fvcore (one multiply-add is one FLOP)"
 
@@ -74,8 +76,8 @@ class Setup(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all fields."""
-        return hash_json(self.model_dump(mode="json"))
+        """A hash of all fields that are not what they are by default, so that a new field leaves it as it was."""
+        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
 
 
 class RunInputs(_Frozen):
@@ -87,8 +89,8 @@ class RunInputs(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all inputs: runs with one key are repetitions of each other."""
-        return hash_json(self.model_dump(mode="json"))
+        """A hash of all inputs, as for :class:`Setup`: runs with one key are repetitions of each other."""
+        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def file_name(self) -> str:
@@ -112,7 +114,7 @@ class BestEpoch(_Frozen):
 
 
 class Accuracies(_Frozen):
-    """Fractions of the test images classified right, in [0, 1].
+    """Fractions of the test images classified right, or of their pairs judged right, in [0, 1].
 
     Attributes:
         base: before pruning.
@@ -164,8 +166,9 @@ class RunRecord(_Frozen):
         created: when the run ended, in UTC.
         base_weights_hash: SHA-256 of the base model's state dict.
         train_images: number of training images.
-        test_images: number of test images behind every accuracy.
+        test_images: number of test images behind every accuracy, or of their pairs.
         accuracy: base, one-shot and fine-tuned.
+        evaluations: all that was found at each stage, for tasks that give more than an accuracy; else empty.
         epochs: of fine-tuning, one by one; empty where they were not kept.
         before: cost of the base model.
         after: cost of the pruned model.
@@ -177,8 +180,9 @@ class RunRecord(_Frozen):
         pruning_ratio: the share of the channels removed to get there, over all coupled groups; in version 1 the ratio
             asked of every group.
         seconds_to_score: wall-clock time of the criterion, its calibration included.
-        peak_bytes_to_score: the most memory that the criterion took beyond what was in use before, in bytes: on a CPU the
-            growth of the process as seen from time to time, on a GPU that of torch's allocations. None if not measured.
+        peak_bytes_to_score: the most memory that the criterion took beyond what was in use before, in bytes: on a CPU
+            the growth of the process as seen from time to time, on a GPU that of torch's allocations. None if not
+            measured.
         seconds_total: wall-clock time of pruning, evaluation and fine-tuning.
     """
 
@@ -190,6 +194,7 @@ class RunRecord(_Frozen):
     train_images: int = Field(ge=1)
     test_images: int = Field(ge=1)
     accuracy: Accuracies
+    evaluations: dict[Stage, Evaluation] = {}
     epochs: tuple[Epoch, ...] = ()
     before: Cost
     after: Cost
@@ -228,10 +233,13 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
     Up to version 2 the only target was a share of FLOPs, which stood among the conditions.
     """
-    if content.get("schema_version") in (1, 2):
-        content["schema_version"] = SCHEMA_VERSION
-        conditions = content.get("inputs", {}).get("setup", {}).get("conditions", {})
-        if "flops_reduction" in conditions:
-            conditions["target"] = {"flops_reduction": conditions.pop("flops_reduction")}
-            conditions["latency_batches"] = []
+    if content.get("schema_version") not in READABLE_VERSIONS[:-1]:
+        return content
+    content = copy.deepcopy(content) | {"schema_version": SCHEMA_VERSION}
+    conditions = content
+    for step in ("inputs", "setup", "conditions"):
+        conditions = conditions.get(step, {}) if isinstance(conditions, dict) else {}
+    if isinstance(conditions, dict) and "flops_reduction" in conditions:
+        conditions["target"] = {"flops_reduction": conditions.pop("flops_reduction")}
+        conditions["latency_batches"] = []
     return content

@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import SettingsError
 
-__all__ = ["describe_error", "find_factory", "is_reference"]
+__all__ = ["describe_error", "find_factory", "import_place", "is_reference"]
 
 
 def is_reference(name: str) -> bool:
@@ -42,11 +42,9 @@ def find_factory(kind: str, name: str) -> Callable[..., Any]:
     if not place or not all(part.isidentifier() for part in attribute.split(".")):
         raise SettingsError(f"{kind} {name!r}: write package.module:factory or path/to/file.py:factory")
     try:
-        module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+        module = import_place(place)
     except SettingsError as error:
         raise SettingsError(f"{kind} {name!r}: {error}") from error
-    except (Exception, SystemExit) as error:
-        raise SettingsError(f"{kind} {name!r}: importing {place} fails: {describe_error(error)}") from error
     try:
         factory = operator.attrgetter(attribute)(module)
     except AttributeError:
@@ -58,6 +56,20 @@ def find_factory(kind: str, name: str) -> Callable[..., Any]:
         raise SettingsError(f"{kind} {name!r}: {attribute} must be callable, got {type(factory).__name__}")
     found: Callable[..., Any] = factory
     return found
+
+
+def import_place(place: str) -> ModuleType:
+    """The module of that dotted name, or the Python file at a path that ends in ``.py``.
+
+    Raises:
+        SettingsError: if it is not there, or fails.
+    """
+    try:
+        return _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    except SettingsError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SettingsError(f"importing {place} fails: {describe_error(error)}") from error
 
 
 def describe_error(error: BaseException) -> str:

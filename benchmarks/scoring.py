@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
 import torch_pruning as tp
 from torch import nn
+from torch.utils.benchmark.utils.timer import timer
 
 from .. import FOADImportance
 from .criteria import Scorer
 from .errors import BenchmarkError
 from .measuring import PeakMemory
 
-__all__ = ["BadScoresError", "ScoreBook"]
+__all__ = ["BadScoresError", "CriterionError", "ScoreBook"]
 
 
-class BadScoresError(BenchmarkError, ValueError):
+class CriterionError(BenchmarkError):
+    """A criterion raised an error."""
+
+
+class BadScoresError(CriterionError, ValueError):
     """A criterion returned something that is no score per channel."""
 
 
@@ -35,7 +39,7 @@ class ScoreBook(tp.importance.Importance):
         memory: watches the criterion's work; nothing does if None.
 
     Attributes:
-        seconds: wall-clock time the criterion itself took so far.
+        seconds: wall-clock time the criterion itself took so far, the device waited for.
         memory: what was given.
     """
 
@@ -51,12 +55,17 @@ class ScoreBook(tp.importance.Importance):
 
         Raises:
             BadScoresError: if the scores are not one finite number for each channel.
+            CriterionError: if the criterion raises an error.
         """
         root = group._DG._module2name[group[0].dep.target.module]
         if root not in self._scores:
-            with self._watched():
-                scores = self._criterion(group)
-            self._scores[root] = self._checked(scores, root, len(group[0].idxs))
+            where = f"criterion {self._title!r}, group of layer {root!r}"
+            try:
+                with self._watched():
+                    scores = self._criterion(group)
+            except Exception as error:
+                raise CriterionError(f"{where}: {type(error).__name__}: {error}") from error
+            self._scores[root] = _checked(scores, where, len(group[0].idxs))
         return self._scores[root]
 
     def calibrate(self, model: nn.Module, images: torch.Tensor) -> None:
@@ -67,17 +76,17 @@ class ScoreBook(tp.importance.Importance):
     @contextmanager
     def _watched(self) -> Iterator[None]:
         with self.memory.watching() if self.memory else nullcontext():
-            start = time.perf_counter()
+            start = timer()
             yield
-            self.seconds += time.perf_counter() - start
+            self.seconds += timer() - start
 
-    def _checked(self, scores: torch.Tensor | None, root: str, channels: int) -> torch.Tensor | None:
-        if scores is None:
-            return None
-        where = f"criterion {self._title!r}, group of layer {root!r}"
-        if not isinstance(scores, torch.Tensor) or scores.shape != (channels,):
-            got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-            raise BadScoresError(f"{where}: expected a tensor of shape ({channels},), got {got}")
-        if not scores.isfinite().all():
-            raise BadScoresError(f"{where}: {int((~scores.isfinite()).sum())} of {channels} scores are NaN or Inf")
-        return scores.detach().cpu()
+
+def _checked(scores: torch.Tensor | None, where: str, channels: int) -> torch.Tensor | None:
+    if scores is None:
+        return None
+    if not isinstance(scores, torch.Tensor) or scores.shape != (channels,):
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise BadScoresError(f"{where}: expected a tensor of shape ({channels},), got {got}")
+    if not scores.isfinite().all():
+        raise BadScoresError(f"{where}: {int((~scores.isfinite()).sum())} of {channels} scores are NaN or Inf")
+    return scores.detach().cpu()

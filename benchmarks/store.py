@@ -60,7 +60,8 @@ class _Store(Generic[R]):
             content = json.loads(path.read_bytes())
             version = content.get("schema_version") if isinstance(content, dict) else None
             if isinstance(version, int) and version not in READABLE_VERSIONS:
-                reason = f"schema version {version}, this program reads {' and '.join(map(str, READABLE_VERSIONS))}"
+                known = ", ".join(map(str, READABLE_VERSIONS))
+                reason = f"schema version {version}, this program reads {known}"
             else:
                 return self.kind.model_validate(upgraded(content) if isinstance(content, dict) else content)
         except ValidationError as error:

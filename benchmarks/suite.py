@@ -2,72 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .conditions import Conditions, SuiteConditions
 from .criteria import CRITERIA, CriterionSpec
 from .datasets import DATASETS
+from .errors import SettingsError
+from .mistakes import Mistake, mistake, mistaken_spec, refusal
 from .models import MODELS
-from .registry import Spec
 from .targets import Target
-from .training import Recipe
 
 __all__ = ["Conditions", "Kind", "Ranking", "Suite", "SuiteConditions"]
 
 Kind = Literal["comparison", "ablation", "stability"]
 Ranking = Literal["local", "global", "isomorphic"]
-
-
-class SuiteConditions(BaseModel):
-    """Everything that is the same for all criteria, seeds, targets and rankings of a suite.
-
-    Attributes:
-        dataset: the data.
-        model: the network.
-        base_recipe: how the base model is trained; None if its weights are given.
-        base_weights: a safetensors file under the data root, from which the base model of every seed is read; None
-            if it is trained.
-        finetune_recipe: how each pruned model is trained afterwards; 0 epochs leave it one-shot.
-        calibration_images: how many training images data-driven criteria see.
-        ignored_layers: layers whose output channels all stay, as dotted names in which ``*`` stands for anything.
-        tolerance: how far from the target a pruned model may be, as a fraction of the base model's FLOPs or parameters.
-        latency_batches: batch sizes at which the networks are timed before and after.
-        threads: CPU threads of torch, fixed because their number changes how sums are rounded. One is also
-            fastest where networks are small.
-        limit_steps: no epoch takes more steps than this; None for whole epochs. A short run proves that a suite works
-            and measures nothing else.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset: Spec
-    model: Spec
-    base_recipe: Recipe | None = None
-    base_weights: str | None = None
-    finetune_recipe: Recipe
-    calibration_images: int = Field(default=128, ge=1)
-    ignored_layers: tuple[str, ...] = ()
-    tolerance: float = Field(default=0.01, ge=0, lt=1)
-    latency_batches: tuple[int, ...] = (1, 128)
-    threads: int = Field(default=1, ge=1)
-    limit_steps: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _one_base(self) -> SuiteConditions:
-        if (self.base_recipe is None) == (self.base_weights is None):
-            raise ValueError("give either base_recipe, to train the base model, or base_weights, to read it")
-        return self
-
-
-class Conditions(SuiteConditions):
-    """What is the same for all criteria and seeds of one table.
-
-    Attributes:
-        target: the size at which every criterion ends.
-    """
-
-    target: Target
 
 
 class Suite(BaseModel):
@@ -105,73 +56,89 @@ class Suite(BaseModel):
     seeds: int = Field(default=3, ge=1)
     reference: str | None = None
 
-    @field_validator("targets", "rankings")
+    @field_validator("targets", "rankings", "image_counts")
     @classmethod
-    def _some_once(cls, values: tuple[object, ...]) -> tuple[object, ...]:
-        if not values:
-            raise ValueError("give at least one")
-        for value in values:
-            if values.count(value) > 1:
-                raise ValueError(f"{value} stands there twice")
+    def _no_two_alike(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        again = [place for place, value in enumerate(values) if value in values[:place]]
+        if again:
+            raise refusal(*(mistake(f"{values[place]} stands there twice", place) for place in again))
         return values
 
     @field_validator("conditions")
     @classmethod
     def _complete_conditions(cls, conditions: SuiteConditions) -> SuiteConditions:
         # Here and not in the conditions, which records hold too: a record keeps the settings it was made with.
-        dataset, model = DATASETS.complete(conditions.dataset), MODELS.complete(conditions.model)
-        return conditions.model_copy(update={"dataset": dataset, "model": model})
+        complete, wrong = {}, []
+        for name, registry in (("dataset", DATASETS), ("model", MODELS)):
+            try:
+                complete[name] = registry.complete(getattr(conditions, name))
+            except SettingsError as error:
+                wrong.append(mistaken_spec(error, name))
+        if wrong:
+            raise refusal(*wrong)
+        return conditions.model_copy(update=complete)
 
     @field_validator("criteria")
     @classmethod
     def _complete_criteria(cls, criteria: tuple[CriterionSpec, ...]) -> tuple[CriterionSpec, ...]:
-        titles = [criterion.title for criterion in criteria]
-        for criterion in criteria:
-            if titles.count(criterion.title) > 1:
-                raise ValueError(f"two criteria are both called {criterion.title!r}; give them labels")
-        return tuple(criterion if criterion.rule else CRITERIA.complete(criterion) for criterion in criteria)
+        complete: list[CriterionSpec] = []
+        wrong = []
+        for place, criterion in enumerate(criteria):
+            if criterion.title in [other.title for other in criteria[:place]]:
+                wrong.append(mistake(f"two are called {criterion.title!r}; give them labels", place, "label"))
+            try:
+                complete.append(criterion if criterion.rule else CRITERIA.complete(criterion))
+            except SettingsError as error:
+                wrong.append(mistaken_spec(error, place))
+        if wrong:
+            raise refusal(*wrong)
+        return tuple(complete)
 
     @model_validator(mode="after")
-    def _targets_fit(self) -> Suite:
-        for target in self.targets:
-            if target.is_free and self.kind != "ablation":
-                raise ValueError(f"targets: a {self.kind} needs at least one, such as flops_reduction: 0.5")
-            if not target.is_free and self.kind == "ablation":
-                raise ValueError("targets: an ablation takes none, as its entries end where their own rules stop")
+    def _parts_fit(self) -> Suite:
+        wrong = [*self._wrong_targets(), *self._wrong_entries(), *self._wrong_rest()]
+        if wrong:
+            raise refusal(*wrong)
+        return self
+
+    def _wrong_targets(self) -> Iterator[Mistake]:
+        if not self.targets:
+            yield mistake("must hold at least one", "targets")
+        for place, target in enumerate(self.targets):
+            if self.kind == "ablation" and not target.is_free:
+                message = "must be none for an ablation, as its entries end where their own rules stop"
+                yield mistake(message, "targets", place)
+            elif self.kind != "ablation" and target.is_free:
+                yield mistake(f"must say where a {self.kind} ends, such as flops_reduction: 0.5", "targets", place)
+            elif not self.entries(target):
+                yield mistake("is that of no entry: all have rules that stop elsewhere", "targets", place)
             both = target.params_reduction is not None and target.flops_reduction is not None
             if both and self.rankings != ("local",):
-                raise ValueError("rankings: with a target for FLOPs and for parameters only local")
-        return self
+                yield mistake("must be local alone where FLOPs and parameters both are targets", "rankings")
 
-    @model_validator(mode="after")
-    def _rules_fit(self) -> Suite:
-        for entry in self.criteria:
+    def _wrong_entries(self) -> Iterator[Mistake]:
+        points = [target.operating_point for target in self.targets]
+        for place, entry in enumerate(self.criteria):
             if self.kind == "ablation" and entry.rule is None:
-                raise ValueError(
-                    f"criteria: {entry.title!r} has no rule to stop by, as every entry of an ablation must"
-                )
-            points = [target.operating_point for target in self.targets]
+                message = f"{entry.title!r} has no rule to stop by, as every entry of an ablation must"
+                yield mistake(message, "criteria", place)
             if self.kind == "comparison" and entry.rule is not None and entry.rule not in points:
-                raise ValueError(
-                    f"criteria: {entry.title!r} stops by its own rule; it needs a target operating_point with the same "
-                    "neighbors and threshold"
+                message = (
+                    f"{entry.title!r} stops by its own rule; it needs a target operating_point with the same neighbors "
+                    "and threshold"
                 )
-        return self
+                yield mistake(message, "criteria", place, "rule")
 
-    @model_validator(mode="after")
-    def _image_counts_fit(self) -> Suite:
-        if self.kind != "stability" and self.image_counts:
-            raise ValueError(f"image_counts: only a study of stability takes them, and this is a {self.kind}")
-        if self.kind == "stability" and len(set(self.image_counts)) < 2:
-            raise ValueError("image_counts: a study of stability needs at least two different ones")
-        return self
-
-    @model_validator(mode="after")
-    def _known_reference(self) -> Suite:
+    def _wrong_rest(self) -> Iterator[Mistake]:
         titles = [criterion.title for criterion in self.criteria]
+        if not self.rankings:
+            yield mistake("must hold at least one", "rankings")
+        if self.kind != "stability" and self.image_counts:
+            yield mistake(f"must be none but for a study of stability, and this is a {self.kind}", "image_counts")
+        if self.kind == "stability" and len(self.image_counts) < 2:
+            yield mistake("must hold at least two for a study of stability", "image_counts")
         if self.reference is not None and self.reference not in titles:
-            raise ValueError(f"reference {self.reference!r} is none of the criteria ({', '.join(titles)})")
-        return self
+            yield mistake(f"{self.reference!r} is none of the criteria ({', '.join(titles)})", "reference")
 
     def tables(self) -> list[tuple[Conditions, Ranking]]:
         """Conditions and ranking of each table: what stands in one was made alike."""
@@ -191,16 +158,19 @@ class Suite(BaseModel):
 
     def smoke(self) -> Suite:
         """The same suite cut down to prove that it runs: one seed, one epoch of two steps, sixteen images."""
-        short = {"epochs": 1}
-        recipes = {
-            name: recipe.model_copy(update=short)
-            for name in ("base_recipe", "finetune_recipe")
-            if (recipe := getattr(self.conditions, name)) is not None and recipe.epochs
+        conditions = self.conditions
+        changes = {
+            "base_recipe": conditions.base_recipe and conditions.base_recipe.shortened(),
+            "finetune_recipe": conditions.finetune_recipe.shortened(),
+            "calibration_images": min(16, conditions.calibration_images),
+            "latency_batches": conditions.latency_batches[:1],
+            "limit_steps": 2,
         }
-        images = min(16, self.conditions.calibration_images)
-        counts = tuple(sorted(self.image_counts)[:2])
-        changes = {**recipes, "limit_steps": 2, "calibration_images": images, "latency_batches": (1,)}
-        conditions = self.conditions.model_copy(update=changes)
         return self.model_copy(
-            update={"name": f"{self.name}-smoke", "conditions": conditions, "image_counts": counts, "seeds": 1}
+            update={
+                "name": f"{self.name}-smoke",
+                "conditions": conditions.model_copy(update=changes),
+                "image_counts": tuple(sorted(self.image_counts)[:2]),
+                "seeds": 1,
+            }
         )

@@ -11,15 +11,18 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .errors import BenchmarkError
+from .errors import SettingsError
+from .overrides import overridden
 from .suite import Suite
 
 __all__ = ["SuiteFileError", "find_suite", "read_suite", "suite_names"]
 
 _SUFFIX = ".yaml"
+_IN_YAML = {"tuple_type": "Input should be a list", "model_type": "Input should be a mapping of keys and values"}
+"""What pydantic says in Python's words, in those of the file."""
 
 
-class SuiteFileError(BenchmarkError, ValueError):
+class SuiteFileError(SettingsError):
     """A suite's file that cannot be used; the message names file and line."""
 
 
@@ -29,11 +32,12 @@ def suite_names() -> list[str]:
     return sorted(entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX))
 
 
-def find_suite(name: str) -> Suite:
+def find_suite(name: str, changes: Sequence[str] = ()) -> Suite:
     """The suite of that name, or the one in a YAML file of the user's.
 
     Args:
         name: one of :func:`suite_names`, or a path that ends in ``.yaml`` or ``.yml``.
+        changes: values to replace, as for :func:`~foad_plugins.benchmarks.overrides.overridden`.
 
     Raises:
         SuiteFileError: if there is no such suite or file, or what it says cannot be used.
@@ -45,22 +49,23 @@ def find_suite(name: str) -> Suite:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise SuiteFileError(f"{name}: cannot be read ({reason})") from None
-        return read_suite(text, name)
+        return read_suite(text, name, changes)
     if name not in suite_names():
         near = difflib.get_close_matches(name, suite_names(), n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         known = ", ".join(suite_names())
         raise SuiteFileError(f"unknown suite {name!r}{hint} (known: {known}; or give the path of a .yaml file)")
-    entry = files(__package__).joinpath("suites", name + _SUFFIX)
-    return read_suite(entry.read_text("utf-8"), entry.name)
+    entry = files(__package__) / "suites" / (name + _SUFFIX)
+    return read_suite(entry.read_text("utf-8"), entry.name, changes)
 
 
-def read_suite(text: str, source: str) -> Suite:
+def read_suite(text: str, source: str, changes: Sequence[str] = ()) -> Suite:
     """Check a suite that is written in YAML.
 
     Args:
         text: the file's content.
         source: what errors call the file.
+        changes: as for :func:`find_suite`.
 
     Raises:
         SuiteFileError: if it is no YAML, a key stands twice or is unknown, or a value cannot be used; one line for
@@ -71,9 +76,12 @@ def read_suite(text: str, source: str) -> Suite:
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise SuiteFileError(f"{source}{line}: no valid YAML, {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
+        place = f"{source}:{mark.line + 1}" if mark else source
+        raise SuiteFileError(f"{place}: no valid YAML, {error.problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SuiteFileError(f"{source}:{line}: no valid YAML, {error.reason}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SuiteFileError(f"{source}: no valid YAML, {error}") from None
     if not isinstance(root, yaml.MappingNode):
         raise SuiteFileError(f"{source}:1: a suite is a mapping of keys and values, such as 'name: my-suite'")
@@ -81,10 +89,25 @@ def read_suite(text: str, source: str) -> Suite:
     if repeated:
         raise SuiteFileError("\n".join(repeated))
     try:
-        return Suite.model_validate(content)
+        return Suite.model_validate(overridden(content, changes))
     except ValidationError as error:
-        wrong = [f"{source}:{_line(root, entry['loc'])}: {_reason(entry)}" for entry in error.errors()]
+        wrong = [
+            f"{source}:{_line(root, entry['loc'])}{_blamed(changes, entry['loc'])}: {_reason(entry)}"
+            for entry in error.errors()
+        ]
         raise SuiteFileError("\n".join(wrong)) from None
+
+
+def _blamed(changes: Sequence[str], place: tuple[int | str, ...]) -> str:
+    """Names the changes that a mistake at this place may come from."""
+    steps = [str(step) for step in place]
+    blamed = []
+    for change in changes:
+        path = change.partition("=")[0].split(".")
+        shared = min(len(path), len(steps))
+        if shared and path[:shared] == steps[:shared]:
+            blamed.append(f"--set {change}")
+    return f" (with {' '.join(blamed)})" if blamed else ""
 
 
 def _reason(error: Any) -> str:
@@ -94,8 +117,10 @@ def _reason(error: Any) -> str:
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"{where}: unknown key; {hint}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(error["input"], (dict, list, BaseModel)) else f", got {error['input']!r}"
+    message = _IN_YAML.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    # What the validators of the suite say themselves names the value.
+    told = error["type"] == "value_error" or isinstance(error["input"], (dict, list, BaseModel))
+    given = "" if told else f", got {error['input']!r}"
     return f"{where}: {message}{given}" if where else message
 
 
@@ -117,18 +142,23 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-def _repeated_keys(node: yaml.Node) -> Iterator[tuple[str, int]]:
+def _repeated_keys(node: yaml.Node, seen: set[int] | None = None) -> Iterator[tuple[str, int]]:
     """Keys that a mapping has twice, of which YAML would silently take the last, with their lines from 1."""
+    # A node that is used again by an alias, perhaps inside itself, is looked through once.
+    seen = set() if seen is None else seen
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
-        seen = set()
+        keys = set()
         for key, value in node.value:
-            if key.value in seen:
+            if key.value in keys:
                 yield key.value, key.start_mark.line + 1
-            seen.add(key.value)
-            yield from _repeated_keys(value)
+            keys.add(key.value)
+            yield from _repeated_keys(value, seen)
     elif isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            yield from _repeated_keys(entry)
+            yield from _repeated_keys(entry, seen)
 
 
 def _line(root: yaml.Node, path: Sequence[int | str]) -> int:
@@ -136,7 +166,7 @@ def _line(root: yaml.Node, path: Sequence[int | str]) -> int:
     node, line = root, root.start_mark.line
     for step in path:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == step]
+            found = [(key, value) for key, value in node.value if key.value == str(step)]
             if not found:
                 break
             line, node = found[0][0].start_mark.line, found[0][1]

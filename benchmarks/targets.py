@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .mistakes import mistake, refusal
+
 __all__ = ["Rule", "Target"]
 
 
@@ -41,7 +43,8 @@ class Target(BaseModel):
     @model_validator(mode="after")
     def _one_kind(self) -> Target:
         if self.operating_point is not None and not (self.flops_reduction is None and self.params_reduction is None):
-            raise ValueError("operating_point: give it alone, as it stands for a FLOPs target of its own")
+            message = "must be given alone, as it stands for a FLOPs target of its own"
+            raise refusal(mistake(message, "operating_point"))
         return self
 
     @property

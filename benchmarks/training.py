@@ -2,81 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from tqdm import tqdm
 
-from .datasets.source import Batch, ImageSource
-from .errors import BenchmarkError
+from ..batches import model_device
+from .augmentation import flip, recolour
+from .datasets.source import Batch, ImageSource, batch_edges
+from .errors import BenchmarkError, SettingsError
+from .files import hash_json, hash_tensors
 from .hardware import Hardware
+from .objectives import Objective, objective_for
+from .recipe import Epoch, Recipe, learning_rate_at
+from .several import in_processes
+from .training_state import TrainingState
 
-__all__ = ["Epoch", "Recipe", "TrainingDivergedError", "evaluate", "learning_rate_at", "train"]
+__all__ = ["TrainingDivergedError", "evaluate", "train"]
+
+_SAVE_EVERY = 10.0
+"""Seconds between two states of a training that are kept: what a short one loses is done again sooner than written."""
 
 
 class TrainingDivergedError(BenchmarkError):
     """The loss stopped being a finite number."""
-
-
-class Recipe(BaseModel):
-    """How a network is trained: SGD with Nesterov momentum and a schedule over all steps.
-
-    Attributes:
-        epochs: passes over the training images; 0 means no training.
-        learning_rate: at the first step.
-        schedule: ``"cosine"`` falls to 0 along half a cosine; ``"step"`` divides by 10 at half and again at
-            three quarters of the steps.
-        batch_size: images per step; a last, smaller batch is used too.
-        momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty on all parameters.
-        augmentation: ``"crop-flip"`` moves and mirrors every image at random, see
-            :func:`~foad_plugins.benchmarks.augmentation.crop_and_flip`.
-        channels_last: train with channels last in memory, which convolutions on many devices are faster with.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(ge=0)
-    learning_rate: float = Field(gt=0)
-    schedule: Literal["cosine", "step"] = "cosine"
-    batch_size: int = Field(default=64, ge=2)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    augmentation: Literal["none", "crop-flip"] = "none"
-    channels_last: bool = False
-
-
-class Epoch(BaseModel):
-    """One epoch of training.
-
-    Attributes:
-        train_loss: mean over the epoch's images, while it went on.
-        test_accuracy: after it, in [0, 1].
-        seconds: of training alone.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    train_loss: float
-    test_accuracy: float = Field(ge=0, le=1)
-    seconds: float = Field(ge=0)
-
-
-def learning_rate_at(recipe: Recipe, step: int, steps: int) -> float:
-    """The learning rate of step ``step``, counted from 0, of ``steps`` in all."""
-    progress = step / steps
-    if recipe.schedule == "cosine":
-        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-    return recipe.learning_rate * (1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01)
 
 
 def train(
@@ -86,22 +45,28 @@ def train(
     *,
     seed: int,
     hardware: Hardware | None = None,
+    teacher: nn.Module | None = None,
     measure: bool = False,
     limit_steps: int | None = None,
+    state: Path | None = None,
     description: str = "training",
     quiet: bool = False,
 ) -> list[Epoch]:
-    """Train a classifier in place with cross-entropy; leaves it in eval mode.
+    """Train a network in place; leaves it in eval mode, on the device where it was.
 
     Args:
-        model: maps images (N, C, H, W) to logits (N, classes).
+        model: maps images (N, C, H, W) to logits (N, classes), or to what else the recipe's objective asks for.
         data: trained on its training part alone.
         recipe: how long and how fast.
         seed: of the order of the images and of their augmentation, which depend on nothing else.
         hardware: devices and precision; the CPU in single precision if None. With several devices each takes a share of
-            every batch, and statistics of batch normalisation are those of the first.
-        measure: measure accuracy on the test part after every epoch, and return the epochs.
+            every batch, as if one had taken it whole; only statistics of batch normalisation are those of the first
+            one's share.
+        teacher: what is distilled from, if the recipe does; left as it is.
+        measure: measure accuracy on the test part as often as the recipe says, and return the epochs.
         limit_steps: at most so many steps an epoch.
+        state: a file that keeps the training's state after an epoch, no more often than every ten seconds, from which
+            the same training goes on if it was broken off. It is left behind, if there is one.
         description: what the progress bar says.
         quiet: no progress bar. There is none either where the output is not a terminal.
 
@@ -110,60 +75,110 @@ def train(
 
     Raises:
         TrainingDivergedError: if the loss of an epoch is not finite.
+        SettingsError: if network or data do not fit the recipe's objective.
+        MissingTeacherError: if the recipe distils, and there is no teacher.
     """
     fabric = (hardware or Hardware()).fabric()
-    job = _Training(model, data, recipe, seed, measure, limit_steps, description, quiet)
-    if fabric.world_size == 1:
-        return job(fabric)[0]
-    epochs, state = fabric.launch(job)
-    model.load_state_dict(state)
-    model.eval()
-    return epochs
+    work = _Training(data, recipe, seed, teacher, measure, limit_steps, state, description, quiet)
+    device = model_device(model)
+    try:
+        if fabric.world_size == 1:
+            return work(fabric, model)
+        # What goes to other processes is copied there.
+        apart = None if teacher is None else copy.deepcopy(teacher).cpu()
+        work = replace(work, data=data.to("cpu"), teacher=apart)
+        return in_processes(fabric, work, model, recipe.epochs, TrainingDivergedError)
+    finally:
+        model.to(device).eval()
 
 
 @dataclass(frozen=True, eq=False)
 class _Training:
     """The work of one process of a training."""
 
-    model: nn.Module
     data: ImageSource
     recipe: Recipe
     seed: int
+    teacher: nn.Module | None
     measure: bool
     limit_steps: int | None
+    state: Path | None
     description: str
     quiet: bool
 
-    def __call__(self, fabric: Fabric) -> tuple[list[Epoch], dict[str, Tensor]]:
-        """Train; the trained tensors matter only where this is not the caller's process."""
-        recipe, model, data = self.recipe, self.model, self.data.to(fabric.device)
-        if recipe.channels_last:
-            model.to(memory_format=torch.channels_last)
+    def __call__(self, fabric: Fabric, model: nn.Module) -> list[Epoch]:
+        """Train a model in place; the epochs, if they are measured, from the first process alone."""
+        recipe, data = self.recipe, self.data.to(fabric.device)
+        objective = self._objective(model.to(fabric.device), data)
         random = torch.Generator().manual_seed(self.seed)
-        wrapped, optimizer = fabric.setup(model, _optimizer(model, recipe))
-        per_epoch = math.ceil(data.train_count / recipe.batch_size)
+        optimizer = _optimizer(objective, recipe)
+        wrapped, fabric_optimizer = fabric.setup(objective, optimizer)
+        per_epoch = len(batch_edges(data.train_count, recipe.batch_size))
         schedule = _Schedule(recipe, recipe.epochs * min(per_epoch, self.limit_steps or per_epoch))
-        epochs: list[Epoch] = []
+        kept, key = TrainingState(objective, optimizer, random), ""
+        over, epochs, saved = 0, list[Epoch](), time.monotonic()
+        if self.state is not None:
+            key = self._key(objective)
+            over, schedule.step, epochs = kept.load(self.state, key)
         hidden = self.quiet or fabric.global_rank > 0
-        with tqdm(total=recipe.epochs, desc=self.description, unit="epoch", leave=False, disable=hidden or None) as bar:
-            for _ in range(recipe.epochs):
+        with tqdm(
+            total=recipe.epochs,
+            initial=over,
+            desc=self.description,
+            unit="epoch",
+            leave=False,
+            disable=hidden or None,
+        ) as bar:
+            for epoch in range(over + 1, recipe.epochs + 1):
                 wrapped.train()
                 start = time.perf_counter()
-                batches = data.train_batches(recipe.batch_size, random, augment=recipe.augmentation == "crop-flip")
-                mean_loss = _epoch(fabric, wrapped, optimizer, schedule, islice(batches, self.limit_steps))
+                batches = islice(_batches(data, recipe, random), self.limit_steps)
+                mean_loss = _epoch(fabric, wrapped, fabric_optimizer, schedule, batches)
                 seconds = time.perf_counter() - start
                 if not math.isfinite(mean_loss):
                     where = f"at step {schedule.step} of {schedule.steps}"
                     raise TrainingDivergedError(f"{self.description}: the loss became {mean_loss} {where}")
-                if self.measure:
-                    accuracy = evaluate(model, data)
-                    epochs.append(Epoch(train_loss=mean_loss, test_accuracy=accuracy, seconds=seconds))
+                if fabric.is_global_zero:
+                    if self.measure:
+                        accuracy = evaluate(model, data) if recipe.is_measured(epoch) else None
+                        epochs.append(Epoch(train_loss=mean_loss, test_accuracy=accuracy, seconds=seconds))
+                    if self.state is not None and time.monotonic() - saved >= _SAVE_EVERY:
+                        saved = time.monotonic()
+                        kept.save(self.state, key, epoch, schedule.step, epochs)
                 bar.set_postfix(loss=f"{mean_loss:.3f}")
                 bar.update()
         optimizer.zero_grad(set_to_none=True)
         model.to(memory_format=torch.contiguous_format)
-        model.eval()
-        return epochs, {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+        return epochs
+
+    def _objective(self, model: nn.Module, data: ImageSource) -> Objective:
+        """What is trained, in the memory format of the recipe; the teacher is a copy, as formats change in place."""
+        teacher = None if self.teacher is None else copy.deepcopy(self.teacher).to(data.device)
+        if self.recipe.channels_last:
+            for network in (model, teacher):
+                if network is not None:
+                    network.to(memory_format=torch.channels_last)
+        return objective_for(
+            self.recipe, model, classes=data.num_classes, example=data.example, teacher=teacher, seed=self.seed
+        )
+
+    def _key(self, objective: Objective) -> str:
+        """What decides the training, so that no other one goes on from its state."""
+        teacher = None if self.teacher is None else hash_tensors(self.teacher.state_dict())
+        start = hash_tensors(objective.state_dict())
+        recipe = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        return hash_json([recipe, self.seed, self.limit_steps, self.measure, self.data.hash, teacher, start])
+
+
+def _batches(data: ImageSource, recipe: Recipe, random: torch.Generator) -> Iterator[Batch]:
+    """One epoch, augmented as the recipe says."""
+    augmentation = recipe.augmentation
+    for images, labels in data.train_batches(recipe.batch_size, random, augment=augmentation.startswith("crop-flip")):
+        if augmentation == "flip":
+            images = flip(images, random)
+        elif augmentation == "crop-flip-colour":
+            images = recolour(images, random)
+        yield images, labels
 
 
 @dataclass(eq=False)
@@ -191,27 +206,34 @@ def _epoch(
 ) -> float:
     """One epoch; its mean loss, for which the device is waited for only once."""
     total, count = torch.zeros((), device=fabric.device), 0
-    mine = slice(fabric.global_rank, None, fabric.world_size)
-    for images, labels in batches:
+    processes, mine = fabric.world_size, slice(fabric.global_rank, None, fabric.world_size)
+    for all_images, all_labels in batches:
         schedule.apply(optimizer)
-        if len(labels) < 2 * fabric.world_size:
+        if len(all_labels) < 2 * processes:
             # Batch normalisation needs two images in every process.
             continue
+        images, labels = all_images[mine], all_labels[mine]
         if schedule.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(images[mine]), labels[mine])
+        loss: torch.Tensor = model(images, labels)
+        if processes > 1:
+            # Gradients are averaged over the processes, whose shares may differ by one image.
+            loss = loss * (len(labels) * processes / len(all_labels))
         fabric.backward(loss)
         optimizer.step()
-        total += loss.detach() * len(labels)
-        count += len(labels)
-    mean: Tensor = fabric.all_reduce(total / max(count, 1), reduce_op="mean")
-    return mean.item()
+        total += loss.detach() * len(all_labels)
+        count += len(all_labels)
+    mean: Any = fabric.all_reduce(total / max(count, 1), reduce_op="mean")
+    return float(mean)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = list(_parameter_groups(module, recipe))
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
-        model.parameters(),
+        groups,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -219,11 +241,25 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-@torch.no_grad()
+def _parameter_groups(module: nn.Module, recipe: Recipe) -> Iterator[dict[str, object]]:
+    """Parameters by weight decay, those of the recipe's own first."""
+    named = {name.removeprefix("model."): parameter for name, parameter in module.named_parameters()}
+    rest = dict(named)
+    for pattern, decay in recipe.weight_decays.items():
+        chosen = [name for name in rest if fnmatchcase(name, pattern)]
+        if not any(fnmatchcase(name, pattern) for name in named):
+            raise SettingsError(f"weight_decays: {pattern!r} fits no parameter")
+        if chosen:
+            yield {"params": [rest.pop(name) for name in chosen], "weight_decay": decay}
+    yield {"params": list(rest.values())}
+
+
 def evaluate(model: nn.Module, data: ImageSource, *, batch_size: int = 512) -> float:
-    """The fraction of test images classified right, in [0, 1]; measured in eval mode, in which the model is left."""
-    model.eval()
-    right = torch.zeros((), dtype=torch.int64, device=data.device)
-    for images, labels in data.test_batches(batch_size):
-        right += (model(images).argmax(1) == labels).sum()
-    return right.item() / data.test_count
+    """Accuracy on the test part, in [0, 1]: of classification, or of what else the data is for.
+
+    Args:
+        model: put into eval mode, in which it is left.
+        data: on any device; batches go to the model's.
+        batch_size: images in a call.
+    """
+    return data.evaluate(model, batch_size=batch_size).accuracy

@@ -1,4 +1,4 @@
-"""One network, two targets: the share of channels that parameter-heavy layers lose so that FLOPs and parameters both fit."""
+"""One network, two targets: what parameter-heavy layers must lose so that FLOPs and parameters both fit."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from .. import PruneReport, TargetError, prune
 __all__ = ["dense_layers", "dense_ratio"]
 
 _HALVINGS = 10
+_CLOSE_ENOUGH = 4
+"""The search ends where this many times what is still off would be tolerated."""
 _IMAGES = 2
 
 
@@ -26,8 +28,9 @@ def dense_layers(report: PruneReport, model: nn.Module) -> list[str]:
         model: unpruned.
     """
     costs = {layer.name: layer.flops_before for layer in report.layers}
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
     density = {
-        group.name: math.log(model.get_submodule(group.name).weight.numel() / flops)
+        group.name: math.log(sizes[f"{group.name}.weight"] / flops)
         for group in report.groups
         if (flops := costs.get(group.name))
     }
@@ -60,7 +63,7 @@ def dense_ratio(
         TargetError: if no ratio meets both.
     """
 
-    def outcome(ratios: dict[str, float]) -> PruneReport:
+    def outcome(ratios: dict[nn.Module | str, float]) -> PruneReport:
         return prune(
             model,
             images[:_IMAGES],
@@ -89,10 +92,10 @@ def dense_ratio(
         share = report.params_after / report.params_before
         if abs(share - params) < abs(nearest - params):
             best, nearest = ratio, share
+        if abs(share - params) <= tolerance / _CLOSE_ENOUGH:
+            break
         low, high = (ratio, high) if share > params else (low, ratio)
     if abs(nearest - params) <= tolerance:
         return dict.fromkeys(layers, best)
-    raise TargetError(
-        f"no widths found that end at {flops:.1%} of the FLOPs and {params:.1%} of the parameters; the nearest had "
-        f"{nearest:.1%} of the parameters"
-    )
+    found = f"the nearest had {nearest:.1%} of the parameters" if math.isfinite(nearest) else "none met the FLOPs"
+    raise TargetError(f"no widths end at {flops:.1%} of the FLOPs and {params:.1%} of the parameters; {found}")

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 from pydantic import Field, model_validator
 
+from ..mistakes import mistake, refusal
 from ..registry import FactoryRegistry, Spec
 from ..targets import Rule
 from .context import CriterionContext
@@ -40,9 +41,9 @@ class CriterionSpec(Spec):
     @model_validator(mode="after")
     def _rule_is_foads(self) -> CriterionSpec:
         if self.rule is not None and self.name != "foad":
-            raise ValueError(f"rule: only foad has one, not {self.name!r}")
+            raise refusal(mistake(f"only foad has one, not {self.name!r}", "rule"))
         if self.rule is not None and self.settings:
-            raise ValueError("settings: with a rule, which says all, none")
+            raise refusal(mistake("must be none with a rule, which says all", "settings"))
         return self
 
     @property

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BenchmarkError
 from ..files import write_atomically
-from ..store import RecordStore
-from .notes import notes
-from .plot import accuracy_over_flops
-from .summary import Leaderboard, leaderboards
-from .tables import markdown_section, table
+from ..records import FailureRecord
+from ..store import FailureStore, RecordStore
+from .ablation import ablation_section
+from .board import Leaderboard
+from .cells import escaped
+from .comparison import comparison_section
+from .csv_files import runs_csv, summary_csv, widths_csv
+from .notes import failed
+from .page import page_bytes
+from .section import Section
+from .stability import studies
+from .stability_section import stability_section
+from .stability_tables import stability_csv
+from .summary import leaderboards
 
 __all__ = ["NoRecordsError", "render"]
 
@@ -20,24 +30,73 @@ class NoRecordsError(BenchmarkError):
 
 
 def render(folder: Path) -> str:
-    """Write ``leaderboard.md`` and ``accuracy_flops.png`` from a folder's records; return the table.
+    """Write tables and plots from a folder's records; return the tables as text.
 
-    A folder that holds records of several setups gets a section and a plot for each, the newest first.
+    ``leaderboard.md`` has a section for each table or study, with its plots beside it as ``*.png``. ``leaderboard.csv``
+    has a line for each run, ``summary.csv`` one for each row, ``widths.csv`` one for each layer of each row, and
+    ``stability.csv``, where there is such a study, one for each comparison. ``leaderboard.html`` has all of it
+    in one file, to sort, filter and hover over. All is made before the first file is written, and every file is
+    replaced in one step.
 
     Raises:
         NoRecordsError: if there is nothing to show.
     """
-    boards = leaderboards(RecordStore(folder / "records").all())
+    failures = FailureStore(folder / "failures").all()
+    boards = leaderboards(RecordStore(folder / "records").all(), failures)
     if not boards:
-        raise NoRecordsError(f"no records in {folder / 'records'}; make some with: foad-bench run SUITE --out {folder}")
-    sections = []
+        raise NoRecordsError(_nothing(folder, failures))
+    sections = _sections(boards)
+    shown = {board.setup.key for board in boards}
+    barren = [failure for failure in failures if failure.inputs.setup.key not in shown]
+    if barren:
+        sections.append(_barren(barren))
+    markdown = "# Leaderboard\n\n" + "\n".join(section.markdown for section in sections)
+    files = {name: png for section in sections for name, png in section.files.items()}
+    texts = {
+        "leaderboard.md": markdown,
+        "leaderboard.csv": runs_csv(boards, barren),
+        "summary.csv": summary_csv(boards),
+        "widths.csv": widths_csv(boards),
+    }
+    if found := studies(board for board in boards if board.setup.kind == "stability"):
+        texts["stability.csv"] = stability_csv(found)
+    files["leaderboard.html"] = page_bytes(boards, barren)
+    for name, content in {**files, **{name: text.encode() for name, text in texts.items()}}.items():
+        write_atomically(folder / name, content)
+    return "\n\n".join(section.terminal for section in sections)
+
+
+def _sections(boards: Sequence[Leaderboard]) -> list[Section]:
+    """In the order of the boards, all of a study where its first stands."""
+    by_first = {study.boards[0].setup.key: study for study in studies(b for b in boards if b.setup.kind == "stability")}
+    sections: list[Section] = []
     for board in boards:
-        plot = "accuracy_flops.png" if board is boards[0] else f"accuracy_flops-{board.setup.key[:8]}.png"
-        write_atomically(folder / plot, accuracy_over_flops(board))
-        sections.append(markdown_section(board, plot))
-    write_atomically(folder / "leaderboard.md", ("# Leaderboard\n\n" + "\n".join(sections)).encode())
-    return "\n\n".join(_terminal(board) for board in boards)
+        # Plots of the first section have the plain names, which links from elsewhere may rely on.
+        suffix = f"-{board.setup.key[:8]}" if sections else ""
+        if board.setup.kind == "comparison":
+            sections.append(comparison_section(board, suffix))
+        elif board.setup.kind == "ablation":
+            sections.append(ablation_section(board, suffix))
+        elif study := by_first.get(board.setup.key):
+            sections.append(stability_section(study, suffix))
+    return sections
 
 
-def _terminal(board: Leaderboard) -> str:
-    return "\n".join([board.setup.suite, "", table(board), "", *notes(board)])
+def _barren(failures: Sequence[FailureRecord]) -> Section:
+    """Failures of setups that have no result, and so no table."""
+    lines = [f"{_where(failure)}: {line}" for failure in failures for line in failed((failure,))]
+    heading = "Without a single result"
+    markdown = f"## {heading}\n\n" + "".join(f"- {escaped(line)}\n" for line in lines)
+    return Section(markdown, "\n".join([heading, *lines]), {})
+
+
+def _where(failure: FailureRecord) -> str:
+    setup = failure.inputs.setup
+    return f"{setup.suite}, {setup.conditions.target}, {setup.ranking} ranking"
+
+
+def _nothing(folder: Path, failures: Sequence[FailureRecord]) -> str:
+    if failures:
+        reasons = "; ".join(failed(tuple(failures)))
+        return f"no records in {folder / 'records'}, as every run failed: {reasons}"
+    return f"no records in {folder / 'records'}; make some with: foad-bench run SUITE --out {folder}"

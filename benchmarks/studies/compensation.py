@@ -12,6 +12,7 @@ from torch.optim.swa_utils import update_bn
 
 from ... import prune
 from ..criteria import CriterionContext, CriterionSpec, build_criterion
+from ..datasets import ImageData, ImageSource
 from ..models.foad_resnet import FOADResNet
 from ..scoring import ScoreBook
 from ..training import evaluate
@@ -36,18 +37,18 @@ def main() -> None:
     options = arguments(main.__doc__ or "", "compensation.md").parse_args()
     torch.set_num_threads(1)
     base = load_weights(FOADResNet(), options.data_root, "resnet56_cifar10")
-    images, _ = cifar_images(options.data_root, "train", 0, _SETS * _IMAGES)
-    test = cifar_images(options.data_root, "test", 0, 1017)
+    images, labels = cifar_images(options.data_root, "train", 0, _SETS * _IMAGES)
+    data = ImageData(images, labels, *cifar_images(options.data_root, "test", 0, 1017))
     results: dict[str, list[dict[str, float]]] = defaultdict(list)
     for number, calibration in enumerate(images.split(_IMAGES)):
         for spec in _CRITERIA:
-            results[spec.title].append(accuracies(base, spec, calibration, number, test))
+            results[spec.title].append(accuracies(base, spec, calibration, number, data))
     rows = [
         (title, *(_spread([of_set[stage] for of_set in sets]) for stage in _STAGES)) for title, sets in results.items()
     ]
     notes = (
         "Accuracy in % on 1,017 lossless CIFAR-10 test images (one standard error of 93 % is 0.8 points) of the FOAD "
-        f"authors' ResNet-56, {100 * evaluate(base, *test):.2f} % unpruned, after halving the first convolution of "
+        f"authors' ResNet-56, {100 * evaluate(base, data):.2f} % unpruned, after halving the first convolution of "
         "each block at once, without fine-tuning: as cut, or with the removed channels taken over by least squares; "
         "and with the statistics of batch normalisation as they were, moved as the calibration images say (what "
         "`prune` does), or taken anew from these images alone (`torch.optim.swa_utils.update_bn`). Mean and standard "
@@ -57,9 +58,7 @@ def main() -> None:
     write_page(options.out, "Compensation", command, notes, ("criterion", *_STAGES), rows)
 
 
-def accuracies(
-    base: nn.Module, spec: CriterionSpec, images: Tensor, seed: int, test: tuple[Tensor, Tensor]
-) -> dict[str, float]:
+def accuracies(base: nn.Module, spec: CriterionSpec, images: Tensor, seed: int, data: ImageSource) -> dict[str, float]:
     """Test accuracy in % at each stage, of copies of a network whose every block loses half its inner channels."""
     book = ScoreBook(build_criterion(spec, CriterionContext(images, seed)), spec.title)
     inner = [
@@ -82,10 +81,10 @@ def accuracies(
     found = []
     for compensate in _COMPENSATIONS.values():
         model = pruned(compensate, reestimate_bn=False)
-        found.append(evaluate(model, *test))
-        found.append(evaluate(pruned(compensate, reestimate_bn=True), *test))
+        found.append(evaluate(model, data))
+        found.append(evaluate(pruned(compensate, reestimate_bn=True), data))
         update_bn([images], model)
-        found.append(evaluate(model, *test))
+        found.append(evaluate(model, data))
     return {stage: 100 * accuracy for stage, accuracy in zip(_STAGES, found, strict=True)}
 
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ... import FOADPruner, count_flops, count_params
-from ..datasets.load import ImageData, calibration_images, load_dataset
+from ..datasets import ImageData, calibration_images, load_digits
 from ..models.vgg import DigitsVGG
-from ..registry import Spec
-from ..suites.quickstart import QUICKSTART
+from ..suite_file import find_suite
 from ..training import evaluate, train
 from .common import write_page
 
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = load_dataset(Spec(name="digits"))
+    data = load_digits()
     found = [one(data, seed) for seed in range(options.seeds)]
     names = ("base", "masked", "made small", "fine-tuned")
     rows = [
@@ -60,11 +59,11 @@ def one(data: ImageData, seed: int) -> tuple[tuple[float, ...], tuple[float, flo
     from nni.compression.pruning import AGPPruner
     from nni.compression.speedup import ModelSpeedup
 
-    conditions = QUICKSTART.conditions
+    conditions = find_suite("quickstart").conditions
     assert conditions.base_recipe is not None
     torch.manual_seed(seed)
     model = DigitsVGG()
-    train(model, data.train_images, data.train_labels, conditions.base_recipe, seed=seed, quiet=True)
+    train(model, data, conditions.base_recipe, seed=seed, quiet=True)
     accuracies = [_percent(model, data)]
     params, flops = count_params(model), count_flops(model, data.example)
 
@@ -80,7 +79,7 @@ def one(data: ImageData, seed: int) -> tuple[tuple[float, ...], tuple[float, flo
         warnings.simplefilter("ignore")
         ModelSpeedup(model, images, masks).speedup_model()
     accuracies.append(_percent(model, data))
-    train(model, data.train_images, data.train_labels, conditions.finetune_recipe, seed=seed, quiet=True)
+    train(model, data, conditions.finetune_recipe, seed=seed, quiet=True)
     accuracies.append(_percent(model, data))
     return tuple(accuracies), (count_params(model) / params, count_flops(model, data.example) / flops)
 
@@ -108,7 +107,7 @@ def _evaluator(model: nn.Module, data: ImageData, seed: int) -> Any:
 
 
 def _percent(model: nn.Module, data: ImageData) -> float:
-    return 100 * evaluate(model, data.test_images, data.test_labels)
+    return 100 * evaluate(model, data)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,18 @@ import torch_pruning as tp
 from safetensors.torch import save_file
 from torch import nn
 
-from foad_plugins.benchmarks.criteria import CriterionContext, CriterionSpec
+from foad_plugins.benchmarks.criteria import CRITERIA, CriterionContext, CriterionSpec
+from foad_plugins.benchmarks.criteria.factories import as_factory
 from foad_plugins.benchmarks.environment import Environment, Versions
 from foad_plugins.benchmarks.models import build_model
+from foad_plugins.benchmarks.recipe import Recipe
 from foad_plugins.benchmarks.records import Accuracies, Cost, RunInputs, RunRecord, Setup
 from foad_plugins.benchmarks.registry import Spec
-from foad_plugins.benchmarks.suite import Conditions, Suite
-from foad_plugins.benchmarks.training import Recipe
+from foad_plugins.benchmarks.suite import Conditions, Suite, SuiteConditions
+from foad_plugins.benchmarks.targets import Target
 
 GroupOf: TypeAlias = Callable[..., tp.Group]
+AddCriterion: TypeAlias = Callable[[str, Callable[..., Any]], CriterionSpec]
 MakeRecord: TypeAlias = Callable[..., RunRecord]
 
 
@@ -144,15 +147,16 @@ def tiny_suite() -> Suite:
     return Suite(
         name="tiny",
         description="for tests",
-        conditions=Conditions(
+        conditions=SuiteConditions(
             dataset=Spec(name="digits"),
             model=Spec(name="digits-vgg", settings={"widths": (4, 6, 8)}),
             base_recipe=Recipe(epochs=2, learning_rate=0.05, batch_size=256),
             finetune_recipe=Recipe(epochs=1, learning_rate=0.02, batch_size=256),
             calibration_images=16,
-            flops_reduction=0.4,
             tolerance=0.1,
+            latency_batches=(),
         ),
+        targets=(Target(flops_reduction=0.4),),
         criteria=(CriterionSpec(name="foad"), CriterionSpec(name="l1")),
         seeds=1,
     )
@@ -180,6 +184,17 @@ def data_root(tiny_suite: Suite, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def add_criterion(monkeypatch: pytest.MonkeyPatch) -> AddCriterion:
+    """A function that registers a criterion until the end of the test; returns its entry of a suite."""
+
+    def add(name: str, criterion: Callable[..., Any]) -> CriterionSpec:
+        monkeypatch.setitem(CRITERIA._entries, name, as_factory(criterion))
+        return CriterionSpec(name=name)
+
+    return add
+
+
+@pytest.fixture
 def make_record(tiny_suite: Suite) -> MakeRecord:
     """A function that makes a record by hand; keyword arguments say what matters to a test."""
     versions = Versions(foad_plugins="1", torch="2", torch_pruning="3", fvcore="4")
@@ -196,9 +211,10 @@ def make_record(tiny_suite: Suite) -> MakeRecord:
         **changes: Any,
     ) -> RunRecord:
         base, one_shot, fine_tuned = accuracy
+        conditions = Conditions(**dict(tiny_suite.conditions), target=tiny_suite.targets[0])
         setup = Setup(
             suite="tiny",
-            conditions=tiny_suite.conditions.model_copy(update=changes.pop("conditions", {})),
+            conditions=conditions.model_copy(update=changes.pop("conditions", {})),
             data_hash="d" * 64,
             versions=versions,
         ).model_copy(update=changes.pop("setup", {}))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 
 from foad_plugins.benchmarks.criteria import CriterionSpec
+from foad_plugins.benchmarks.datasets import ImageData
 from foad_plugins.benchmarks.models import FOADResNet
 from foad_plugins.benchmarks.studies.compensation import accuracies
 
@@ -23,7 +24,7 @@ def test_the_stages_of_one_criterion() -> None:
         labels = base(images).argmax(1)
     before = {name: value.clone() for name, value in base.state_dict().items()}
     spec = CriterionSpec(name="foad", settings={"order": "reconstruction"})
-    found = accuracies(base, spec, images, 0, (images, labels))
+    found = accuracies(base, spec, images, 0, ImageData(images, labels, images, labels))
     assert list(found) == [
         f"{cut}{statistics}" for cut in ("as cut", "least squares") for statistics in ("", ", BN moved", ", BN anew")
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from foad_plugins.benchmarks.report import render
 from foad_plugins.benchmarks.runner import run_suite
-from foad_plugins.benchmarks.suites import COMPENSATION, QUARTER
+from foad_plugins.benchmarks.suite_file import find_suite
 
 from ..conftest import ROOT, data_file
 
@@ -17,9 +17,10 @@ from ..conftest import ROOT, data_file
 def test_compensation_beats_the_bare_cut(tmp_path: Path) -> None:
     data_file("data/cifar10_lossless.npz")
     data_file("weights/resnet56_cifar10.safetensors")
-    entries = {entry.title: entry for entry in COMPENSATION.criteria}
+    quarter = find_suite("cifar10-resnet56-quarter")
+    entries = {entry.title: entry for entry in quarter.criteria}
     chosen = (entries["foad"], entries["foad-reconstruction"], entries["l1"])
-    suite = QUARTER.model_copy(update={"seeds": 1, "criteria": chosen})
+    suite = quarter.model_copy(update={"seeds": 1, "criteria": chosen})
     outcome = run_suite(suite, tmp_path, data_root=ROOT, quiet=True)
     foad, bare, l1 = outcome.records
     assert [record.accuracy.base for record in outcome.records] == [pytest.approx(0.9361, abs=1e-4)] * 3

@@ -7,19 +7,32 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from foad_plugins.benchmarks import runner, single_run
+from foad_plugins.benchmarks import single_run
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
 from foad_plugins.benchmarks.data_root import MissingFileError
 from foad_plugins.benchmarks.datasets import load_digits
 from foad_plugins.benchmarks.environment import Versions
-from foad_plugins.benchmarks.errors import SettingsError
+from foad_plugins.benchmarks.errors import BenchmarkError, SettingsError
+from foad_plugins.benchmarks.executors import InProcess
+from foad_plugins.benchmarks.hardware import Hardware, HardwareError
 from foad_plugins.benchmarks.models import build_model
-from foad_plugins.benchmarks.records import RunRecord
-from foad_plugins.benchmarks.registry import Spec
-from foad_plugins.benchmarks.runner import plan, run_suite
-from foad_plugins.benchmarks.store import RecordStore, RecordWarning
+from foad_plugins.benchmarks.plan import plan
+from foad_plugins.benchmarks.runner import prepare, run_suite
+from foad_plugins.benchmarks.store import RecordStore
 from foad_plugins.benchmarks.suite import Suite
+from foad_plugins.benchmarks.targets import Target
 from foad_plugins.benchmarks.weights import WeightsError
+
+from .sweeps import lasting
+
+
+class Watched(InProcess):
+    """Remembers whether it was closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
@@ -29,18 +42,13 @@ def finished(tiny_suite: Suite, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def outcome_of(record: RunRecord) -> RunRecord:
-    """The record without what differs from one repetition to the next."""
-    times = {"created": None, "seconds_to_score": 0, "seconds_total": 0}
-    return record.model_copy(update=times)
-
-
 def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
     said: list[str] = []
     torch.set_num_threads(2)
     suite = tiny_suite.model_copy(update={"seeds": 2})
-    outcome = run_suite(suite, tmp_path, say=said.append)
-    assert outcome.executed == 4
+    executor = Watched()
+    outcome = run_suite(suite, tmp_path, executor=executor, say=said.append)
+    assert (outcome.executed, outcome.failures, executor.closed) == (4, (), True)
     assert [(record.inputs.seed, record.inputs.criterion.name) for record in outcome.records] == [
         (0, "foad"),
         (0, "l1"),
@@ -65,6 +73,7 @@ def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
         assert record.after.widths["classifier"] == 10
     hashes = [record.base_weights_hash for record in outcome.records]
     assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
+    assert not (tmp_path / "failures").exists()
 
 
 def test_a_second_run_reuses_all_and_needs_no_base_model(tiny_suite: Suite, finished: Path) -> None:
@@ -82,7 +91,7 @@ def test_what_is_missing_is_run_and_comes_out_the_same(tiny_suite: Suite, finish
     after = run_suite(tiny_suite, finished, quiet=True)
     assert after.executed == 1
     assert after.records[0] == before[0]
-    assert outcome_of(after.records[1]) == outcome_of(before[1])
+    assert lasting(after.records[1]) == lasting(before[1])
 
 
 def test_fresh_starts_over_and_comes_out_the_same(tiny_suite: Suite, finished: Path) -> None:
@@ -92,55 +101,15 @@ def test_fresh_starts_over_and_comes_out_the_same(tiny_suite: Suite, finished: P
     after = run_suite(tiny_suite, finished, fresh=True, quiet=True)
     assert after.executed == 2
     assert [record.created for record in after.records] != [record.created for record in before]
-    assert list(map(outcome_of, after.records)) == list(map(outcome_of, before))
+    assert list(map(lasting, after.records)) == list(map(lasting, before))
     assert stranger.read_text() == "mine"
 
 
-def test_a_truncated_record_is_run_again(tiny_suite: Suite, finished: Path) -> None:
-    path = next((finished / "records").glob("foad-*"))
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.warns(RecordWarning, match=path.name):
-        assert run_suite(tiny_suite, finished, quiet=True).executed == 1
-    assert run_suite(tiny_suite, finished, quiet=True).executed == 0
-
-
-def test_runs_on_other_base_weights_do_not_stand_beside_new_ones(tiny_suite: Suite, finished: Path) -> None:
-    store = RecordStore(finished / "records")
-    foad, l1 = store.all()
-    store.save(foad.model_copy(update={"base_weights_hash": "f" * 64}))
-    store.remove([l1.inputs])
-    with pytest.warns(RecordWarning, match=f"{foad.inputs.file_name}: run again"):
-        outcome = run_suite(tiny_suite, finished, quiet=True)
-    assert outcome.executed == 2
-    assert {record.base_weights_hash for record in outcome.records} == {foad.base_weights_hash}
-
-
 def test_other_conditions_make_other_records(tiny_suite: Suite, finished: Path) -> None:
-    conditions = tiny_suite.conditions.model_copy(update={"flops_reduction": 0.5})
-    outcome = run_suite(tiny_suite.model_copy(update={"conditions": conditions}), finished, quiet=True)
+    outcome = run_suite(tiny_suite.model_copy(update={"targets": (Target(flops_reduction=0.5),)}), finished, quiet=True)
     assert outcome.executed == 2
     assert len(RecordStore(finished / "records").all()) == 4
     assert len(list((finished / "base").iterdir())) == 1
-
-
-def test_an_interrupt_keeps_what_is_finished(
-    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_one = single_run.run_one
-
-    def interrupted(inputs: object, *args: object, **kwargs: object) -> RunRecord:
-        if inputs.criterion.name == "l1":
-            raise KeyboardInterrupt
-        return run_one(inputs, *args, **kwargs)
-
-    torch.set_num_threads(2)
-    monkeypatch.setattr(runner, "run_one", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_suite(tiny_suite, tmp_path, quiet=True)
-    assert torch.get_num_threads() == 2
-    monkeypatch.undo()
-    assert [record.inputs.criterion.name for record in RecordStore(tmp_path / "records").all()] == ["foad"]
-    assert run_suite(tiny_suite, tmp_path, quiet=True).executed == 1
 
 
 def test_without_fine_tuning_its_accuracy_stays_empty(tiny_suite: Suite, tmp_path: Path) -> None:
@@ -154,7 +123,9 @@ def test_without_fine_tuning_its_accuracy_stays_empty(tiny_suite: Suite, tmp_pat
     ("change", "message"),
     [
         ({"criteria": (CriterionSpec(name="hrank", settings={"batch_size": 0}),)}, "batch_size"),
+        ({"criteria": (CriterionSpec(name="hrunk"),)}, "hrank"),
         ({"calibration_images": 5000}, "calibration_images"),
+        ({"ignored_layers": ("no.such.layer",)}, "no.such.layer"),
     ],
 )
 def test_wrong_settings_show_before_any_training(
@@ -162,12 +133,29 @@ def test_wrong_settings_show_before_any_training(
 ) -> None:
     if "criteria" not in change:
         change = {"conditions": tiny_suite.conditions.model_copy(update=change)}
-    with pytest.raises(SettingsError, match=message):
-        run_suite(tiny_suite.model_copy(update=change), tmp_path, quiet=True)
+    executor = Watched()
+    with pytest.raises(BenchmarkError, match=message):
+        run_suite(tiny_suite.model_copy(update=change), tmp_path, executor=executor, quiet=True)
+    assert executor.closed
     assert not list(tmp_path.iterdir())
 
 
-def test_every_criterion_of_a_seed_gets_the_same_calibration_images_and_their_labels(
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_missed_where_it_should_be(tiny_suite: Suite, tmp_path: Path) -> None:
+    hardware = Hardware(device="cuda")
+    with pytest.raises(HardwareError, match="torch sees 0"):
+        run_suite(tiny_suite, tmp_path, hardware=hardware, quiet=True)
+    # A cluster may have what this machine has not.
+    prepared = prepare(tiny_suite, hardware=hardware, local=False)
+    assert {run.setup.device for run in prepared.runs} == {"cuda"}
+
+
+def test_what_the_user_registers_is_found(tiny_suite: Suite, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"import: there is no file .*mine\.py"):
+        run_suite(tiny_suite, tmp_path, imports=(str(tmp_path / "mine.py"),), quiet=True)
+
+
+def test_every_criterion_of_a_seed_gets_the_same_calibration_images(
     tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contexts = []
@@ -181,18 +169,6 @@ def test_every_criterion_of_a_seed_gets_the_same_calibration_images_and_their_la
     assert torch.equal(first, second)
     assert torch.equal(third, fourth)
     assert not torch.equal(first, third)
-    for context in contexts:
-        for image, label in zip(context.images, context.labels, strict=True):
-            (index,) = (data.train_images == image).flatten(1).all(1).nonzero()[0]
-            assert data.train_labels[index] == label
-
-
-def test_the_plan_goes_seed_by_seed_under_one_setup(tiny_suite: Suite) -> None:
-    runs = plan(tiny_suite.model_copy(update={"seeds": 3}), load_digits(), Versions.installed())
-    assert [run.seed for run in runs] == [0, 0, 1, 1, 2, 2]
-    assert len({run.setup.key for run in runs}) == 1
-    assert len({run.key for run in runs}) == 6
-    assert runs[0].setup.conditions.dataset == Spec(name="digits", settings={"test_fraction": 0.25, "split_seed": 0})
 
 
 def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path: Path) -> None:
@@ -211,6 +187,17 @@ def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path:
     assert all("BN moved" in line for line in said)
     again = run_suite(suite, tmp_path / "out", data_root=data_root, quiet=True)
     assert (again.executed, again.records) == (0, outcome.records)
+
+
+def test_given_weights_in_half_precision_make_no_endless_sweep(
+    given_suite: Suite, data_root: Path, tmp_path: Path
+) -> None:
+    """The network holds them in another precision, so their hash is not that of its own weights."""
+    state = build_model(given_suite.conditions.model, seed=5).half().state_dict()
+    save_file(state, data_root / "weights" / "small.safetensors")
+    outcome = run_suite(given_suite, tmp_path / "out", data_root=data_root, quiet=True)
+    assert outcome.executed == 2
+    assert outcome.records[0].base_weights_hash != outcome.records[0].inputs.setup.weights_hash
 
 
 def test_other_given_weights_make_other_records(given_suite: Suite, data_root: Path, tmp_path: Path) -> None:

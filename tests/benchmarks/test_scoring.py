@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import pytest
 import torch
 import torch_pruning as tp
 from torch import nn
 
-from foad_plugins.benchmarks.scoring import BadScoresError, ScoreBook
+from foad_plugins.benchmarks.measuring import PeakMemory
+from foad_plugins.benchmarks.scoring import BadScoresError, CriterionError, ScoreBook
 
 from .conftest import GroupOf
 
@@ -32,7 +34,7 @@ def test_time_is_that_of_the_criterion_alone(
     group_of: GroupOf, chain: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([10.0, 12.5, 20.0, 20.25])
-    monkeypatch.setattr("foad_plugins.benchmarks.scoring.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("foad_plugins.benchmarks.scoring.timer", lambda: next(clock))
     book = ScoreBook(lambda group: torch.zeros(len(group[0].idxs)), "mine")
     for layer in ("conv1", "conv2", "conv1"):
         book(group_of(chain, layer))
@@ -57,3 +59,35 @@ def test_what_is_no_score_for_each_channel(
 
 def test_a_spared_group_is_no_error(group_of: GroupOf, chain: nn.Module) -> None:
     assert ScoreBook(lambda group: None, "mine")(group_of(chain, "conv1")) is None
+
+
+def test_the_memory_of_the_criterion_alone_is_watched(group_of: GroupOf, chain: nn.Module) -> None:
+    def hungry(group: tp.Group) -> torch.Tensor:
+        held = torch.ones(8_000_000)
+        # The watcher must get its turn, also on a busy machine.
+        time.sleep(0.1)
+        return held[: len(group[0].idxs)].clone()
+
+    memory = PeakMemory(torch.device("cpu"))
+    book = ScoreBook(hungry, "mine", memory)
+    torch.ones(32_000_000)
+    assert memory.peak == 0
+    book(group_of(chain, "conv1"))
+    assert 30_000_000 < memory.peak < 100_000_000
+
+
+def test_calibration_counts_as_the_rules_scoring(chain: nn.Module, images: torch.Tensor) -> None:
+    memory = PeakMemory(torch.device("cpu"))
+    book = ScoreBook(lambda group: None, "mine", memory)
+    book.calibrate(chain, images)
+    assert book.seconds > 0
+
+
+def test_a_criterion_that_raises_is_named_each_time(group_of: GroupOf, chain: nn.Module) -> None:
+    def broken(group: tp.Group) -> torch.Tensor:
+        raise ZeroDivisionError("zero")
+
+    book = ScoreBook(broken, "mine", PeakMemory(torch.device("cpu")))
+    for _ in range(2):
+        with pytest.raises(CriterionError, match="^criterion 'mine', group of layer 'conv1': ZeroDivisionError: zero$"):
+            book(group_of(chain, "conv1"))

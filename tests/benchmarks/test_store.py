@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from foad_plugins.benchmarks.store import RecordStore, RecordWarning
+from foad_plugins.benchmarks.records import FailureRecord
+from foad_plugins.benchmarks.store import FailureStore, RecordStore, RecordWarning
 
 from .conftest import MakeRecord
 
@@ -46,7 +47,10 @@ def test_a_truncated_file_is_ignored_with_a_warning(store: RecordStore, make_rec
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"schema_version": 0}, "schema version 0, this program reads 1 and 2"),
+        ({"schema_version": 0}, "schema version 0, this program reads 1, 2, 3"),
+        ({"schema_version": 4}, "schema version 4, this program reads 1, 2, 3"),
+        ({"schema_version": 2, "inputs": [3]}, "not a valid record .inputs: "),
+        ({"schema_version": 1, "inputs": {"setup": 3}}, "not a valid record .inputs.setup: "),
         ({"accuracy": 3}, "accuracy"),
         ({"accuracy": None, "schema_version": None}, "schema_version"),
     ],
@@ -98,3 +102,36 @@ def test_remove_takes_only_what_is_named(store: RecordStore, make_record: MakeRe
     store.save(two)
     store.remove([one.inputs, make_record(seed=2).inputs])
     assert store.all() == [two]
+
+
+@pytest.fixture
+def failure(make_record: MakeRecord) -> FailureRecord:
+    record = make_record()
+    kept = {name: getattr(record, name) for name in ("inputs", "environment", "created")}
+    return FailureRecord(**kept, reason="criterion 'l1': no", details="Traceback ...")
+
+
+def test_failures_are_kept_beside_the_records_and_go_with_the_next_success(
+    tmp_path: Path, make_record: MakeRecord, failure: FailureRecord
+) -> None:
+    failures = FailureStore(tmp_path / "failures")
+    assert failures.all() == []
+    path = failures.save(failure)
+    assert path.name == make_record().inputs.file_name
+    assert failures.all() == [failure]
+    failures.remove([make_record(seed=1).inputs])
+    assert failures.all() == [failure]
+    failures.remove([failure.inputs])
+    assert failures.all() == []
+
+
+def test_a_failure_is_no_record_and_a_record_no_failure(
+    store: RecordStore, make_record: MakeRecord, failure: FailureRecord
+) -> None:
+    failures = FailureStore(store.folder)
+    path = failures.save(failure)
+    with pytest.warns(RecordWarning, match=f"{path.name}: ignored, not a valid record"):
+        assert store.find(failure.inputs) is None
+    store.save(make_record())
+    with pytest.warns(RecordWarning, match=f"{path.name}: ignored, not a valid record"):
+        assert failures.all() == []

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-import inspect
-
 import pytest
 from pydantic import ValidationError
 
-from foad_plugins import prune
 from foad_plugins.benchmarks.criteria import CriterionSpec
 from foad_plugins.benchmarks.registry import Spec
-from foad_plugins.benchmarks.suite import Suite
-from foad_plugins.benchmarks.suites import COMPENSATION, QUARTER, QUICKSTART, SUITES
-from foad_plugins.ordering import ORDERS
+from foad_plugins.benchmarks.suite import Conditions, Suite
+from foad_plugins.benchmarks.targets import Rule, Target
+
+HALF = Target(flops_reduction=0.5)
+POINT = Target(operating_point=Rule(threshold=0.1))
+BY_RULE = CriterionSpec(name="foad", rule=Rule(threshold=0.1), label="paper")
 
 
 def changed(suite: Suite, **changes: object) -> Suite:
@@ -27,30 +27,53 @@ def test_defaults_are_filled_in(tiny_suite: Suite) -> None:
 @pytest.mark.parametrize("part", ["dataset", "model"])
 def test_names_must_be_known(tiny_suite: Suite, part: str) -> None:
     conditions = tiny_suite.conditions.model_copy(update={part: Spec(name="digts")})
-    with pytest.raises(ValidationError, match=f"unknown {part} 'digts'"):
+    with pytest.raises(ValidationError, match=rf"conditions\.{part}\.name\n +unknown {part} 'digts'"):
         changed(tiny_suite, conditions=conditions)
 
 
-def test_criteria_must_be_known_and_their_settings_too(tiny_suite: Suite) -> None:
-    with pytest.raises(ValidationError, match="did you mean 'hrank'"):
-        changed(tiny_suite, criteria=[CriterionSpec(name="h-rank")])
-    with pytest.raises(ValidationError, match=r"foad.*neighbours.*accepts: neighbors, threshold, order"):
-        changed(tiny_suite, criteria=[CriterionSpec(name="foad", settings={"neighbours": 1})])
-
-
-def test_titles_must_differ(tiny_suite: Suite) -> None:
-    twice = [CriterionSpec(name="foad"), CriterionSpec(name="foad", settings={"order": "backward"})]
-    with pytest.raises(ValidationError, match="both called 'foad'"):
-        changed(tiny_suite, criteria=twice)
-    labelled = [twice[0], twice[1].model_copy(update={"label": "foad backward"})]
-    assert [criterion.title for criterion in changed(tiny_suite, criteria=labelled).criteria] == [
-        "foad",
-        "foad backward",
+def test_criteria_must_be_known_and_their_settings_too_and_all_mistakes_are_told(tiny_suite: Suite) -> None:
+    wrong = [
+        CriterionSpec(name="h-rank"),
+        CriterionSpec(name="l1"),
+        CriterionSpec(name="foad", settings={"neighbours": 1}),
+        CriterionSpec(name="l1"),
     ]
+    with pytest.raises(ValidationError) as caught:
+        changed(tiny_suite, criteria=wrong)
+    errors = {".".join(map(str, error["loc"])): error["msg"] for error in caught.value.errors()}
+    assert "did you mean 'hrank'" in errors["criteria.0.name"]
+    assert "accepts: neighbors, threshold, order" in errors["criteria.2.settings"]
+    assert "two are called 'l1'" in errors["criteria.3.label"]
+    assert len(errors) == 3
+
+
+def test_labels_tell_entries_of_one_criterion_apart(tiny_suite: Suite) -> None:
+    twice = [CriterionSpec(name="foad"), CriterionSpec(name="foad", settings={"order": "backward"}, label="other")]
+    assert [entry.title for entry in changed(tiny_suite, criteria=twice).criteria] == ["foad", "other"]
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seeds": 0}, {"criteria": []}, {"name": "../x"}, {"name": ""}, {"extra": 1}, {"reference": "l2"}]
+    "wrong",
+    [
+        {"seeds": 0},
+        {"criteria": []},
+        {"name": "../x"},
+        {"name": ""},
+        {"extra": 1},
+        {"reference": "l2"},
+        {"kind": "contest"},
+        {"targets": []},
+        {"targets": [Target()]},
+        {"targets": [HALF, HALF]},
+        {"rankings": []},
+        {"rankings": ["local", "local"]},
+        {"rankings": ["layerwise"]},
+        {"rankings": ["local", "global"], "targets": [Target(flops_reduction=0.5, params_reduction=0.7)]},
+        {"image_counts": [16, 32]},
+        {"criteria": [BY_RULE, CriterionSpec(name="l1")]},
+        {"criteria": [BY_RULE], "targets": [Target(operating_point=Rule(threshold=0.2))]},
+        {"targets": [POINT, HALF], "criteria": [BY_RULE]},
+    ],
 )
 def test_impossible_suites(tiny_suite: Suite, wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
@@ -60,12 +83,39 @@ def test_impossible_suites(tiny_suite: Suite, wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"flops_reduction": 1.0},
-        {"flops_reduction": 0},
+        {"targets": [HALF], "criteria": [BY_RULE]},
+        {"criteria": [BY_RULE, CriterionSpec(name="l1")], "targets": [Target()]},
+    ],
+)
+def test_an_ablation_takes_rules_and_no_targets(tiny_suite: Suite, wrong: dict[str, object]) -> None:
+    right = {"kind": "ablation", "targets": [Target()], "criteria": [BY_RULE]}
+    assert changed(tiny_suite, **right).entries(Target()) == (BY_RULE,)
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        changed(tiny_suite, **{**right, **wrong})
+
+
+@pytest.mark.parametrize("counts", [[], [16], [16, 16], [16, 0]])
+def test_a_study_of_stability_compares_numbers_of_images(tiny_suite: Suite, counts: list[int]) -> None:
+    suite = changed(tiny_suite, kind="stability", image_counts=[16, 32], criteria=[BY_RULE, *tiny_suite.criteria])
+    assert [conditions.calibration_images for conditions, _ in suite.tables()] == [16, 32]
+    assert len(suite.entries(suite.targets[0])) == 3
+    with pytest.raises(ValidationError, match="image_counts"):
+        changed(suite, image_counts=counts)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tolerance": 1.0},
+        {"tolerance": float("nan")},
+        {"calibration_images": 0},
+        {"latency_batches": [0]},
         {"threads": 0},
+        {"limit_steps": 0},
         {"extra": 1},
         {"base_weights": "both"},
         {"base_recipe": None},
+        {"flops_reduction": 0.5},
     ],
 )
 def test_impossible_conditions(tiny_suite: Suite, wrong: dict[str, object]) -> None:
@@ -73,39 +123,50 @@ def test_impossible_conditions(tiny_suite: Suite, wrong: dict[str, object]) -> N
         changed(tiny_suite, conditions={**dict(tiny_suite.conditions), **wrong})
 
 
+def test_every_target_with_every_ranking_is_a_table_in_which_what_fits_stands(tiny_suite: Suite) -> None:
+    suite = changed(
+        tiny_suite, targets=[HALF, POINT], rankings=["local", "global"], criteria=[BY_RULE, *tiny_suite.criteria]
+    )
+    tables = suite.tables()
+    assert [(conditions.target, ranking) for conditions, ranking in tables] == [
+        (HALF, "local"),
+        (HALF, "global"),
+        (POINT, "local"),
+        (POINT, "global"),
+    ]
+    assert all(dict(conditions) == {**dict(suite.conditions), "target": conditions.target} for conditions, _ in tables)
+    assert [entry.title for entry in suite.entries(HALF)] == ["foad", "l1"]
+    assert [entry.title for entry in suite.entries(POINT)] == ["paper", "foad", "l1"]
+
+
 def test_a_suite_survives_json(tiny_suite: Suite) -> None:
-    assert Suite.model_validate_json(tiny_suite.model_dump_json()) == tiny_suite
+    for suite in (tiny_suite, tiny_suite.smoke()):
+        assert Suite.model_validate_json(suite.model_dump_json()) == suite
+    for conditions, _ in tiny_suite.tables():
+        assert Conditions.model_validate_json(conditions.model_dump_json()) == conditions
 
 
-def test_the_quickstart_compares_five_criteria_over_three_seeds_within_two_percent() -> None:
-    assert SUITES.get("quickstart") is QUICKSTART
-    assert {criterion.name for criterion in QUICKSTART.criteria} == {"foad", "l1", "hrank", "fpgm", "random"}
-    assert QUICKSTART.seeds == 3
-    assert QUICKSTART.conditions.tolerance == 0.02
+def test_smoke_is_short_and_keeps_what_is_compared(tiny_suite: Suite) -> None:
+    conditions = tiny_suite.conditions
+    long = {
+        "base_recipe": {"epochs": 160, "learning_rate": 0.1, "warmup_epochs": 5},
+        "calibration_images": 128,
+        "latency_batches": [1, 128],
+    }
+    suite = changed(tiny_suite, seeds=3, conditions={**dict(conditions), **long})
+    smoke = suite.smoke()
+    assert (smoke.name, smoke.seeds, smoke.conditions.limit_steps) == ("tiny-smoke", 1, 2)
+    assert smoke.conditions.base_recipe is not None
+    assert smoke.conditions.base_recipe.epochs == smoke.conditions.finetune_recipe.epochs == 1
+    assert (smoke.conditions.calibration_images, smoke.conditions.latency_batches) == (16, (1,))
+    assert (smoke.targets, smoke.criteria, smoke.rankings) == (suite.targets, suite.criteria, suite.rankings)
+    study = changed(suite, kind="stability", image_counts=[512, 16, 64]).smoke()
+    assert Suite.model_validate(dict(study)).image_counts == (16, 64)
 
 
-def test_the_resnet_suites_pair_every_criterion_with_and_without_compensation() -> None:
-    for suite in (COMPENSATION, QUARTER):
-        assert SUITES.get(suite.name) is suite
-        plain = [entry for entry in suite.criteria if entry.compensate is None]
-        compensated = [entry for entry in suite.criteria if entry.compensate == "least_squares"]
-        assert [(entry.name, entry.settings) for entry in plain] == [
-            (entry.name, entry.settings) for entry in compensated
-        ]
-        assert {entry.settings["order"] for entry in plain if entry.name == "foad"} == set(ORDERS)
-        assert {entry.name for entry in plain} == {"foad", "l1", "fpgm", "hrank", "random"}
-        assert all(entry.reestimate_bn for entry in suite.criteria)
-        assert suite.conditions.tolerance == 0.01
-        assert suite.seeds == 3
-    assert COMPENSATION.criteria == QUARTER.criteria
-    assert (COMPENSATION.conditions.flops_reduction, QUARTER.conditions.flops_reduction) == (0.5, 0.25)
-    assert QUARTER.conditions.finetune_recipe.epochs == 0
-
-
-def test_the_reference_of_the_resnet_suites_is_what_prune_does_by_default() -> None:
-    (entry,) = (entry for entry in COMPENSATION.criteria if entry.title == COMPENSATION.reference)
-    defaults = inspect.signature(prune).parameters
-    assert entry.settings["order"] == defaults["order"].default
-    # With a target "auto" is least squares, and None moves the statistics.
-    assert (entry.compensate, entry.reestimate_bn) == ("least_squares", True)
-    assert (defaults["compensate"].default, defaults["reestimate_bn"].default) == ("auto", None)
+def test_smoke_leaves_out_what_the_suite_does(tiny_suite: Suite, given_suite: Suite) -> None:
+    recipe = given_suite.conditions.finetune_recipe.model_copy(update={"epochs": 0})
+    suite = changed(given_suite, conditions={**dict(given_suite.conditions), "finetune_recipe": recipe})
+    assert suite.smoke().conditions.finetune_recipe.epochs == 0
+    assert suite.smoke().conditions.base_recipe is None
+    assert suite.smoke().conditions.latency_batches == ()

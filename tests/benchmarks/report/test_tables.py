@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from foad_plugins.benchmarks.records import BestEpoch, Cost, Latency
 from foad_plugins.benchmarks.report import leaderboards
-from foad_plugins.benchmarks.report.notes import notes
-from foad_plugins.benchmarks.report.tables import _short, markdown_section, table
+from foad_plugins.benchmarks.report.cells import counted, escaped, percent
+from foad_plugins.benchmarks.report.estimates import Estimate
+from foad_plugins.benchmarks.report.tables import draw, latency_table, table, widths_table
 
 from ..conftest import MakeRecord
+from .conftest import MakeFailure
 
 
 def cells(line: str) -> list[str]:
@@ -20,7 +23,8 @@ def test_a_markdown_row_says_what_the_records_say(make_record: MakeRecord) -> No
         "criterion": "l1",
         "seeds": "3",
         "base acc. (%)": "90.00 ± 0.00",
-        "one-shot acc. (%)": "40.00 ± 10.00",
+        # A standard deviation of 10 over 3 seeds, 4.303 standard errors.
+        "one-shot acc. (%)": "40.00 ± 24.84",
         "fine-tuned acc. (%)": "80.00 ± 0.00",
         "params": "500 (-75.0%)",
         "FLOPs (fvcore)": "1 M (-75.0%)",
@@ -36,14 +40,13 @@ def test_a_missing_figure_leaves_its_cell_blank(make_record: MakeRecord) -> None
 def test_columns_come_with_what_was_measured(make_record: MakeRecord) -> None:
     shared = {"setup": {"reference": "l1+ls"}}
     records = [
-        make_record("l1", seed=seed, accuracy=(0.9, 0.2, 0.7 + seed / 10), one_shot_bn=0.6, entry=entry, **shared)
+        make_record("l1", seed=seed, accuracy=(0.9, 0.2, 0.7 + seed / 100), one_shot_bn=0.6, entry=entry, **shared)
         for entry in ({}, {"label": "l1+ls", "compensate": "least_squares"})
         for seed in range(2)
     ]
     records += [make_record("fpgm", accuracy=(0.9, 0.1, 0.6), **shared)]
     head, _, *rows = table(leaderboards(records)[0], "github").splitlines()
-    columns = cells(head)[:8]
-    assert columns == [
+    assert cells(head)[:8] == [
         "criterion",
         "compensation",
         "seeds",
@@ -54,24 +57,57 @@ def test_columns_come_with_what_was_measured(make_record: MakeRecord) -> None:
         "Δ l1+ls (points)",
     ]
     assert [cells(row)[:8] for row in rows] == [
-        ["l1", "none", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "75.00 ± 7.07", "+0.00 ± 0.00"],
-        ["l1+ls", "least squares", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "75.00 ± 7.07", ""],
-        ["fpgm", "none", "1", "90.00", "10.00", "", "60.00", "-10.00"],
+        ["l1", "none", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "70.50 ± 6.35", "+0.00 ± 0.00"],
+        ["l1+ls", "least squares", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "70.50 ± 6.35", ""],
+        ["fpgm †", "none", "1 of 2", "90.00", "10.00", "", "60.00", "-10.00"],
     ]
 
 
-def test_a_comparison_without_fine_tuning_has_no_such_column(make_record: MakeRecord) -> None:
-    recipe = make_record().inputs.setup.conditions.finetune_recipe.model_copy(update={"epochs": 0})
-    shared = {"accuracy": (0.9, 0.5, None), "conditions": {"finetune_recipe": recipe}, "setup": {"reference": "foad"}}
-    for one_shot_bn, stage in ((None, "one-shot"), (0.6, "BN moved")):
-        records = [make_record(name, one_shot_bn=one_shot_bn, **shared) for name in ("foad", "l1")]
-        board = leaderboards(records)[0]
-        assert "fine-tuned" not in table(board)
-        text = "\n".join(notes(board))
-        assert "; no fine-tuning; " in text
-        assert "Fine-tuning" not in text
-        assert f"Sorted by mean {stage} accuracy." in text
-        assert f"Δ is the difference in {stage} accuracy to foad, seed by seed: on the same calibration images." in text
+def test_the_best_epoch_and_memory_have_columns_where_they_were_measured(make_record: MakeRecord) -> None:
+    record = make_record(peak_bytes_to_score=2_340_000)
+    best = record.accuracy.model_copy(update={"best_epoch": BestEpoch(epoch=1, accuracy=0.85)})
+    board = leaderboards([record.model_copy(update={"accuracy": best}), make_record("foad")])[0]
+    head, _, *rows = table(board, "github").splitlines()
+    shown = {row["criterion"]: row for row in (dict(zip(cells(head), cells(line), strict=True)) for line in rows)}
+    assert shown["l1"]["best epoch, chosen on test data (%)"] == "85.00"
+    assert shown["l1"]["score memory (MB)"] == "2.3"
+    assert shown["foad"]["best epoch, chosen on test data (%)"] == shown["foad"]["score memory (MB)"] == ""
+
+
+def test_an_entry_without_any_result_has_blank_cells(make_record: MakeRecord, make_failure: MakeFailure) -> None:
+    records = [make_record("l1", seed=seed) for seed in range(2)]
+    board = leaderboards(records, [make_failure("chip", seed=seed) for seed in range(2)])[0]
+    *_, row = table(board, "github").splitlines()
+    assert cells(row) == ["chip †", "0 of 2", "", "", "", "", "", ""]
+
+
+def test_latency_before_and_after_by_batch_size(make_record: MakeRecord) -> None:
+    timed = [Latency(batch_size=size, threads=1, before=0.4 * size, after=0.1 * size) for size in (1, 128)]
+    records = [make_record("l1", latency=tuple(timed)), make_record("foad", latency=(timed[0],))]
+    head, _, *rows = latency_table(leaderboards(records)[0], "github").splitlines()
+    assert cells(head)[:4] == ["criterion", "batch 1: before (ms)", "batch 1: after (ms)", "batch 1: speed-up"]
+    assert [cells(row) for row in rows] == [
+        ["foad", "400.00", "100.00", "4.00", "", "", ""],
+        ["l1", "400.00", "100.00", "4.00", "51200.00", "12800.00", "4.00"],
+    ]
+    assert latency_table(leaderboards([make_record()])[0]) == ""
+
+
+def test_widths_of_the_layers_that_someone_pruned(make_record: MakeRecord) -> None:
+    before = {"stem": 4, "conv": 8, "fc": 10}
+    records = [
+        make_record(
+            name,
+            seed=seed,
+            before=Cost(params=2000, flops=4_000_000, widths=before),
+            after=Cost(params=500, flops=1_000_000, widths={**before, **after}),
+        )
+        for seed in range(2)
+        for name, after in (("foad", {"conv": 4 + seed}), ("l1", {"stem": 3}))
+    ]
+    head, _, *rows = widths_table(leaderboards(records)[0], "github").splitlines()
+    assert cells(head) == ["layer", "before", "foad", "l1"]
+    assert [cells(row) for row in rows] == [["stem", "4", "4", "3"], ["conv", "8", "4.5", "8"]]
 
 
 def test_the_terminal_table_has_the_same_cells(make_record: MakeRecord) -> None:
@@ -92,63 +128,12 @@ def test_the_terminal_table_has_the_same_cells(make_record: MakeRecord) -> None:
     ]
 
 
-def test_notes_say_what_the_spread_the_unit_and_the_target_are(make_record: MakeRecord) -> None:
-    text = "\n".join(notes(leaderboards([make_record(seed=seed) for seed in (0, 2)])[0]))
-    assert "± is the sample standard deviation over 2 seeds (0, 2)." in text
-    assert "400 test images; one image is 0.25 points" in text
-    assert "one multiply-add is one FLOP" in text
-    assert "Target: -40%, within 10%" in text
-    assert "foad-plugins 1, torch 2, torch-pruning 3, fvcore 4; cpu, threads: 1." in text
-    assert "all seeds yet" not in text
-
-
-def test_notes_explain_the_stages_that_were_measured(make_record: MakeRecord) -> None:
-    plain = "\n".join(notes(leaderboards([make_record("l1"), make_record("foad")])[0]))
-    assert "BN moved" not in plain
-    assert "Δ" not in plain
-    shared = {"setup": {"reference": "foad", "pruner": "prune"}}
-    more = "\n".join(notes(leaderboards([make_record(name, one_shot_bn=0.6, **shared) for name in ("l1", "foad")])[0]))
-    assert "BN moved: the same, with these statistics moved by the calibration images." in more
-    assert "Fine-tuning starts from there." in more
-    assert (
-        "Δ is the difference in fine-tuned accuracy to foad, seed by seed: on the same calibration images and "
-        "order of training." in more
-    )
-    assert "One pruning ratio for all layers" in plain
-    assert "Every coupled group loses the same share of its channels" in more
-
-
-def test_notes_of_given_weights_name_them_and_what_the_spread_leaves_out(make_record: MakeRecord) -> None:
-    conditions = {"base_recipe": None, "base_weights": "weights/a.safetensors"}
-    board = leaderboards([make_record(conditions=conditions, setup={"weights_hash": "a1" * 32})])[0]
-    text = "\n".join(notes(board))
-    assert f"base weights from weights/a.safetensors (SHA-256 {'a1' * 8}); fine-tuning 1 epoch from" in text
-    assert "one standard error of 90.00% on so many images is 1.5 points" in text
-
-
-def test_notes_name_the_augmentation(make_record: MakeRecord) -> None:
-    recipe = make_record().inputs.setup.conditions.finetune_recipe
-    recipe = recipe.model_copy(update={"augmentation": "crop-flip", "epochs": 2})
-    text = "\n".join(notes(leaderboards([make_record(conditions={"finetune_recipe": recipe})])[0]))
-    assert "fine-tuning 2 epochs from learning rate 0.02, random crops and flips;" in text
-
-
-def test_notes_of_one_seed_claim_no_spread(make_record: MakeRecord) -> None:
-    text = "\n".join(notes(leaderboards([make_record()])[0]))
-    assert "One seed (0), so no spread is known." in text
-    assert "standard deviation" not in text
-
-
-def test_notes_warn_of_missing_seeds(make_record: MakeRecord) -> None:
-    board = leaderboards([make_record("l1"), make_record("l1", seed=1), make_record("foad")])[0]
-    assert "Not every criterion has all seeds yet" in notes(board)[0]
-
-
-def test_a_section_shows_the_plot_beside_the_file(make_record: MakeRecord) -> None:
-    section = markdown_section(leaderboards([make_record()])[0], "plot.png")
-    assert section.startswith("## tiny\n\n| criterion")
-    assert "![accuracy over FLOPs](plot.png)" in section
-    assert section.count("\n- ") == len(notes(leaderboards([make_record()])[0]))
+def test_titles_are_no_markup() -> None:
+    assert escaped("a|b *c* <d>\n`e` [f]") == "a\\|b \\*c\\* \\<d\\> \\`e\\` \\[f\\]"
+    assert escaped("foad_rounds-2.1 (t=1)") == "foad_rounds-2.1 (t=1)"
+    assert "a\\|b" in draw(["criterion", "x"], [["a|b", "1"]], "github")
+    assert "a|b" in draw(["criterion", "x"], [["a|b", "1"]])
+    assert draw(["criterion", "x"], [], "github").splitlines()[0].split() == ["|", "criterion", "|", "x", "|"]
 
 
 @pytest.mark.parametrize(
@@ -165,4 +150,9 @@ def test_a_section_shows_the_plot_beside_the_file(make_record: MakeRecord) -> No
     ],
 )
 def test_counts_have_three_figures(count: float, text: str) -> None:
-    assert _short(count) == text
+    assert counted(count) == text
+
+
+def test_what_rounds_to_zero_has_no_minus() -> None:
+    assert percent(Estimate(-1e-9, None, 1), signed=True) == "+0.00"
+    assert percent(Estimate(-1e-4, 0.0, 2), signed=True) == "-0.01 ± 0.00"

@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM as exceptions, so that workers end and finished runs are kept."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["AskedToEndError", "ending_cleanly"]
+
+
+class AskedToEndError(BaseException):
+    """This process was asked to end; like KeyboardInterrupt, nothing but the outermost place should catch it.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.strsignal(number))
+        self.number = number
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Raise :class:`AskedToEndError` at the first SIGINT or SIGTERM; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # What runs in the background of a script has Ctrl-C ignored, and it should stay so.
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise AskedToEndError(number)
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import pytest
+from matplotlib.figure import Figure
+
+from foad_plugins.benchmarks.records import FailureRecord
+
+from ..conftest import MakeRecord
+
+MakeFailure: TypeAlias = Callable[..., FailureRecord]
+
+
+@pytest.fixture
+def make_failure(make_record: MakeRecord) -> MakeFailure:
+    """As ``make_record``, for a run that failed."""
+
+    def make(*args: object, reason: str = "it broke", **changes: object) -> FailureRecord:
+        record = make_record(*args, **changes)
+        return FailureRecord(
+            inputs=record.inputs,
+            environment=record.environment,
+            created=record.created,
+            reason=reason,
+            details="Traceback",
+        )
+
+    return make
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were saved, to look at what they hold."""
+    saved: list[Figure] = []
+    savefig = Figure.savefig
+
+    def spy(figure: Figure, *args: object, **kwargs: object) -> None:
+        saved.append(figure)
+        savefig(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return saved
