@@ -84,7 +84,12 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
                 _subtract(theirs, ours, block, scratch)
             else:
                 _expand(theirs, ours, block, norms[some, top:])
-                near.append((top, _near(block, norms[some, top : top + rows] * _NEAR)))
+                limit = norms[some, top : top + rows] * _NEAR
+                if maps.device.type == "cpu":
+                    _repair(block, theirs, ours, limit)
+                else:
+                    # Without a look at what is in it, for which the host would have to wait.
+                    near.append((top, (block < limit[:, None, :]).any(0)))
                 block.sqrt_()
             block.add_(1).reciprocal_()
             added = _shaped(wide, (count, columns, rows)).copy_(block)
@@ -139,27 +144,34 @@ def _expand(theirs: Tensor, ours: Tensor, out: Tensor, norms: Tensor) -> None:
     out.add_(mine[:, None, :]).add_(norms[:, :, None])
 
 
-def _near(squares: Tensor, limit: Tensor) -> Tensor:
-    """The pairs (K, R) that are nearer than the limit (n, R) in any image: indices on a CPU, a mask elsewhere.
+def _repair(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> None:
+    """Put direct differences in the place of squares (n, K, R) below the limit (n, R).
 
-    A mask is made without a look at what is in it, for which the host would have to wait.
+    Image by image: what one contributes must not depend on which others are in its batch.
     """
-    if squares.device.type != "cpu":
-        return (squares < limit[:, None, :]).any(0)
-    image, ours = (squares.amin(1) < limit).nonzero(as_tuple=True)
-    if ours.numel() == 0:
-        return ours.new_empty(0, 2)
-    found, theirs = (squares[image, :, ours] < limit[image, ours, None]).nonzero(as_tuple=True)
-    return torch.stack([theirs, ours[found]], dim=1)
+    image, column = (squares.amin(1) < limit).nonzero(as_tuple=True)
+    if not len(image):
+        return
+    found, row = (squares[image, :, column] < limit[image, column, None]).nonzero(as_tuple=True)
+    image, column = image[found], column[found]
+    for few in torch.arange(len(row)).split(max(1, _BLOCK_CPU // ours.shape[2])):
+        difference = theirs[image[few], row[few]] - ours[image[few], column[few]]
+        squares[image[few], row[few], column[few]] = difference.square_().sum(1)
 
 
 def _replace(maps: Tensor, packed: Tensor, near: list[tuple[int, Tensor]]) -> None:
-    """Put sums over direct differences in the place of those of near pairs, which are given by panel."""
-    images, channels, positions = maps.shape
-    found = [(pairs.nonzero() if pairs.dtype == torch.bool else pairs) + top for top, pairs in near if len(pairs)]
-    if not found:
+    """Put sums over direct differences in the place of those of pairs that are near in any image.
+
+    Args:
+        maps: (N, C, L).
+        packed: the sums.
+        near: masks (K, R) of such pairs, each with the first channel of its panel.
+    """
+    if not near:
         return
-    flat = (torch.cat(found) @ torch.tensor([channels, 1], device=maps.device)).unique()
+    images, channels, positions = maps.shape
+    pairs = torch.cat([mask.nonzero() + top for top, mask in near])
+    flat = (pairs[:, 0] * channels + pairs[:, 1]).unique()
     theirs, ours = flat // channels, flat % channels
     top = ours // _PANEL * _PANEL
     places = _offset(ours, channels) + (theirs - top) * (channels - top).clamp(max=_PANEL) + ours - top

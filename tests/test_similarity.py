@@ -146,3 +146,15 @@ def test_merging_nothing_changes_nothing():
     before = statistics.compute()
     assert torch.equal(statistics.merge(ChannelStatistics(4)).compute(), before)
     assert torch.equal(ChannelStatistics(4).merge(statistics).compute(), before)
+
+
+def test_near_channels_in_one_image_do_not_depend_on_the_batch():
+    """Near pairs are measured another way, which must not reach into the batch's other images."""
+    for seed in range(10):
+        maps = 5 * torch.randn(16, 80, 6, 6, generator=torch.Generator().manual_seed(seed))
+        maps[0, 1] = maps[0, 0] + 1e-3
+        maps[3, 70] = maps[3, 5] * 1.0001
+        apart = ChannelStatistics(80)
+        for image in maps.split(1):
+            apart.update(image)
+        assert torch.equal(apart.compute(), channel_similarity(maps))
