@@ -44,9 +44,7 @@ def in_processes(fabric: Fabric, work: Work, model: nn.Module, epochs: int, erro
         raise error(reason)
     model.load_state_dict(weights)
     rows = [row for row in measured.tolist() if not math.isnan(row[0])]
-    # What is not there travels as NaN.
-    values = [[None if math.isnan(value) else value for value in row] for row in rows]
-    return [Epoch(**dict(zip(Epoch.model_fields, row, strict=True))) for row in values]
+    return [Epoch(**dict(zip(Epoch.model_fields, row, strict=True))) for row in rows]
 
 
 class _Returned:
@@ -67,8 +65,7 @@ class _Returned:
             for name, tensor in model.state_dict().items():
                 weights[name].copy_(tensor)
             for row, epoch in zip(measured, epochs, strict=False):
-                values = [math.nan if value is None else value for value in epoch.model_dump().values()]
-                row.copy_(torch.tensor(values, dtype=torch.float64))
+                row.copy_(torch.tensor(list(epoch.model_dump().values()), dtype=torch.float64))
         return None
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import SettingsError
-from ..evaluation import Evaluation, classify
 
 __all__ = ["Batch", "ImageSource", "batch_edges"]
 
@@ -20,13 +19,10 @@ Batch: TypeAlias = tuple[Tensor, Tensor]
 
 
 class ImageSource(ABC):
-    """A task with a training and a test part: classification, unless a subclass evaluates otherwise.
+    """A classification task with a training and a test part.
 
     The training part alone is the source of calibration images.
     """
-
-    evaluates_in_detail: ClassVar[bool] = False
-    """Whether an evaluation holds more than an accuracy, which records then keep."""
 
     @property
     @abstractmethod
@@ -36,7 +32,7 @@ class ImageSource(ABC):
     @property
     @abstractmethod
     def test_count(self) -> int:
-        """Number of what accuracy is the fraction of: test images, or pairs of them."""
+        """Number of test images."""
 
     @property
     @abstractmethod
@@ -94,10 +90,6 @@ class ImageSource(ABC):
             available = self.train_count
             raise SettingsError(f"calibration_images: 1 to {available}, the training images there are, got {count}")
         return self._train(torch.randperm(self.train_count, generator=torch.Generator().manual_seed(seed))[:count])
-
-    def evaluate(self, model: nn.Module, *, batch_size: int = 512) -> Evaluation:
-        """How well a network does on the test part; it is left in eval mode."""
-        return classify(model, self, batch_size)
 
     @abstractmethod
     def _train(self, chosen: Tensor) -> Batch:
