@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning.dependency import DependencyGraph, Group
@@ -50,13 +51,18 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
         ran = True
         return output
 
-    with torch.enable_grad(), _trainable(model), batches_only(model):
+    with torch.enable_grad(), _trainable(model), batches_only(model), _nothing_saved():
         try:
             return DependencyGraph().build_dependency(model, call.item, forward_fn=forward, verbose=False)
         except Exception as error:
             if not ran:
                 raise
             raise ValueError(f"Torch-Pruning cannot trace the model: {error!r}") from error
+
+
+def _nothing_saved() -> saved_tensors_hooks:
+    """Keep no activations for a backward pass, which never comes: of the graph only its shape is read."""
+    return saved_tensors_hooks(lambda tensor: None, lambda nothing: None)
 
 
 @contextmanager
