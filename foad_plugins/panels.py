@@ -119,7 +119,7 @@ def _subtract(theirs: Tensor, ours: Tensor, out: Tensor, scratch: Tensor) -> Non
     if ours.shape[2] == 1:
         torch.sub(theirs, ours.transpose(1, 2), out=out).abs_()
         return
-    difference, squares = _shaped(scratch, out.shape), out.new_tensor(_TINY)
+    difference, squares = _shaped(scratch, out.shape), out.new_full((), _TINY)
     for position in range(ours.shape[2]):
         torch.sub(theirs[:, :, None, position], ours[:, None, :, position], out=difference)
         squares = torch.addcmul(squares, difference, difference, out=out)
@@ -159,7 +159,8 @@ def _replace(maps: Tensor, packed: Tensor, near: list[tuple[int, Tensor]]) -> No
     found = [(pairs.nonzero() if pairs.dtype == torch.bool else pairs) + top for top, pairs in near if len(pairs)]
     if not found:
         return
-    flat = (torch.cat(found) @ torch.tensor([channels, 1], device=maps.device)).unique()
+    pairs = torch.cat(found)
+    flat = (pairs[:, 0] * channels + pairs[:, 1]).unique()
     theirs, ours = flat // channels, flat % channels
     top = ours // _PANEL * _PANEL
     places = _offset(ours, channels) + (theirs - top) * (channels - top).clamp(max=_PANEL) + ours - top
