@@ -85,10 +85,9 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
             else:
                 _expand(theirs, ours, block, norms[some, top:])
                 limit = norms[some, top : top + rows] * _NEAR
-                if maps.device.type == "cpu":
+                if _may_look(block):
                     _repair(block, theirs, ours, limit)
                 else:
-                    # Without a look at what is in it, for which the host would have to wait.
                     near.append((top, (block < limit[:, None, :]).any(0)))
                 block.sqrt_()
             block.add_(1).reciprocal_()
@@ -124,7 +123,7 @@ def _subtract(theirs: Tensor, ours: Tensor, out: Tensor, scratch: Tensor) -> Non
     if ours.shape[2] == 1:
         torch.sub(theirs, ours.transpose(1, 2), out=out).abs_()
         return
-    difference, squares = _shaped(scratch, out.shape), out.new_tensor(_TINY)
+    difference, squares = _shaped(scratch, out.shape), out.new_full((), _TINY)
     for position in range(ours.shape[2]):
         torch.sub(theirs[:, :, None, position], ours[:, None, :, position], out=difference)
         squares = torch.addcmul(squares, difference, difference, out=out)
@@ -142,6 +141,11 @@ def _expand(theirs: Tensor, ours: Tensor, out: Tensor, norms: Tensor) -> None:
     torch.add(_TINY, own, alpha=-0.5, out=mine)
     own.fill_(torch.inf)
     out.add_(mine[:, None, :]).add_(norms[:, :, None])
+
+
+def _may_look(block: Tensor) -> bool:
+    """Whether the host need not wait for the device to see what is in a block."""
+    return block.device.type == "cpu"
 
 
 def _repair(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> None:

@@ -1,99 +1,180 @@
-"""How long the criterion takes beside a forward pass and beside the literal loop, on VGG-16 for CIFAR."""
+"""Time of calibration beside forward passes and other criteria, its memory, and a model of both."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
-from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
-from ... import FOADImportance, channel_similarity
+from ... import FOADImportance, channel_similarity, greedy_select
+from ...capture import calibrate
+from ..criteria.context import CriterionContext
+from ..criteria.hrank import rank_sums
+from ..criteria.taylor import Taylor
 from ..models.vgg_cifar import VGG16CIFAR
-from .common import arguments, cifar_images, load_weights, write_page
+from .common import arguments, cifar_images, load_weights
+from .cost_model import Machine, reads_of
+from .peak_memory import peak_memory
+from .speed_page import Page
+
+_MIB = 2**20
+_HRANK_IMAGES = 4
 
 
 def main() -> None:
     """Measure and write docs/speed.md; run from a checkout, whose tests/ hold the literal loop."""
     parser = arguments(main.__doc__ or "", "speed.md")
-    parser.add_argument("--repeats", type=int, default=7, help="timed repetitions of the fast parts")
+    parser.add_argument("--rounds", type=int, default=5, help="how often the parts are timed, by turns")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--images", type=int, default=16, help="in the batch at 224x224")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    page = Page(options.threads)
+    machine = Machine.measured()
+    vgg = load_weights(VGG16CIFAR(), options.data_root, "vgg16_cifar10_jpeg")
+    cifar, _ = cifar_images(options.data_root, "train", 0, 128)
+    resnet = torchvision.models.resnet50().eval()
+    images = torch.randn(options.images, 3, 224, 224)
+    _on_vgg(page, vgg, cifar, options.rounds)
+    _on_resnet(page, resnet, images, options.rounds)
+    _selection(page, options.rounds)
+    for name, model, batch in (("VGG-16, 32x32", vgg, cifar), ("ResNet-50, 224x224", resnet, images)):
+        _model_of_cost(page, machine, name, model, batch, options.rounds)
+    for name in ("resnet18", "mobilenet_v2", "densenet121"):
+        model = getattr(torchvision.models, name)().eval()
+        _model_of_cost(page, machine, f"{name}, 224x224", model, images[:4], max(2, options.rounds // 2))
+    for name in ("resnet50", "densenet201", "convnext_base"):
+        _memory(page, name)
+    page.write(options.out, machine)
+
+
+def _on_vgg(page: Page, model: nn.Module, images: Tensor, rounds: int) -> None:
     from tests.literal import literal_similarity
 
-    model = load_weights(VGG16CIFAR(), options.data_root, "vgg16_cifar10_jpeg")
-    images, _ = cifar_images(options.data_root, "train", 0, 128)
     maps = _activations(model, images)
-
-    def forward() -> None:
-        with torch.no_grad():
-            model(images)
-
-    def criterion() -> None:
-        for features in maps:
-            channel_similarity(features)
-
-    def calibration() -> None:
-        FOADImportance(images).calibrate(model)
-
-    times = _in_turn({"forward": forward, "criterion": criterion, "calibration": calibration}, options.repeats)
-    start = time.perf_counter()
-    literal = [literal_similarity(features) for features in maps]
-    times["literal"] = [time.perf_counter() - start]
-    error = max(
-        float((channel_similarity(features) - slow).abs().max()) for features, slow in zip(maps, literal, strict=True)
+    times = by_turns(
+        {
+            "forward": _forward(model, images),
+            "criterion": lambda: _each(channel_similarity, maps),
+            "whole": lambda: FOADImportance(images).calibrate(model),
+        },
+        rounds,
     )
-    middle = {name: median(values) for name, values in times.items()}
-    rows = [
-        ("bare forward pass", *_cells(times["forward"], middle["forward"])),
-        ("criterion on the 13 feature maps", *_cells(times["criterion"], middle["forward"])),
-        (
-            "whole calibration: tracing, forward pass and criterion",
-            *_cells(times["calibration"], middle["forward"]),
-        ),
-        ("literal loop over pairs on the 13 feature maps", *_cells(times["literal"], middle["forward"])),
-    ]
-    notes = (
-        "VGG-16-BN for CIFAR with trained weights, 128 real images in one batch, on a CPU. The feature maps are those "
-        "after each convolution, BN and ReLU; a calibration reads them where the next layer does, behind the pooling. "
-        f"The literal loop takes {middle['literal'] / middle['criterion']:.0f} times as long as the criterion on the "
-        f"same maps; the two differ by {error:.1e} at most. Times are medians of {options.repeats} runs taken in turn "
-        "(the literal loop ran once), with the extremes beside them."
+    literal = by_turns({"literal": lambda: _each(literal_similarity, maps)}, 1)["literal"][0]
+    page.goal("whole calibration of VGG-16, 128 images of 32x32", _ratio(times, "whole", "forward"), most=1.25)
+    page.note("criterion alone on its 13 feature maps, in forward passes", _ratio(times, "criterion", "forward"))
+    page.goal("literal loop, in criteria on the same maps", literal / median(times["criterion"]), least=150)
+    _hrank(page, "VGG-16", maps, rounds)
+
+
+def _on_resnet(page: Page, model: nn.Module, images: Tensor, rounds: int) -> None:
+    labels = torch.arange(len(images))
+    taylor = Taylor(CriterionContext(images, 0, labels), batch_size=8)
+    times = by_turns(
+        {
+            "forward": _forward(model, images),
+            "whole": lambda: FOADImportance(images).calibrate(model),
+            "taylor": lambda: taylor.calibrate(model),
+        },
+        rounds,
     )
-    heads = ("what", "seconds", "least", "most", "of a forward pass")
-    write_page(options.out, "Speed", "python -m foad_plugins.benchmarks.studies.speed", notes, heads, rows)
+    page.goal(
+        f"whole calibration of ResNet-50, {len(images)} images of 224x224", _ratio(times, "whole", "forward"), most=1.7
+    )
+    page.goal("Taylor on ResNet-50, in whole calibrations", _ratio(times, "taylor", "whole"), least=1.6)
+    _hrank(page, "ResNet-50", _activations(model, images), rounds)
 
 
-def _activations(model: nn.Module, images: Tensor) -> list[Tensor]:
-    maps: list[Tensor] = []
-
-    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
-        maps.append(output.clone())
-
-    handles = [layer.register_forward_hook(keep) for layer in model.modules() if isinstance(layer, nn.ReLU)]
-    with torch.no_grad():
-        model(images)
-    for handle in handles:
-        handle.remove()
-    return maps
+def _hrank(page: Page, name: str, maps: list[Tensor], rounds: int) -> None:
+    few = [features[:_HRANK_IMAGES] for features in maps]
+    times = by_turns({"foad": lambda: _each(channel_similarity, few)}, rounds)
+    times |= by_turns({"hrank": lambda: _each(rank_sums, few)}, 1)
+    page.goal(
+        f"HRank on {_HRANK_IMAGES} images' maps of {name}, in criteria",
+        times["hrank"][0] / median(times["foad"]),
+        least=50,
+    )
 
 
-def _in_turn(parts: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each part, run one after the other again and again, so that a slow moment hits them all."""
+def _selection(page: Page, rounds: int) -> None:
+    similarity = channel_similarity(torch.randn(4, 2048, 7, 7).relu())
+    seconds = median(by_turns({"select": lambda: greedy_select(similarity)}, rounds)["select"])
+    page.goal("selection among 2,048 channels, in milliseconds", seconds * 1e3, most=50)
+
+
+def _model_of_cost(page: Page, machine: Machine, name: str, model: nn.Module, images: Tensor, rounds: int) -> None:
+    reads = reads_of(model, images[:1])
+    times = by_turns({"forward": _forward(model, images), "read": lambda: calibrate(model, images, reads)}, rounds)
+    extra = median(times["read"]) - median(times["forward"])
+    tensors, sums = machine.seen(model, reads, images)
+    page.cost(name, machine.seconds(tensors), extra, sums / _MIB)
+
+
+def _memory(page: Page, name: str) -> None:
+    bare = peak_memory(name, 1, 8, calibrate=False)
+    one, three = (peak_memory(name, batches, 8, calibrate=True) for batches in (1, 3))
+    weights = sum(value.numel() * value.element_size() for value in getattr(torchvision.models, name)().parameters())
+    page.memory(name, *(size / _MIB for size in (weights, bare, one, three)))
+
+
+def by_turns(parts: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each part, run one after the other again and again, so that a slow moment hits them all.
+
+    With one thread it is the processor's time for this process, which others on the machine disturb less.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in parts}
-    for number in range(repeats + 1):
+    for number in range(rounds + (rounds > 1)):
         for name, part in parts.items():
-            start = time.perf_counter()
+            start = clock()
             part()
-            if number:
-                times[name].append(time.perf_counter() - start)
+            if number or rounds == 1:
+                times[name].append(clock() - start)
     return times
 
 
-def _cells(values: list[float], forward: float) -> tuple[str, str, str, str]:
-    middle = median(values)
-    return f"{middle:.3f}", f"{min(values):.3f}", f"{max(values):.3f}", f"{middle / forward:.2f}"
+def _ratio(times: dict[str, list[float]], one: str, other: str) -> float:
+    return median(a / b for a, b in zip(times[one], times[other], strict=True))
+
+
+def _each(function: Callable[[Tensor], object], maps: list[Tensor]) -> None:
+    for features in maps:
+        function(features)
+
+
+def _forward(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    def run() -> None:
+        with torch.no_grad():
+            model(images)
+
+    return run
+
+
+def _activations(model: nn.Module, images: Tensor) -> list[Tensor]:
+    with _kept_outputs(model, nn.ReLU) as maps, torch.no_grad():
+        model(images)
+    return maps
+
+
+@contextmanager
+def _kept_outputs(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Tensor]]:
+    maps: list[Tensor] = []
+    handles = [
+        layer.register_forward_hook(lambda module, args, output: maps.append(output.clone()))
+        for layer in model.modules()
+        if isinstance(layer, kind)
+    ]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 if __name__ == "__main__":
