@@ -62,7 +62,11 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
 
 def _nothing_saved() -> saved_tensors_hooks:
     """Keep no activations for a backward pass, which never comes: of the graph only its shape is read."""
-    return saved_tensors_hooks(lambda tensor: None, lambda nothing: None)
+    return saved_tensors_hooks(lambda tensor: None, _never)
+
+
+def _never(nothing: None) -> Tensor:
+    raise RuntimeError("a graph that was traced to be read has no activations to go backward with")
 
 
 @contextmanager
