@@ -1,4 +1,4 @@
-"""What a calibration should cost, from the shapes it reads and two figures of the machine."""
+"""What a calibration should cost, from the shapes it reads and three figures of the machine."""
 
 from __future__ import annotations
 
@@ -24,29 +24,32 @@ _PANEL = 64
 
 @dataclass(frozen=True)
 class Machine:
-    """How fast a machine is at the two things that a calibration is made of.
+    """How fast a machine is at what a calibration is made of.
 
     Attributes:
         rate: multiply-adds of a matrix product in a second.
         pair: seconds for all the rest, for a pair of channels in an image.
+        call: seconds to take up a tensor, however small.
     """
 
     rate: float
     pair: float
+    call: float
 
     @classmethod
     def measured(cls) -> Machine:
-        """Measured on two shapes: one that is all product, and one that is nearly all pairs."""
+        """Measured on three shapes: one that is all product, one that is nearly all pairs, one that is next to none."""
         long, short = _best(torch.randn(4, 256, 8192)), _best(torch.randn(32, 512, 16))
         rate, pair = 1e11, 1e-9
         for _ in range(20):
             rate = 4 * pairs(256) * 8192 / max(long - 4 * pairs(256) * pair, long / 2)
             pair = max(short - 32 * pairs(512) * 16 / rate, short / 4) / (32 * pairs(512))
-        return cls(rate, pair)
+        return cls(rate, pair, _best(torch.randn(1, 8, 16)))
 
     def seconds(self, shapes: Sequence[tuple[int, int, int]]) -> float:
         """For tensors read, each (N, C, L): N * C * (C + 64) / 2 pairs, each of them L multiply-adds and one rest."""
-        return sum(count * pairs(channels) * (length / self.rate + self.pair) for count, channels, length in shapes)
+        work = sum(count * pairs(channels) * (length / self.rate + self.pair) for count, channels, length in shapes)
+        return work + len(shapes) * self.call
 
     def seen(self, model: nn.Module, reads: Sequence[Reads], images: Tensor) -> tuple[list[tuple[int, int, int]], int]:
         """The shapes a calibration reads, each tensor once for a group, and the bytes of the sums it keeps."""

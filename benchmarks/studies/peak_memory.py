@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import resource
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 import torchvision
@@ -49,7 +49,7 @@ def main() -> None:
         model(images[:1, :, :32, :32])
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    before = _resident()
+    before = _resident("VmRSS")
     data = [images] * options.batches
     if options.calibrate:
         FOADImportance(data).calibrate(model)
@@ -57,12 +57,13 @@ def main() -> None:
         with undisturbed(model), torch.no_grad():
             for batch in data:
                 model(batch)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    print(_resident("VmHWM") - before)
 
 
-def _resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+def _resident(field: str) -> int:
+    """Bytes now (``VmRSS``) or at the highest (``VmHWM``), as Linux has it; getrusage would count the parent in."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ __all__ = ["Page"]
 _COMMAND = "python -m foad_plugins.benchmarks.studies.speed"
 _COST = """\
 A tensor of C channels and L positions that is read costs, for each image, C (C + 64) / 2 pairs of channels: L
-multiply-adds each, and one square root, two additions, a division and a sum. So time grows with C squared and with the
-number of images, and with L = H x W as long as L is more than about a hundred; depth and groups add up. A group is
-read once for each different tensor that carries it, a residual stage of B blocks up to B + 1 times. Channels of
-concatenated tensors are read again behind every concatenation, as slices. Memory is 4 C (C + 64) bytes a group,
-whatever the number of images, and a block of a few MiB a thread."""
+multiply-adds each, and one square root, two additions, a division and a sum; and something to take it up at all. So
+time grows with C squared and with the number of images, and with L = H x W as long as L is more than about a hundred;
+depth and groups add up. A group is read once for each different tensor that carries it, a residual stage of B blocks
+up to B + 1 times. Channels of concatenated tensors are read again behind every concatenation, as slices. Memory is
+4 C (C + 64) bytes a group, whatever the number of images, and a block of a few MiB a thread."""
 _MEMORY = """\
 Resident memory at its highest, in MiB, each in a process of its own, one thread, 8 images a batch: what came on top of
 the interpreter, the weights and the images. The share is of weights and forward pass together."""
@@ -62,7 +62,8 @@ class Page:
 
     def write(self, path: Path, machine: Machine) -> None:
         """Write the page."""
-        figures = f"{machine.rate / 1e9:.0f}e9 multiply-adds in a second, {machine.pair * 1e9:.2f} ns a pair"
+        figures = f"{machine.rate / 1e9:.0f}e9 multiply-adds in a second, {machine.pair * 1e9:.2f} ns a pair, "
+        figures += f"{machine.call * 1e6:.0f} us a tensor"
         parts = [
             "# Speed and memory",
             "Ratios are medians over rounds in which the parts ran by turns. A forward pass is the bare model on the "
