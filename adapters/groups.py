@@ -18,12 +18,15 @@ from torch_pruning.ops import OPTYPE
 
 from ..batches import Call
 from ..capture import ForwardFn, batches_only
+from ..outputs import output_tensors
 from ..taps import Reads, Tap
+from .endless import endless_layers
 
 __all__ = [
     "build_graph",
     "bundled",
     "bundles",
+    "endless_roots",
     "full_group",
     "group_name",
     "group_reads",
@@ -41,17 +44,23 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
     """Trace a model, frozen or not, into Torch-Pruning's dependency graph.
 
     Raises:
-        ValueError: Torch-Pruning fails on the model. What the model's own forward raises comes through as it is.
+        ValueError: Torch-Pruning fails on the model, or there is no tensor in what it returns. What the model's own
+            forward raises comes through as it is.
     """
     ran = False
 
-    def forward(network: nn.Module, _: Any) -> Any:
+    def forward(network: nn.Module, _: Any) -> list[Tensor]:
         nonlocal ran
         output = forward_fn(network, call.item) if forward_fn is not None else network(*call.args, **call.kwargs)
+        tensors = output_tensors(output)
+        if not tensors:
+            raise ValueError(f"the model returns no tensor, and nothing that holds one, but a {type(output).__name__}")
         ran = True
-        return output
+        return tensors
 
     with torch.enable_grad(), _trainable(model), batches_only(model), _nothing_saved():
+        # Weights that autocast has kept from a run without gradients have no place in a graph.
+        torch.clear_autocast_cache()
         try:
             return DependencyGraph().build_dependency(model, call.item, forward_fn=forward, verbose=False)
         except Exception as error:
@@ -83,8 +92,17 @@ def _trainable(model: nn.Module) -> Iterator[None]:
 
 
 def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[Group]:
-    """All groups with their full indices, but those that an ignored layer belongs to."""
-    return list(graph.get_all_groups(ignored_layers=ignored_layers, root_module_types=_ROOTS))
+    """All groups with their full indices, but those that an ignored or an endless layer belongs to."""
+    left_out = [*ignored_layers, *endless_roots(graph, ignored_layers)]
+    return list(graph.get_all_groups(ignored_layers=left_out, root_module_types=_ROOTS))
+
+
+def endless_roots(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[nn.Module]:
+    """Layers, none of them ignored, that begin no group since Torch-Pruning would never have it together."""
+    ignored = set(ignored_layers)
+    return endless_layers(
+        graph, [root for root in graph.module2node if isinstance(root, _ROOTS) and root not in ignored]
+    )
 
 
 def group_name(group: Group) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._pytree import tree_leaves
 
 from ..batches import Call
 from ..capture import ForwardFn
 from ..flops import FlopsTable, LayerFlops, count_params, flops_table
+from ..outputs import output_tensors
 from ..report import LayerWidth
 
 __all__ = ["Size", "layer_widths", "measure", "output_shapes"]
@@ -74,4 +74,4 @@ def layer_widths(before: Size, after: Size) -> tuple[LayerWidth, ...]:
 def output_shapes(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> list[tuple[int, ...]]:
     """The shapes of all tensors that a call returns."""
     output = forward_fn(model, example.item) if forward_fn is not None else model(*example.args, **example.kwargs)
-    return [tuple(tensor.shape) for tensor in tree_leaves(output) if isinstance(tensor, Tensor)]
+    return [tuple(tensor.shape) for tensor in output_tensors(output)]

@@ -24,6 +24,7 @@ from .layers import resolve_layers, resolve_shares
 from .measures import Size, layer_widths, measure
 from .plan import Ranking, TargetError
 from .planning import Planner
+from .refusals import refuse_sealed
 from .step import PROOF_IMAGES, Settings, StepResult, take_step
 from .torch_pruning import FOADImportance
 from .transaction import restored_on_error
@@ -124,6 +125,7 @@ def prune(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    refuse_sealed(model)
     targets = {"flops": flops, "params": params, "latency": latency, "pruning_ratio": pruning_ratio}
     if pruning_ratio_dict and neighbors is None and threshold is None and not any(map(_given, targets.values())):
         targets["pruning_ratio"] = 0.0
@@ -224,23 +226,23 @@ class _Run:
                 results.append(take_step(model, self.settings, self.goal.part(number / self.steps), self.example, size))
                 if self.callback is not None and number < self.steps and not dry:
                     self.callback(model, number)
-        after = results[-1].size
-        return PruneReport(
-            layers=layer_widths(before, after),
-            groups=tuple(group for result in results for group in result.groups),
-            params_before=before.table.params,
-            params_after=after.table.params,
-            flops_before=before.flops,
-            flops_after=after.flops,
-            latency_before=first,
-            latency_after=measure_latency(model, batch, forward_fn=forward_fn) if self.timed else None,
-            batch_size=_images(batch) if self.timed else None,
-            compensated=tuple(dict.fromkeys(name for result in results for name in result.compensated)),
-            not_compensated=tuple(dict.fromkeys(name for result in results for name in result.not_compensated)),
-            latency_trials=tuple(trial for result in results for trial in result.trials),
-            notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
-            dry_run=dry,
-        )
+            after = results[-1].size
+            return PruneReport(
+                layers=layer_widths(before, after),
+                groups=tuple(group for result in results for group in result.groups),
+                params_before=before.table.params,
+                params_after=after.table.params,
+                flops_before=before.flops,
+                flops_after=after.flops,
+                latency_before=first,
+                latency_after=measure_latency(model, batch, forward_fn=forward_fn) if self.timed else None,
+                batch_size=_images(batch) if self.timed else None,
+                compensated=tuple(dict.fromkeys(name for result in results for name in result.compensated)),
+                not_compensated=tuple(dict.fromkeys(name for result in results for name in result.not_compensated)),
+                latency_trials=tuple(trial for result in results for trial in result.trials),
+                notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
+                dry_run=dry,
+            )
 
 
 def _given(value: float | None) -> bool:

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 from torch_pruning.dependency import Group
 
-__all__ = ["refuse_computed", "refuse_shared"]
+__all__ = ["refuse_computed", "refuse_sealed", "refuse_shared"]
+
+
+def refuse_sealed(model: nn.Module) -> None:
+    """Refuse models that cannot be read or changed layer by layer.
+
+    Raises:
+        ValueError: it is TorchScript or exported, has no data, or was made in inference mode.
+    """
+    for name, module in model.named_modules():
+        where = f"layer {name!r}" if name else "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{where} is TorchScript, whose layers are fixed: prune the module it was made from")
+        if "eval" in vars(module):
+            raise ValueError(f"{where} was exported, which fixed its layers: prune the module it was made from")
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is None or is_lazy(tensor):
+                continue
+            if tensor.is_meta:
+                raise ValueError(f"{where} has no data, it is on the meta device: load weights first")
+            if tensor.is_inference():
+                raise ValueError(
+                    f"{where} was made in inference mode, so that no graph can be traced through it: make the model "
+                    "outside torch.inference_mode(), or copy it there with copy.deepcopy"
+                )
 
 
 def refuse_computed(model: nn.Module, groups: Sequence[Group]) -> None:
@@ -19,6 +45,12 @@ def refuse_computed(model: nn.Module, groups: Sequence[Group]) -> None:
     """
     touched = _touched(groups)
     for name, module in model.named_modules():
+        if module in touched and "weight_fake_quant" in module._modules:
+            raise ValueError(
+                f"the weight of layer {name!r} is quantised with a scale for each channel, as for quantisation-aware "
+                "training, and channels cannot be removed from it: prune before prepare_qat, or name the layer in "
+                "ignored_layers, with the layers whose channels it takes in"
+            )
         # Old-style hooks leave the result among the plain attributes; looking at a parametrized one would compute it.
         if module in touched and (is_parametrized(module) or isinstance(module.__dict__.get("weight"), Tensor)):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -68,7 +69,9 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], shared: Mappin
         RuntimeError: names or shapes do not fit.
     """
     current = model.state_dict(keep_vars=True)
-    loaded: dict[str, Tensor] = {}
+    loaded: OrderedDict[str, Tensor] = OrderedDict()
+    # Some networks look for the version of their layout there, as torchvision's MNASNet does.
+    loaded._metadata = getattr(current, "_metadata", None)  # type: ignore[attr-defined]
     for name in [*tensors, *shared]:
         source = shared.get(name, name)
         if source != name:

@@ -28,6 +28,7 @@ from .readers import unmixed
 from .refusals import refuse_computed, refuse_shared
 from .torch_pruning import FOADImportance
 from .transaction import restored_on_error
+from .unseen import unseen_notes
 from .verify import differs, outputs, outputs_without
 
 __all__ = ["Settings", "StepResult", "take_step"]
@@ -149,6 +150,7 @@ def _apply(
     changing = [choice for choice in plan.choices if choice.selection.removed]
     names = {module: name for name, module in model.named_modules()}
     original = history.describe(model)
+    passed_by = unseen_notes(model, graph, settings.ignored)
     with undisturbed(model):
         shapes = output_shapes(model, example, forward_fn)
     pairs = channel_pairs(model, example, forward_fn, [(choice.group, choice.selection) for choice in plan.choices])
@@ -196,7 +198,7 @@ def _apply(
         compensated=tuple(names[layer] for layer in compensated),
         not_compensated=tuple(left) if settings.compensate is not None else (),
         trials=plan.trials,
-        notes=plan.notes,
+        notes=(*plan.notes, *passed_by),
     )
 
 
@@ -250,8 +252,9 @@ def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Ten
 
 
 def _blame(model: nn.Module, settings: Settings, plan: Plan, example: Call, what: str) -> str:
-    """Which group it was: each is removed alone, and put back."""
+    """Which groups it was: each is removed alone, and put back."""
     alone = replace(settings, compensate=None, reestimate_bn=False)
+    wrong: list[Choice] = []
     for choice in [choice for choice in plan.choices if choice.selection.removed]:
         graph, groups = _groups(model, settings, example)
         again = [replace(choice, group=group) for group in groups if group_name(group) == choice.name]
@@ -262,9 +265,13 @@ def _blame(model: nn.Module, settings: Settings, plan: Plan, example: Call, what
         except _Undo:
             continue
         except (_WrongRemovalError, RuntimeError):
-            layers = ", ".join(map(repr, _layers(choice.group)))
-            return (
-                f"{what}: Torch-Pruning does not remove the right channels of the group of layer {choice.name!r} "
-                f"({layers}). The model is as it was; name that layer in ignored_layers"
-            )
-    return f"{what}, though each group alone can be removed. The model is as it was"
+            wrong.append(choice)
+    if not wrong:
+        return f"{what}, though each group alone can be removed. The model is as it was"
+    first, *others = wrong
+    more = f", nor of those of {', '.join(repr(choice.name) for choice in others)}" if others else ""
+    return (
+        f"{what}: Torch-Pruning does not remove the right channels of the group of layer {first.name!r} "
+        f"({', '.join(map(repr, _layers(first.group)))}){more}. The model is as it was; name "
+        f"{'these layers' if others else 'that layer'} in ignored_layers"
+    )

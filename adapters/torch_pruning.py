@@ -26,6 +26,7 @@ from .groups import (
     prunable_groups,
     rooted_at_reader,
 )
+from .refusals import refuse_sealed
 
 __all__ = ["FOADImportance"]
 
@@ -105,6 +106,7 @@ class FOADImportance(tp.importance.Importance):
         if data is not None:
             check_data(data)
             self.data = data
+        refuse_sealed(model)
         with all_or_none(self._options.distributed), undisturbed(model):
             source = self._source()
             first = next(as_calls(source, model_device(model), 1))

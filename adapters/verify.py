@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch_pruning.dependency import Group
 
 from ..batches import Call
 from ..capture import ForwardFn
+from ..outputs import output_tensors
 from ..quiet import undisturbed
 from .groups import read_columns
 
@@ -51,7 +52,7 @@ def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[
         except Exception:
             # Operators or hard-coded types without double precision; the model's own must do.
             found = _run(model, call, forward_fn, None)
-    return [tensor.detach().clone() for tensor in tree_leaves(found) if isinstance(tensor, Tensor)]
+    return [tensor.detach().clone() for tensor in output_tensors(found)]
 
 
 def outputs_without(

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-__all__ = ["Moves", "crop_and_flip", "move"]
+__all__ = ["Moves", "crop_and_flip", "flip", "move", "recolour"]
 
 _PAD = 4
+_CONTRAST = 0.2
+_SHIFT = 0.2
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,33 @@ def move(images: torch.Tensor, moves: Moves) -> torch.Tensor:
     return F.pad(images, [_PAD] * 4)[
         every[:, None, None, None], channel[:, None, None], y[:, None, :, None], x[:, None, None]
     ]
+
+
+def flip(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Each image mirrored with probability one half.
+
+    Args:
+        images: (N, C, H, W); left as they are.
+        random: on the CPU.
+
+    Returns:
+        A new tensor of the same shape.
+    """
+    chosen = (torch.rand(len(images), generator=random) < 0.5).to(images.device)
+    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+
+
+def recolour(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Each normalised image times 0.8 to 1.2, and each of its channels shifted by up to 0.2, all uniformly at random.
+
+    Args:
+        images: (N, C, H, W); left as they are.
+        random: on the CPU; contrasts are drawn first.
+
+    Returns:
+        A new tensor of the same shape.
+    """
+    count, channels = images.shape[:2]
+    contrast = 1 + _CONTRAST * (2 * torch.rand(count, 1, 1, 1, generator=random) - 1)
+    shift = _SHIFT * (2 * torch.rand(count, channels, 1, 1, generator=random) - 1)
+    return images * contrast.to(images.device, images.dtype) + shift.to(images.device, images.dtype)

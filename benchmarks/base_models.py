@@ -11,13 +11,15 @@ from safetensors.torch import save
 from torch import nn
 
 from .datasets import ImageSource
+from .evaluation import Evaluation
 from .files import hash_json, hash_tensors
 from .hardware import Hardware
 from .models import build_model
 from .recipe import Recipe
 from .records import Setup
 from .store import RecordWarning
-from .training import evaluate, train
+from .training import train
+from .training_state import state_file
 from .weights import WeightsError, WeightsFile
 
 __all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]
@@ -29,13 +31,18 @@ class BaseModel:
 
     Attributes:
         model: in eval mode; copy it before changing it.
-        accuracy: on the test part, in [0, 1].
+        evaluation: on the test part.
         weights_hash: SHA-256 of its state dict.
     """
 
     model: nn.Module
-    accuracy: float
+    evaluation: Evaluation
     weights_hash: str
+
+    @property
+    def accuracy(self) -> float:
+        """On the test part, in [0, 1]."""
+        return self.evaluation.accuracy
 
 
 def base_path(folder: Path, setup: Setup, seed: int) -> Path:
@@ -61,8 +68,15 @@ def hardware_of(setup: Setup) -> Hardware:
     return Hardware.model_validate({name: getattr(setup, name) for name in Hardware.model_fields})
 
 
-def train_base(setup: Setup, data: ImageSource, seed: int, *, quiet: bool = False) -> bytes:
+def train_base(setup: Setup, data: ImageSource, seed: int, *, states: Path | None = None, quiet: bool = False) -> bytes:
     """Train the base model of a seed; returns a safetensors file.
+
+    Args:
+        setup: what is trained and how.
+        data: on what.
+        seed: of weights, order and augmentation.
+        states: folder that keeps trainings under way, if it is there; None for none.
+        quiet: no progress bar.
 
     Raises:
         TrainingDivergedError: if the training fails.
@@ -75,6 +89,7 @@ def train_base(setup: Setup, data: ImageSource, seed: int, *, quiet: bool = Fals
         seed=seed,
         hardware=hardware_of(setup),
         limit_steps=setup.conditions.limit_steps,
+        state=state_file(states, base_path(Path(), setup, seed).name),
         description=f"seed {seed}: base model",
         quiet=quiet,
     )
@@ -107,7 +122,7 @@ def load_base(setup: Setup, weights: WeightsFile, data: ImageSource) -> BaseMode
     weights.load_into(model)
     model.to(data.device).eval()
     with torch.no_grad():
-        return BaseModel(model, evaluate(model, data), hash_tensors(model.state_dict()))
+        return BaseModel(model, data.evaluate(model), hash_tensors(model.state_dict()))
 
 
 def _recipe(setup: Setup) -> Recipe:

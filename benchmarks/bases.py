@@ -71,11 +71,12 @@ class Bases:
         """Forget all others, which are of no more use and may be large."""
         self._known = {seed: base for seed, base in self._known.items() if seed in seeds}
 
-    def remove(self, seeds: Iterable[int]) -> None:
-        """Delete the files of trained ones."""
-        if self._given is None:
-            for seed in seeds:
-                self.path(seed).unlink(missing_ok=True)
+    def remove(self, seeds: Iterable[int]) -> list[str]:
+        """Delete the files of trained ones; returns their names, whether they were there or not."""
+        paths = [] if self._given is not None else [self.path(seed) for seed in seeds]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return [path.name for path in paths]
 
     def path(self, seed: int) -> Path:
         """Where the trained weights of a seed lie, or would lie."""

@@ -56,6 +56,8 @@ class SuiteConditions(BaseModel):
             raise refusal(
                 mistake("must not stand beside base_recipe: the base model is read or trained", "base_weights")
             )
+        if self.base_recipe is not None and self.base_recipe.objective == "distillation":
+            raise refusal(mistake("a base model has no network to distil from", "base_recipe", "objective"))
         return self
 
 

@@ -14,7 +14,17 @@ from pydantic import BaseModel, ConfigDict
 
 __all__ = ["Environment", "Versions"]
 
-_PACKAGES = ("lightning-fabric", "numpy", "pydantic", "ray", "scikit-learn", "scipy", "torchvision")
+_PACKAGES = (
+    "lightning-fabric",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pydantic",
+    "ray",
+    "scikit-learn",
+    "scipy",
+    "torchvision",
+)
 
 
 class Versions(BaseModel):

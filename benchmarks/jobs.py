@@ -39,12 +39,14 @@ class Place:
         data_root: folder with the user's data and weights, the same path for every worker; None for none.
         imports: modules and Python files of the user's that register what the suite names.
         folder: from where relative paths lead; that of this process, if it is not there.
+        states: folder that keeps trainings under way, if it is there; None for none.
         quiet: no progress bars.
     """
 
     data_root: Path | None = None
     imports: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path.cwd)
+    states: Path | None = None
     quiet: bool = False
 
     def enter(self) -> None:
@@ -121,7 +123,7 @@ def do_base(setup: Setup, seed: int, place: Place) -> BaseResult:
     try:
         place.enter()
         with _threads(setup.conditions.threads):
-            return train_base(setup, _data_of(setup, place), seed, quiet=place.quiet)
+            return train_base(setup, _data_of(setup, place), seed, states=place.states, quiet=place.quiet)
     except (Exception, SystemExit) as error:
         return Failed.by(error)
 
@@ -138,7 +140,8 @@ def do_run(inputs: RunInputs, weights: bytes | None, place: Place) -> RunRecord 
         place.enter()
         with _threads(inputs.setup.conditions.threads):
             data = _data_of(inputs.setup, place)
-            return run_one(inputs, data, _base(inputs.setup, weights, place), quiet=place.quiet)
+            base = _base(inputs.setup, weights, place)
+            return run_one(inputs, data, base, states=place.states, quiet=place.quiet)
     # A criterion may call sys.exit, which must not end the sweep.
     except (Exception, SystemExit) as error:
         return Failed.by(error)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .criteria import CriterionSpec
 from .environment import Environment, Versions
+from .evaluation import Evaluation, Stage
 from .files import hash_json
 from .recipe import Epoch
 from .suite import Conditions, Kind, Ranking
@@ -113,7 +114,7 @@ class BestEpoch(_Frozen):
 
 
 class Accuracies(_Frozen):
-    """Fractions of the test images classified right, in [0, 1].
+    """Fractions of the test images classified right, or of their pairs judged right, in [0, 1].
 
     Attributes:
         base: before pruning.
@@ -165,8 +166,9 @@ class RunRecord(_Frozen):
         created: when the run ended, in UTC.
         base_weights_hash: SHA-256 of the base model's state dict.
         train_images: number of training images.
-        test_images: number of test images behind every accuracy.
+        test_images: number of test images behind every accuracy, or of their pairs.
         accuracy: base, one-shot and fine-tuned.
+        evaluations: all that was found at each stage, for tasks that give more than an accuracy; else empty.
         epochs: of fine-tuning, one by one; empty where they were not kept.
         before: cost of the base model.
         after: cost of the pruned model.
@@ -192,6 +194,7 @@ class RunRecord(_Frozen):
     train_images: int = Field(ge=1)
     test_images: int = Field(ge=1)
     accuracy: Accuracies
+    evaluations: dict[Stage, Evaluation] = {}
     epochs: tuple[Epoch, ...] = ()
     before: Cost
     after: Cost

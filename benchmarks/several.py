@@ -44,7 +44,9 @@ def in_processes(fabric: Fabric, work: Work, model: nn.Module, epochs: int, erro
         raise error(reason)
     model.load_state_dict(weights)
     rows = [row for row in measured.tolist() if not math.isnan(row[0])]
-    return [Epoch(**dict(zip(Epoch.model_fields, row, strict=True))) for row in rows]
+    # What is not there travels as NaN.
+    values = [[None if math.isnan(value) else value for value in row] for row in rows]
+    return [Epoch.model_validate(dict(zip(Epoch.model_fields, row, strict=True))) for row in values]
 
 
 class _Returned:
@@ -65,7 +67,8 @@ class _Returned:
             for name, tensor in model.state_dict().items():
                 weights[name].copy_(tensor)
             for row, epoch in zip(measured, epochs, strict=False):
-                row.copy_(torch.tensor(list(epoch.model_dump().values()), dtype=torch.float64))
+                values = [math.nan if value is None else value for value in epoch.model_dump().values()]
+                row.copy_(torch.tensor(values, dtype=torch.float64))
         return None
 
 

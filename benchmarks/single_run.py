@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,12 +16,14 @@ from .base_models import BaseModel, hardware_of
 from .criteria import CriterionContext, Scorer, build_criterion
 from .datasets import Batch, ImageSource
 from .environment import Environment
+from .evaluation import Evaluation, Stage
 from .measuring import PeakMemory, latencies
 from .pruning import PrunedModel, layer_widths, prune_by_rule, prune_to_target
 from .recipe import Epoch
 from .records import Accuracies, BestEpoch, Cost, RunInputs, RunRecord
 from .scoring import ScoreBook
-from .training import evaluate, train
+from .training import train
+from .training_state import state_file
 
 __all__ = ["criterion_for", "run_one"]
 
@@ -39,8 +42,17 @@ def _build(inputs: RunInputs, calibration: Batch) -> Scorer:
     return build_criterion(inputs.criterion, CriterionContext(images=images, seed=inputs.seed, labels=labels))
 
 
-def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: bool = False) -> RunRecord:
+def run_one(
+    inputs: RunInputs, data: ImageSource, base: BaseModel, *, states: Path | None = None, quiet: bool = False
+) -> RunRecord:
     """Do a run and return its record; the base model stays as it is.
+
+    Args:
+        inputs: what to do.
+        data: on what.
+        base: what is pruned, and distilled from if the recipe says so.
+        states: folder that keeps trainings under way, if it is there; None for none.
+        quiet: no progress bar.
 
     Raises:
         CriterionError: if the criterion fails, or does not give one finite score a channel.
@@ -54,11 +66,10 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
     book = ScoreBook(_build(inputs, (images, labels)), entry.title, memory)
     before = _cost(base.model, data.example)
     pruned = _pruned(inputs, base.model, images, book, reestimate_bn=False)
-    one_shot = evaluate(pruned.model, data)
-    one_shot_bn = None
+    judged: dict[Stage, Evaluation] = {"base": base.evaluation, "one_shot": data.evaluate(pruned.model)}
     if entry.reestimate_bn:
         pruned = _pruned(inputs, base.model, images, book, reestimate_bn=True)
-        one_shot_bn = evaluate(pruned.model, data)
+        judged["one_shot_bn"] = data.evaluate(pruned.model)
     epochs: list[Epoch] = []
     if conditions.finetune_recipe.epochs:
         epochs = train(
@@ -68,10 +79,14 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
             seed=inputs.seed,
             measure=True,
             hardware=hardware_of(inputs.setup),
+            teacher=base.model,
+            state=state_file(states, inputs.file_name),
             limit_steps=conditions.limit_steps,
             description=f"seed {inputs.seed}: {entry.title}",
             quiet=quiet,
         )
+        if data.evaluates_in_detail:
+            judged["fine_tuned"] = data.evaluate(pruned.model)
     after = _cost(pruned.model, data.example)
     share = conditions.target.flops_reduction
     return RunRecord(
@@ -83,11 +98,12 @@ def run_one(inputs: RunInputs, data: ImageSource, base: BaseModel, *, quiet: boo
         test_images=data.test_count,
         accuracy=Accuracies(
             base=base.accuracy,
-            one_shot=one_shot,
-            one_shot_bn=one_shot_bn,
+            one_shot=judged["one_shot"].accuracy,
+            one_shot_bn=judged["one_shot_bn"].accuracy if entry.reestimate_bn else None,
             fine_tuned=epochs[-1].test_accuracy if epochs else None,
             best_epoch=_best(epochs),
         ),
+        evaluations=judged if data.evaluates_in_detail else {},
         epochs=tuple(epochs),
         before=before,
         after=after,
@@ -119,10 +135,14 @@ def _pruned(
 
 
 def _best(epochs: Sequence[Epoch]) -> BestEpoch | None:
-    if not epochs:
+    measured = [
+        (entry.test_accuracy, -number) for number, entry in enumerate(epochs, 1) if entry.test_accuracy is not None
+    ]
+    # Of several epochs the last one alone was measured: nothing was chosen.
+    if len(measured) < min(2, len(epochs)) or not measured:
         return None
-    number, best = max(enumerate(epochs, start=1), key=lambda entry: entry[1].test_accuracy)
-    return BestEpoch(epoch=number, accuracy=best.test_accuracy)
+    accuracy, number = max(measured)
+    return BestEpoch(epoch=-number, accuracy=accuracy)
 
 
 def _cost(model: nn.Module, example: torch.Tensor) -> Cost:

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .jobs import Failed, Place, do_base, do_run
 from .progress import Progress
 from .records import FailureRecord, RunInputs, RunRecord
 from .store import FailureStore, RecordStore, RecordWarning
+from .training_state import forget_state
 from .weights import WeightsFile
 
 __all__ = ["Outcome", "Sweep"]
@@ -47,7 +48,7 @@ class Sweep:
 
     Args:
         runs: what to do, in this order.
-        folder: gets the records, the failures and the trained base models.
+        folder: gets the records, the failures, the trained base models and, while they last, trainings under way.
         given: the base model's weights, if it is not trained.
     """
 
@@ -57,6 +58,7 @@ class Sweep:
         self._failures = FailureStore(folder / "failures")
         self._claims = Claims(folder / ".claims")
         self._bases = Bases(folder / "base", runs[0].setup, given)
+        self._states = folder.absolute() / "states"
         self._waiting: set[str] = set()
         self._found: dict[str, RunRecord] = {}
         self._failed: dict[str, FailureRecord] = {}
@@ -69,7 +71,9 @@ class Sweep:
         """Delete the records and base models of the runs."""
         self._records.remove(self._runs.values())
         self._failures.remove(self._runs.values())
-        self._bases.remove({run.seed for run in self._runs.values()})
+        bases = self._bases.remove({run.seed for run in self._runs.values()})
+        for name in (*self._runs, *bases):
+            forget_state(self._states, name)
 
     def run(self, executor: Executor, place: Place, progress: Progress) -> Outcome:
         """Do what is missing.
@@ -78,7 +82,8 @@ class Sweep:
             WorkerLostError: if a worker process died.
             OSError: if something cannot be written.
         """
-        self._executor, self._place, self._progress = executor, place, progress
+        self._executor, self._progress = executor, progress
+        self._place = replace(place, states=self._states)
         self._waiting = {name for name in self._runs if not self._is_there(name)}
         try:
             while self._waiting or self._flying:
@@ -173,12 +178,15 @@ class Sweep:
             result = Failed.by(error)
         if isinstance(what, int):
             self._bases.add(what, result)
+            if not isinstance(result, Failed):
+                forget_state(self._states, self._bases.path(what).name)
             self._claims.give_back(self._bases.path(what).name)
             return
         if isinstance(result, Failed):
             self._fail(what, result)
         else:
             self._records.save(result)
+            forget_state(self._states, what)
             self._executed += 1
             self._enter(what, result, f"{result.seconds_total:.1f} s")
         self._claims.give_back(what)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .batches import Call, as_calls, model_device
+from .outputs import output_tensors
 from .quiet import undisturbed
 
 with warnings.catch_warnings():
@@ -131,13 +132,14 @@ class _Positional(nn.Module):
         self.model = model
         self._call = call
 
-    def forward(self, *tensors: Tensor) -> Any:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = iter(tensors)
         args = [next(given) if isinstance(value, Tensor) else value for value in self._call.args]
         kwargs = {
             name: next(given) if isinstance(value, Tensor) else value for name, value in self._call.kwargs.items()
         }
-        return self.model(*args, **kwargs)
+        # The tracer knows fewer containers than models return.
+        return tuple(output_tensors(self.model(*args, **kwargs)))
 
 
 def _attention_flops(inputs: list[Any], outputs: list[Any]) -> int:

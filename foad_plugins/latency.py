@@ -26,7 +26,7 @@ def measure_latency(
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         min_seconds: calls are repeated for at least so long; more gives a steadier median.
     """
-    with undisturbed(model), torch.inference_mode():
+    with undisturbed(model, compiled=True), torch.inference_mode():
         timer = Timer(
             "forward_fn(model, call.item)" if forward_fn is not None else "model(*call.args, **call.kwargs)",
             globals={"forward_fn": forward_fn, "model": model, "call": call},

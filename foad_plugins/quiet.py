@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
+
+from .compiled import layer_by_layer
 
 __all__ = ["undisturbed"]
 
@@ -20,55 +24,75 @@ _HOOK_TABLES = (
     "_forward_pre_hooks_with_kwargs",
 )
 
+# The generators and the switch of the fused path belong to the process: of two threads, one measures after the other.
+_MEASURING = threading.RLock()
+
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
+def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> Iterator[None]:
     """Put a model into eval mode, and leave no trace of what runs inside, also after an exception.
 
     On exit every module's train flag, every buffer and the hooks are what they were, and so is the state of the
     random number generators (torch on the CPU and the model's devices, NumPy, random). Inside, the generators start
     from ``seed``, so that random layers which stay active in eval mode, and shuffling loaders, give the same each time.
     The fused inference path of ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` is off inside, since it
-    goes round the layers in it.
+    goes round the layers in it. One thread at a time can be inside; others wait.
 
     Args:
         model: the model.
         seed: where the generators start.
+        compiled: let what ``torch.compile`` has made of the model run, rather than its layers.
+
+    Raises:
+        ValueError: a layer has not set up its parameters yet, which the first call of the model does (names it); or
+            the model is compiled, and torch is older than 2.6.
     """
-    flags = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    hooks = [(table, set(table)) for module in model.modules() for table in _hook_tables(module)]
-    devices = sorted({tensor.device.index or 0 for tensor in model.parameters() if tensor.is_cuda})
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.backends.mha.set_fastpath_enabled(False)
-            model.eval()
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        for table, known in hooks:
-            for handle in set(table) - known:
-                del table[handle]
-        for module, name, buffer, value in buffers:
-            # Batch normalisation writes its statistics past the version counter, so only the values tell.
-            if not torch.equal(buffer, value):
-                with torch.no_grad():
-                    buffer.copy_(value)
-            module._buffers[name] = buffer
-        for module, training in flags:
-            module.training = training
+    _refuse_lazy(model)
+    with _MEASURING:
+        flags = [(module, module.training) for module in model.modules()]
+        buffers = [
+            (module, name, buffer, buffer.clone())
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        hooks = [(table, set(table)) for module in model.modules() for table in _hook_tables(module)]
+        devices = sorted({tensor.device.index or 0 for tensor in model.parameters() if tensor.is_cuda})
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        try:
+            with torch.random.fork_rng(devices=devices), nullcontext() if compiled else layer_by_layer(model):
+                torch.manual_seed(seed)
+                random.seed(seed)
+                np.random.seed(seed)
+                torch.backends.mha.set_fastpath_enabled(False)
+                model.eval()
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+            for module, training in flags:
+                module.training = training
+            for table, known in hooks:
+                for handle in set(table) - known:
+                    del table[handle]
+            for module, name, buffer, value in buffers:
+                # Batch normalisation writes its statistics past the version counter, so only the values tell.
+                if not torch.equal(buffer, value):
+                    with torch.no_grad():
+                        # Observers of quantisation give theirs another shape when they first run.
+                        buffer.resize_(value.shape).copy_(value)
+                module._buffers[name] = buffer
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if any(is_lazy(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())):
+            raise ValueError(
+                f"layer {name!r} has not set up its parameters yet, as lazy layers do when they first run: call the "
+                "model once on a batch, or load its weights"
+            )
 
 
 def _hook_tables(module: nn.Module) -> list[dict[int, object]]:

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("torch", minversion="2.6", reason="the extra export needs torch 2.6")
+
 from foad_plugins import prune
 from foad_plugins.export import ExportError, ExportReport, check_compiled, export_model
 from tests.adapters.networks import Chain, seeded_norms
@@ -187,6 +189,7 @@ def test_a_missing_extra_is_named_before_any_work(tmp_path, monkeypatch):
         export_model(_Raises(), IMAGES, tmp_path / "x.onnx")
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python:RuntimeWarning")
 def test_compiled_without_a_compiler():
     model = seeded_norms(Chain()).train()
     prune(model, IMAGES)

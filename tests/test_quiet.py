@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from foad_plugins.quiet import undisturbed
+from tests.traces import trace
 
 
 class _Counting(nn.Module):
@@ -27,18 +28,6 @@ def network() -> nn.Sequential:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(), _Counting())
     model[2].eval()
     return model
-
-
-def trace(model: nn.Module) -> tuple:
-    return (
-        [module.training for module in model.modules()],
-        {name: (id(buffer), buffer.tolist()) for name, buffer in model.named_buffers()},
-        [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()],
-        torch.get_rng_state().tolist(),
-        random.getstate(),
-        np.random.get_state()[1].tolist(),
-        torch.backends.mha.get_fastpath_enabled(),
-    )
 
 
 @pytest.mark.parametrize("fail", [False, True])

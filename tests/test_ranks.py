@@ -30,7 +30,7 @@ def found(request, tmp_path_factory) -> list[dict[str, Any]]:
         for process in processes:
             process.kill()
             process.wait()
-    return [torch.load(folder / f"results{rank}.pt") for rank in range(world)]
+    return [torch.load(folder / f"results{rank}.pt", weights_only=True) for rank in range(world)]
 
 
 def test_all_ranks_prune_as_one_process(found):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..data_root import DataRoot, MissingFileError
+from ..reading import read_in_threads
 from .image_files import ImageFileError, ImageFiles, Shape, list_files, read_image
 from .load import register_dataset
 from .memory import ImageData
@@ -134,25 +133,13 @@ def _read_all(files: ImageFiles, shape: Shape, part: str) -> Tensor:
         raise ValueError(f"the {part} images take {gigabytes}: set stream to true, or a smaller size or limit")
     images = torch.empty(len(files), *first.shape, dtype=torch.uint8)
 
-    def read(numbers: range) -> int:
-        for number in numbers:
-            pixels = read_image(files.path(number), shape)
-            if pixels.shape != first.shape:
-                _refuse_sizes(files.path(0), first, files.path(number), pixels)
-            images[number] = pixels
-        return len(numbers)
+    def read(number: int) -> None:
+        pixels = read_image(files.path(number), shape)
+        if pixels.shape != first.shape:
+            _refuse_sizes(files.path(0), first, files.path(number), pixels)
+        images[number] = pixels
 
-    chunks = [range(start, min(start + 128, len(files))) for start in range(0, len(files), 128)]
-    with (
-        tqdm(total=len(files), desc=f"reading {part} images", unit="image", leave=False, disable=None) as bar,
-        ThreadPoolExecutor() as pool,
-    ):
-        try:
-            for count in pool.map(read, chunks):
-                bar.update(count)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    read_in_threads(read, len(files), what=f"{part} images", unit="image")
     return images
 
 

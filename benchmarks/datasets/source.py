@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import SettingsError
+from ..evaluation import Evaluation, classify
 
 __all__ = ["Batch", "ImageSource", "batch_edges"]
 
@@ -19,10 +20,13 @@ Batch: TypeAlias = tuple[Tensor, Tensor]
 
 
 class ImageSource(ABC):
-    """A classification task with a training and a test part.
+    """A task with a training and a test part: classification, unless a subclass evaluates otherwise.
 
     The training part alone is the source of calibration images.
     """
+
+    evaluates_in_detail: ClassVar[bool] = False
+    """Whether an evaluation holds more than an accuracy, which records then keep."""
 
     @property
     @abstractmethod
@@ -32,7 +36,7 @@ class ImageSource(ABC):
     @property
     @abstractmethod
     def test_count(self) -> int:
-        """Number of test images."""
+        """Number of what accuracy is the fraction of: test images, or pairs of them."""
 
     @property
     @abstractmethod
@@ -90,6 +94,10 @@ class ImageSource(ABC):
             available = self.train_count
             raise SettingsError(f"calibration_images: 1 to {available}, the training images there are, got {count}")
         return self._train(torch.randperm(self.train_count, generator=torch.Generator().manual_seed(seed))[:count])
+
+    def evaluate(self, model: nn.Module, *, batch_size: int = 512) -> Evaluation:
+        """How well a network does on the test part; it is left in eval mode."""
+        return classify(model, self, batch_size)
 
     @abstractmethod
     def _train(self, chosen: Tensor) -> Batch:

@@ -4,6 +4,7 @@ from .build import MODELS, build_model, register_model
 from .densenet_cifar import DenseNet40
 from .foad_resnet import FOADResNet
 from .googlenet_cifar import GoogLeNetCIFAR
+from .mobilefacenet import MobileFaceNet
 from .resnet_cifar import CIFARResNet
 from .torchvision_models import torchvision_factory
 from .vgg import DigitsVGG
@@ -17,6 +18,7 @@ __all__ = [
     "DigitsVGG",
     "FOADResNet",
     "GoogLeNetCIFAR",
+    "MobileFaceNet",
     "build_model",
     "register_model",
     "torchvision_factory",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-__all__ = ["MobileFaceNet"]
+from .build import register_model
+
+__all__ = ["MobileFaceNet", "mobilefacenet"]
 
 # Expansion factor, channels, repetitions, stride of the first repetition: table 1 of the paper.
 _BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
@@ -45,6 +49,14 @@ class MobileFaceNet(nn.Module):
         maps = self.conv2(self.blocks(self.dw_conv1(self.conv1(images))))
         embedded: Tensor = self.linear1(self.linear7(maps)).flatten(1)
         return embedded
+
+
+@register_model("mobilefacenet")
+def mobilefacenet(image_size: Sequence[int] = (112, 96), embedding: int = 128) -> MobileFaceNet:
+    """MobileFaceNet for faces of 112 x 96 or, by its setting, 112 x 112: 128 numbers a face."""
+    if len(image_size) != 2:
+        raise ValueError(f"image_size: height and width, got {list(image_size)}")
+    return MobileFaceNet((image_size[0], image_size[1]), embedding)
 
 
 class _ConvBlock(nn.Module):

@@ -47,7 +47,7 @@ class Row:
         one_shot_bn: the same with the statistics of batch normalisation moved.
         fine_tuned: accuracy after the last epoch of fine-tuning.
         best_epoch: the highest accuracy of any epoch, chosen on the test images and therefore too good.
-        curve: test accuracy after each epoch of fine-tuning; empty unless all seeds have equally many.
+        curve: test accuracy after each epoch of fine-tuning; empty unless all seeds have equally many, all measured.
         difference: last accuracy there is (fine-tuned, or else one-shot) minus that of the board's reference, seed by
             seed, over the seeds both have; None for the reference itself and if there are no such seeds.
         params: number of parameters after pruning.

@@ -13,6 +13,7 @@ from .plot_widths import widths
 from .published import published, published_table
 from .section import Section
 from .tables import latency_table, table, widths_table
+from .verification import is_verification, roc, verification_table
 
 __all__ = ["comparison_section"]
 
@@ -32,10 +33,15 @@ def comparison_section(board: Leaderboard, suffix: str = "") -> Section:
     plots[f"score_time{suffix}.png"] = ("time to score", score_times(board))
     if board.widths_differ:
         plots[f"widths{suffix}.png"] = ("share of channels kept by layer", widths(board))
+    judged_by_pairs = is_verification(board)
+    if judged_by_pairs:
+        plots[f"roc{suffix}.png"] = ("true over false accept rate", roc(board))
     loud = warnings_first(board)
     parts = [f"## {escaped(board.title)}"]
     parts += [f"**{escaped(line)}**" for line in loud]
     parts += [table(board, "github")]
+    if judged_by_pairs:
+        parts += ["Verification, pair by pair:", verification_table(board, "github")]
     if latency := latency_table(board, "github"):
         parts += ["Latency of a call, median:", latency]
     parts += [f"![{title}]({name})" for name, (title, _) in plots.items()]
@@ -51,7 +57,8 @@ def comparison_section(board: Leaderboard, suffix: str = "") -> Section:
 
 
 def _terminal(board: Leaderboard) -> str:
-    tables = [part for part in (table(board), latency_table(board)) if part]
+    judged = verification_table(board) if is_verification(board) else ""
+    tables = [part for part in (table(board), judged, latency_table(board)) if part]
     return "\n\n".join([board.title, *tables, "\n".join(notes(board))])
 
 

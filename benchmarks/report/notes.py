@@ -10,6 +10,7 @@ from .board import Leaderboard
 from .estimates import CONFIDENCE
 from .origin import origin
 from .tables import MARK
+from .verification import is_verification, verification_notes
 
 __all__ = ["failed", "interval", "notes", "smoke", "warnings_first"]
 
@@ -22,13 +23,26 @@ _RANKINGS = {
 }
 
 
+_AUGMENTATIONS = {
+    "none": "",
+    "flip": ", random flips",
+    "crop-flip": ", random crops and flips",
+    "crop-flip-colour": ", random crops, flips, contrast and colour",
+}
+_OBJECTIVES = {
+    "labels": "fine-tuning",
+    "distillation": "fine-tuning without labels, by distillation of the network before pruning,",
+    "arcface": "fine-tuning by ArcFace",
+}
+
+
 def notes(board: Leaderboard) -> list[str]:
     """What a reader must know to judge the table, one sentence or two each, as plain text."""
     return [
         *warnings_first(board),
         interval(board.seeds),
         *_stages(board),
-        f"Accuracy is on {board.test_images} test images; one image is {100 / board.test_images:.2f} points.",
+        *_items(board),
         *_shared_base(board),
         f"FLOPs are {board.flops_unit}; reductions are in brackets.",
         *_target(board),
@@ -37,6 +51,14 @@ def notes(board: Leaderboard) -> list[str]:
         _sorting(board),
         *origin(board),
     ]
+
+
+def _items(board: Leaderboard) -> list[str]:
+    """What accuracies are fractions of."""
+    if is_verification(board):
+        pairs = f"Accuracy is on {board.test_images} pairs; one pair is {100 / board.test_images:.2f} points."
+        return [pairs, *verification_notes(board)]
+    return [f"Accuracy is on {board.test_images} test images; one image is {100 / board.test_images:.2f} points."]
 
 
 def interval(seeds: tuple[int, ...]) -> str:
@@ -163,9 +185,9 @@ def _base(board: Leaderboard) -> str:
 def _tuning(recipe: Recipe) -> str:
     if not recipe.epochs:
         return "no fine-tuning"
-    augmented = ", random crops and flips" if recipe.augmentation == "crop-flip" else ""
+    augmented = _AUGMENTATIONS[recipe.augmentation]
     epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
-    return f"fine-tuning {epochs} from learning rate {recipe.learning_rate:g}{augmented}"
+    return f"{_OBJECTIVES[recipe.objective]} {epochs} from learning rate {recipe.learning_rate:g}{augmented}"
 
 
 def _measured(board: Leaderboard) -> list[str]:

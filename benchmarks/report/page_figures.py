@@ -7,6 +7,7 @@ from .estimates import estimate
 from .looks import percent_limits
 from .page_looks import Figure, Looks, bare_layout, figure, plain, points, row_key, stacked_height, ticks
 from .page_marks import LEGEND_LINE, STAGES, error_bars, marks, told
+from .page_roc import roc_figure
 from .page_widths import widths
 
 __all__ = ["board_figures"]
@@ -14,7 +15,12 @@ __all__ = ["board_figures"]
 
 def board_figures(board: Leaderboard, looks: Looks) -> list[Figure]:
     """The plots that stand below a table."""
-    found = [_stages(board, looks), _cost(board, looks, "time"), _cost(board, looks, "memory")]
+    found = [
+        roc_figure(board, looks),
+        _stages(board, looks),
+        _cost(board, looks, "time"),
+        _cost(board, looks, "memory"),
+    ]
     found += [_curves(board, looks, "accuracy"), _curves(board, looks, "loss")]
     # Equal widths make a map of one colour.
     found += [widths(board)] if board.widths_differ else []

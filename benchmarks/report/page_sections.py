@@ -23,6 +23,7 @@ from .published import PublishedNetwork, published
 from .stability import Stability, Study, studies
 from .stability_section import stability_notes
 from .tables import MARK
+from .verification import is_verification, verification_cells
 
 __all__ = ["Section", "Table", "sections"]
 
@@ -38,6 +39,7 @@ class Table:
         is_ranked: whether the rows end at one size and can be ranked.
         columns: beside rank and title.
         rows: for each row its key, whether it has all seeds, and its cells.
+        pairs: headings and lines of what verification says pair by pair; None for other tasks.
         widths: layers that lost channels in some row, with their channels before and after, by row.
         figures: below it.
         notes: below it.
@@ -49,6 +51,7 @@ class Table:
     is_ranked: bool
     columns: list[Column]
     rows: list[dict[str, Any]]
+    pairs: tuple[list[str], list[list[str]]] | None
     widths: list[tuple[str, int, list[str]]]
     figures: list[Figure]
     notes: list[str]
@@ -177,6 +180,7 @@ def _table(board: Leaderboard, figures: list[Figure]) -> Table:
         is_ranked=is_ranked,
         columns=shown,
         rows=rows,
+        pairs=verification_cells(board) if is_verification(board) else None,
         widths=_widths(board),
         figures=figures,
         notes=told,

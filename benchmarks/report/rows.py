@@ -76,7 +76,9 @@ def _curve(records: Sequence[RunRecord]) -> tuple[Estimate, ...]:
     if len({len(record.epochs) for record in records}) > 1:
         return ()
     by_epoch = zip(*(record.epochs for record in records), strict=True)
-    return tuple(estimate([epoch.test_accuracy for epoch in epochs]) for epochs in by_epoch)
+    found = [estimate_all([epoch.test_accuracy for epoch in epochs]) for epochs in by_epoch]
+    # A line through a few of the epochs would say what was not measured.
+    return tuple(entry for entry in found if entry is not None) if None not in found else ()
 
 
 def _channels(records: Sequence[RunRecord]) -> tuple[float | None, Estimate | None]:

@@ -379,6 +379,7 @@ def test_errors_come_before_the_model_is_wrapped(arguments, error, message):
     assert snapshot(model) == before
 
 
+@pytest.mark.skipif(torch.__version__ < "2.6", reason="NNI's tracer follows this model on torch 2.4")
 def test_a_model_that_nni_cannot_trace():
     class Closed(Chain):
         def forward(self, x):

@@ -21,6 +21,8 @@ pytestmark = [
     # NNI finds dependency groups with torch.jit.trace.
     pytest.mark.filterwarnings(r"ignore:`torch\.jit\.\w+` is (deprecated|not supported):FutureWarning"),
     pytest.mark.filterwarnings(r"ignore::torch.jit.TracerWarning"),
+    pytest.mark.filterwarnings(r"ignore:You are using `torch\.load` with `weights_only=False`:FutureWarning"),
+    pytest.mark.filterwarnings(r"ignore:Node .* does not reference an nn\.Module:UserWarning"),
     # NNI 3.0 pins a release of typeguard that imports what Python 3.12 deprecates.
     pytest.mark.filterwarnings(r"ignore:ast\.\w+ is deprecated:DeprecationWarning"),
 ]

@@ -44,6 +44,7 @@ def test_a_warm_up_rises_linearly_to_what_the_schedule_says() -> None:
         {"x": 1},
         {"augmentation": "all"},
         {"warmup_epochs": 1},
+        {"feature_layers": ["*"]},
     ],
 )
 def test_recipes_out_of_range_are_refused(wrong: dict[str, object]) -> None:

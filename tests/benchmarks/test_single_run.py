@@ -78,6 +78,22 @@ def _base_stays(base: BaseModel) -> Any:
     assert not any(module.training for module in base.model.modules())
 
 
+def test_digits_recover_without_labels(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
+    wiped = ImageData(
+        data.train_images, torch.zeros_like(data.train_labels), data.test_images, data.test_labels, num_classes=10
+    )
+    recipe = Recipe(epochs=4, learning_rate=0.003, optimizer="adamw", objective="distillation")
+    records = {}
+    for objective in ("distillation", "labels"):
+        (run, _) = inputs(conditions={"finetune_recipe": recipe.model_copy(update={"objective": objective})})
+        records[objective] = run_one(run, wiped, base, quiet=True).accuracy
+    distilled = records["distillation"]
+    assert distilled.one_shot < base.accuracy - 0.1
+    assert distilled.fine_tuned > base.accuracy - 0.03
+    # All of one class is what labels would have taught.
+    assert records["labels"].fine_tuned < 0.2
+
+
 def test_the_stages_of_a_run(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
     entry = CriterionSpec(name="foad", settings={"order": "rounds"}, compensate="least_squares", reestimate_bn=True)
     recipe = Recipe(epochs=2, learning_rate=0.02, batch_size=128)

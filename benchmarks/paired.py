@@ -1,0 +1,72 @@
+"""Two networks on the same test: how far apart they are, judged item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+__all__ = ["Paired", "compare_pairs"]
+
+_RESAMPLES = 10_000
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A comparison on the same items, over one or more seeds.
+
+    Attributes:
+        difference: mean share judged right minus that of the reference, in [-1, 1].
+        low: lower end of the 95 % interval for other items of the same kind, by a paired bootstrap.
+        high: upper end.
+        p_values: of McNemar's exact test, one a seed: how likely as unequal counts of "only this one right" and "only
+            the reference right" are, if neither is better.
+        items: how many there are.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_values: tuple[float, ...]
+    items: int
+
+
+def compare_pairs(own: Sequence[NDArray[np.bool_]], reference: Sequence[NDArray[np.bool_]], *, seed: int = 0) -> Paired:
+    """Compare what was judged right.
+
+    Items are drawn anew with all their seeds together, as judgements of one item under several seeds hang together.
+    That items share photographs or people is not taken into account.
+
+    Args:
+        own: for each seed, (N,) flags.
+        reference: the same for the reference, seed by seed.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: if there are no seeds, or not equally many seeds or items.
+    """
+    if not own or len(own) != len(reference) or len({len(flags) for flags in (*own, *reference)}) != 1:
+        sizes = [[len(flags) for flags in side] for side in (own, reference)]
+        raise ValueError(f"own and reference: equally many seeds and items, got {sizes[0]} and {sizes[1]}")
+    ours, theirs = np.stack(own).astype(np.int64), np.stack(reference).astype(np.int64)
+    # Whole numbers of seeds that are more often right: few different values, whose counts are all that is drawn.
+    values, counts = np.unique((ours - theirs).sum(0), return_counts=True)
+    items = ours.shape[1]
+    drawn = np.random.default_rng(seed).multinomial(items, counts / items, size=_RESAMPLES) @ values
+    low, high = np.quantile(drawn, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2]) / (items * len(ours))
+    return Paired(
+        difference=float((ours - theirs).mean()),
+        low=float(low),
+        high=float(high),
+        p_values=tuple(_mcnemar(a, b) for a, b in zip(ours, theirs, strict=True)),
+        items=items,
+    )
+
+
+def _mcnemar(own: NDArray[np.int64], reference: NDArray[np.int64]) -> float:
+    better, worse = int((own > reference).sum()), int((own < reference).sum())
+    return float(stats.binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
