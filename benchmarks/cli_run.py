@@ -98,7 +98,7 @@ def _folder(arguments: argparse.Namespace, suite: Suite) -> Path:
 
 
 def _hardware(arguments: argparse.Namespace) -> Hardware:
-    return Hardware(device=arguments.device, devices=arguments.devices, precision=arguments.precision)
+    return Hardware(device=arguments.device, devices=arguments.devices, precision=arguments.precision, cuda_graphs=arguments.cuda_graphs)
 
 
 def _executor(arguments: argparse.Namespace, suite: Suite, hardware: Hardware) -> Executor:

@@ -23,6 +23,7 @@ class SuiteConditions(BaseModel):
         base_recipe: how the base model is trained; None if its weights are given.
         base_weights: a safetensors file under the data root, from which the base model of every seed is read; None
             if it is trained.
+        base_seed: the seed that the one base model of all seeds is trained with; None if each seed trains its own.
         finetune_recipe: how each pruned model is trained afterwards; 0 epochs leave it one-shot.
         calibration_images: how many training images data-driven criteria see.
         ignored_layers: layers whose output channels all stay, as dotted names in which ``*`` stands for anything.
@@ -40,6 +41,7 @@ class SuiteConditions(BaseModel):
     model: Spec
     base_recipe: Recipe | None = None
     base_weights: str | None = None
+    base_seed: int | None = Field(default=None, ge=0)
     finetune_recipe: Recipe
     calibration_images: int = Field(default=128, ge=1)
     ignored_layers: tuple[str, ...] = ()
@@ -56,6 +58,8 @@ class SuiteConditions(BaseModel):
             raise refusal(
                 mistake("must not stand beside base_recipe: the base model is read or trained", "base_weights")
             )
+        if self.base_recipe is None and self.base_seed is not None:
+            raise refusal(mistake("must not stand beside base_weights: no base model is trained", "base_seed"))
         if self.base_recipe is not None and self.base_recipe.objective == "distillation":
             raise refusal(mistake("a base model has no network to distil from", "base_recipe", "objective"))
         return self

@@ -27,6 +27,8 @@ class Hardware(BaseModel):
         device: ``"cpu"`` or ``"cuda"``.
         devices: how many train one network together, each a share of every batch.
         precision: in Lightning Fabric's words.
+        cuda_graphs: whether a training step is captured once and replayed, see
+            :mod:`~foad_plugins.benchmarks.replayed`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class Hardware(BaseModel):
     device: Literal["cpu", "cuda"] = "cpu"
     devices: int = Field(default=1, ge=1)
     precision: Precision = "32-true"
+    cuda_graphs: bool = False
 
     def check(self) -> None:
         """See that the devices are there and have the precision.
@@ -44,6 +47,8 @@ class Hardware(BaseModel):
         if self.device == "cpu" and self.precision == "16-mixed":
             # Fabric would take bfloat16 in its place, and records would say what was not the case.
             raise HardwareError("precision: 16-mixed needs a GPU; a CPU has bf16-mixed")
+        if self.cuda_graphs and (self.device == "cpu" or self.devices > 1):
+            raise HardwareError("cuda_graphs: they are of a single GPU")
         if self.device == "cuda" and torch.cuda.device_count() < self.devices:
             raise HardwareError(f"device: {self.devices} GPUs are asked for, torch sees {torch.cuda.device_count()}")
 

@@ -58,6 +58,7 @@ class Setup(_Frozen):
         device: kind of device, ``"cpu"`` or ``"cuda"``.
         devices: how many trained together.
         precision: of training, in Lightning Fabric's words.
+        cuda_graphs: whether steps of training were replayed from a capture.
         versions: of the libraries that can change a number.
     """
 
@@ -72,6 +73,7 @@ class Setup(_Frozen):
     device: str = "cpu"
     devices: int = Field(default=1, ge=1)
     precision: str = "32-true"
+    cuda_graphs: bool = False
     versions: Versions
 
     @property
@@ -86,6 +88,12 @@ class RunInputs(_Frozen):
     setup: Setup
     criterion: CriterionSpec
     seed: int = Field(ge=0)
+
+    @property
+    def base_seed(self) -> int:
+        """The seed that its base model is trained with, if it is trained."""
+        shared = self.setup.conditions.base_seed
+        return self.seed if shared is None else shared
 
     @property
     def key(self) -> str:

@@ -71,7 +71,7 @@ class Sweep:
         """Delete the records and base models of the runs."""
         self._records.remove(self._runs.values())
         self._failures.remove(self._runs.values())
-        bases = self._bases.remove({run.seed for run in self._runs.values()})
+        bases = self._bases.remove({run.base_seed for run in self._runs.values()})
         for name in (*self._runs, *bases):
             forget_state(self._states, name)
 
@@ -90,7 +90,7 @@ class Sweep:
                 self._fill()
                 self._harvest()
                 busy = {what for what in self._flying.values() if isinstance(what, int)}
-                self._bases.keep(busy | {self._runs[name].seed for name in self._waiting})
+                self._bases.keep(busy | {self._runs[name].base_seed for name in self._waiting})
         except BrokenExecutor:
             raise WorkerLostError from None
         finally:
@@ -114,7 +114,7 @@ class Sweep:
 
     def _start_one(self) -> bool:
         """Start the next job that nobody is at; False if there is none to start now."""
-        for seed in sorted({self._runs[name].seed for name in self._waiting}):
+        for seed in sorted({self._runs[name].base_seed for name in self._waiting}):
             if seed in self._flying.values():
                 continue
             base = self._bases.find(seed)
@@ -210,9 +210,9 @@ class Sweep:
         self._progress.finished(record, note)
 
     def _of(self, seed: int, names: Iterable[str | int]) -> list[str]:
-        """Those of some runs that have this seed, in the order of the plan."""
+        """Those of some runs whose base model has this seed, in the order of the plan."""
         some = set(names)
-        return [name for name, run in self._runs.items() if run.seed == seed and name in some]
+        return [name for name, run in self._runs.items() if run.base_seed == seed and name in some]
 
     def _ordered(self, entries: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(entries[name] for name in self._runs if name in entries)

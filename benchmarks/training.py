@@ -25,6 +25,7 @@ from .files import hash_json, hash_tensors
 from .hardware import Hardware
 from .objectives import Objective, objective_for
 from .recipe import Epoch, Recipe, learning_rate_at
+from .replayed import Replayed
 from .several import in_processes
 from .training_state import TrainingState
 
@@ -78,8 +79,9 @@ def train(
         SettingsError: if network or data do not fit the recipe's objective.
         MissingTeacherError: if the recipe distils, and there is no teacher.
     """
-    fabric = (hardware or Hardware()).fabric()
-    work = _Training(data, recipe, seed, teacher, measure, limit_steps, state, description, quiet)
+    hardware = hardware or Hardware()
+    fabric = hardware.fabric()
+    work = _Training(data, recipe, hardware, seed, teacher, measure, limit_steps, state, description, quiet)
     device = model_device(model)
     try:
         if fabric.world_size == 1:
@@ -98,6 +100,7 @@ class _Training:
 
     data: ImageSource
     recipe: Recipe
+    hardware: Hardware
     seed: int
     teacher: nn.Module | None
     measure: bool
@@ -112,7 +115,7 @@ class _Training:
         objective = self._objective(model.to(fabric.device), data)
         random = torch.Generator().manual_seed(self.seed)
         optimizer = _optimizer(objective, recipe)
-        wrapped, fabric_optimizer = fabric.setup(objective, optimizer)
+        wrapped, fabric_optimizer = fabric.setup(self._prepared(objective, data), optimizer)
         per_epoch = len(batch_edges(data.train_count, recipe.batch_size))
         schedule = _Schedule(recipe, recipe.epochs * min(per_epoch, self.limit_steps or per_epoch))
         kept, key = TrainingState(objective, optimizer, random), ""
@@ -161,6 +164,18 @@ class _Training:
         return objective_for(
             self.recipe, model, classes=data.num_classes, example=data.example, teacher=teacher, seed=self.seed
         )
+
+    def _prepared(self, objective: Objective, data: ImageSource) -> nn.Module:
+        """The objective as it is called."""
+        if not self.hardware.cuda_graphs:
+            return objective
+        edges = batch_edges(data.train_count, self.recipe.batch_size)
+        images, labels = data.calibration(edges[0][1] - edges[0][0], seed=self.seed)
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        # Kernels are chosen by trying them out: what is captured is run many thousand times.
+        with torch.backends.cudnn.flags(benchmark=True):
+            return Replayed(objective.train(), images, labels, self.hardware.precision)
 
     def _key(self, objective: Objective) -> str:
         """What decides the training, so that no other one goes on from its state."""
@@ -230,14 +245,17 @@ def _epoch(
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = list(_parameter_groups(module, recipe))
+    # On a GPU one kernel for all parameters.
+    fused = next(module.parameters()).is_cuda or None
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
     return torch.optim.SGD(
         groups,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
+        fused=fused,
     )
 
 

@@ -150,7 +150,8 @@ class Leaderboard:
         threads = ", ".join(map(str, sorted({place.threads for place in self.environments})))
         several = f"{setup.devices} x " if setup.devices > 1 else ""
         precision = "" if setup.precision == "32-true" else f", precision {setup.precision}"
-        return f"{several}{setup.device}{f' ({named})' if named else ''}, threads: {threads}{precision}"
+        replayed = ", CUDA graphs" if setup.cuda_graphs else ""
+        return f"{several}{setup.device}{f' ({named})' if named else ''}, threads: {threads}{precision}{replayed}"
 
     @property
     def seeds(self) -> tuple[int, ...]:

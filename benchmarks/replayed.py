@@ -1,0 +1,54 @@
+"""Training steps that are captured once as CUDA graphs and replayed, so that a GPU does not wait for Python."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from .hardware import Precision
+from .objectives import Objective
+
+__all__ = ["Replayed"]
+
+_REDUCED: Final[dict[Precision, torch.dtype]] = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Replayed(nn.Module):
+    """An objective whose forward and backward pass on batches of one shape are replayed.
+
+    Small images leave a GPU idle between kernels that take less time than Python needs to start them. The capture is
+    that of :func:`torch.cuda.make_graphed_callables`: what a network decides in Python, and what hooks do, is done once.
+    Batches of another shape, such as the last one of an epoch, go the ordinary way.
+
+    Args:
+        objective: on a GPU, in train mode; its buffers and parameters are as before when this returns.
+        images: a batch of the shape that is replayed, in the memory format of later ones.
+        labels: its labels.
+        precision: of the passes, in Lightning Fabric's words.
+
+    Raises:
+        RuntimeError: if the network waits for the GPU inside a pass, as one does that looks at values.
+    """
+
+    def __init__(self, objective: Objective, images: Tensor, labels: Tensor, precision: Precision) -> None:
+        super().__init__()
+        self.objective = objective
+        self._shape = images.shape
+        kept = [(buffer, buffer.clone()) for buffer in objective.buffers()]
+        reduced = _REDUCED.get(precision)
+        # Casts that are cached would stay what they were in the first pass.
+        with torch.autocast("cuda", dtype=reduced, enabled=reduced is not None, cache_enabled=False):
+            torch.cuda.make_graphed_callables(objective, (images.clone(), labels.clone()), allow_unused_input=True)
+        # Put into the objective, where batches of another shape would find it too.
+        self._replay = objective.__dict__.pop("forward")
+        with torch.no_grad():
+            # A few passes go ahead of a capture, and move the statistics of batch normalisation.
+            for buffer, before in kept:
+                buffer.copy_(before)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of a batch, a number."""
+        loss: Tensor = (self._replay if images.shape == self._shape else self.objective)(images, labels)
+        return loss
