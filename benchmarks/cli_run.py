@@ -98,7 +98,7 @@ def _folder(arguments: argparse.Namespace, suite: Suite) -> Path:
 
 
 def _hardware(arguments: argparse.Namespace) -> Hardware:
-    return Hardware(device=arguments.device, devices=arguments.devices, precision=arguments.precision, cuda_graphs=arguments.cuda_graphs)
+    return Hardware(**{name: getattr(arguments, name) for name in Hardware.model_fields})
 
 
 def _executor(arguments: argparse.Namespace, suite: Suite, hardware: Hardware) -> Executor:

@@ -109,12 +109,12 @@ def test_options_reach_the_runner(
         "--import",
         "re",
     ]
-    hardware = ["--device", "cuda", "--devices", "2", "--precision", "bf16-mixed", "--workers", "3"]
+    hardware = ["--device", "cuda", "--devices", "2", "--precision", "bf16-mixed", "--workers", "3", "--cuda-graphs"]
     assert cli.main([*command, *hardware, "--data-root", "mine"]) == 0
     (call,) = calls
     assert call["suite"].seeds == 7
     assert (call["folder"], call["data_root"], call["imports"]) == (Path("here"), Path("mine"), ("mine.py", "re"))
-    assert call["hardware"] == Hardware(device="cuda", devices=2, precision="bf16-mixed")
+    assert call["hardware"] == Hardware(device="cuda", devices=2, precision="bf16-mixed", cuda_graphs=True)
     assert (call["fresh"], call["quiet"]) == (True, True)
     assert isinstance(call["executor"], WorkerProcesses)
     assert call["executor"].slots == 3

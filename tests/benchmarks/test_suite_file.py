@@ -107,6 +107,8 @@ def test_the_quickstart_compares_five_criteria_within_two_percent() -> None:
         ("    warmup_epochs: 0", "    warmup_epochs: 3",
          ["14: conditions.finetune_recipe.warmup_epochs: must be fewer than the 1 epochs, got 3"]),
         ("  tolerance: 0.1", "  base_weights: x.safetensors", ["15: conditions.base_weights: must not stand beside"]),
+        ("  base_recipe: {epochs: 2, learning_rate: 5e-2}\n", "  base_weights: x.safetensors\n  base_seed: 0\n",
+         ["11: conditions.base_seed: must not stand beside base_weights"]),
         ("  base_recipe: {epochs: 2, learning_rate: 5e-2}\n", "", ["4: conditions: give either base_recipe"]),
         ("seeds: 2", "3: 4", ["26: 3: Keys should be strings"]),
         ("seeds: 2", "kind: ablation", ["17: targets.0: must be none for an ablation", "18: targets.1: must be none",

@@ -102,6 +102,39 @@ def test_a_target_out_of_reach_is_the_reason(tiny_suite: Suite, tmp_path: Path) 
         assert "Traceback" in failure.details
 
 
+def test_one_base_model_for_all_seeds_is_trained_once(
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_base, trained = jobs.train_base, []
+
+    def watched(setup: Any, data: Any, seed: int, **options: Any) -> bytes:
+        trained.append(seed)
+        return train_base(setup, data, seed, **options)
+
+    monkeypatch.setattr(jobs, "train_base", watched)
+    conditions = tiny_suite.conditions.model_copy(update={"base_seed": 7})
+    suite = tiny_suite.model_copy(update={"seeds": 2, "conditions": conditions})
+    outcome = run_suite(suite, tmp_path, quiet=True)
+    assert names(outcome) == (["foad-0", "l1-0", "foad-1", "l1-1"], [])
+    assert trained == [7]
+    assert len({record.base_weights_hash for record in outcome.records}) == 1
+    assert len({record.inputs.seed for record in outcome.records}) == 2
+    assert run_suite(suite, tmp_path, quiet=True, fresh=True).executed == 4
+    assert trained == [7, 7]
+
+
+def test_one_base_model_for_all_seeds_that_diverges_fails_all(
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(*args: Any, **options: Any) -> bytes:
+        raise TrainingDivergedError("the loss became nan")
+
+    monkeypatch.setattr(jobs, "train_base", diverges)
+    conditions = tiny_suite.conditions.model_copy(update={"base_seed": 0})
+    outcome = run_suite(tiny_suite.model_copy(update={"seeds": 2, "conditions": conditions}), tmp_path, quiet=True)
+    assert names(outcome) == ([], ["foad-0", "l1-0", "foad-1", "l1-1"])
+
+
 def test_a_base_model_that_diverges_fails_the_runs_of_its_seed(
     tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
