@@ -19,8 +19,8 @@ class Replayed(nn.Module):
     """An objective whose forward and backward pass on batches of one shape are replayed.
 
     Small images leave a GPU idle between kernels that take less time than Python needs to start them. The capture is
-    that of :func:`torch.cuda.make_graphed_callables`: what a network decides in Python, and what hooks do, is done once.
-    Batches of another shape, such as the last one of an epoch, go the ordinary way.
+    that of :func:`torch.cuda.make_graphed_callables`: what a network decides in Python, and what hooks do, happens
+    once. Batches of another shape, such as the last one of an epoch, go the ordinary way.
 
     Args:
         objective: on a GPU, in train mode; its buffers and parameters are as before when this returns.
