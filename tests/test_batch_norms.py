@@ -8,8 +8,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from foad_plugins.batch_norms import follow_statistics, input_moments
+from tests.seeds import generator
 
-IMAGES = torch.randn(12, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(12, 3, 6, 6, generator=generator())
 
 
 def network() -> nn.Sequential:

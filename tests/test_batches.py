@@ -9,8 +9,9 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from foad_plugins.batches import as_calls, check_data, is_one_shot, model_device, one_image
+from tests.seeds import generator
 
-IMAGES = torch.rand(6, 3, 4, 4)
+IMAGES = torch.rand(6, 3, 4, 4, generator=generator())
 
 
 def test_a_tensor_is_one_batch():

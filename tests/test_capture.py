@@ -8,8 +8,9 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from foad_plugins import channel_similarity
 from foad_plugins.capture import calibrate_channels
 from foad_plugins.taps import Reads, Tap
+from tests.seeds import generator
 
-IMAGES = torch.rand(6, 3, 8, 8)
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 
 
 class _Branches(nn.Module):

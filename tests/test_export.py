@@ -12,8 +12,9 @@ from foad_plugins import prune
 from foad_plugins.export import ExportError, ExportReport, check_compiled, export_model
 from tests.adapters.networks import Chain, seeded_norms
 from tests.adapters.test_prune import snapshot
+from tests.seeds import generator
 
-IMAGES = torch.rand(4, 3, 8, 8)
+IMAGES = torch.rand(4, 3, 8, 8, generator=generator())
 SUFFIXES = ["onnx", "pt2", "ts"]
 
 
@@ -144,12 +145,12 @@ class _Raises(Chain):
         raise RuntimeError("never")
 
 
-@pytest.mark.parametrize("model", [_Noisy(), _NotANumber(), _Nothing(), _Raises()])
+@pytest.mark.parametrize("network", [_Noisy, _NotANumber, _Nothing, _Raises])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.filterwarnings("ignore")
-def test_nothing_is_written_that_is_not_the_model(suffix, model, tmp_path):
+def test_nothing_is_written_that_is_not_the_model(suffix, network, tmp_path):
     _needs(suffix)
-    path = tmp_path / f"x.{suffix}"
+    model, path = network(), tmp_path / f"x.{suffix}"
     path.write_bytes(b"old")
     before = snapshot(model)
     with pytest.raises(ExportError, match=r"outputs that differ|gives tensors of shapes|cannot be exported"):

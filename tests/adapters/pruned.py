@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from foad_plugins import count_flops, count_params, prune
+from tests.seeds import generator
 
-IMAGES = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(40, 3, 8, 8, generator=generator())
 
 
 def run(model, data=IMAGES, **options):

@@ -16,9 +16,10 @@ from foad_plugins.sealed import read_sealed, write_sealed
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
 from tests.adapters.saved import outputs, pruned
 from tests.adapters.test_prune import snapshot
+from tests.seeds import generator
 from tests.test_sealed import corrupted
 
-IMAGES = torch.rand(6, 3, 8, 8)
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 NETWORKS = [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group")]
 
 

@@ -13,9 +13,10 @@ from torch.nn import functional
 
 from foad_plugins import Compensator, FOADImportance, ScarceDataWarning, prune
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
+from tests.seeds import generator
 
-IMAGES = torch.rand(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-TOKENS = torch.rand(24, 7, 6, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(24, 3, 8, 8, generator=generator())
+TOKENS = torch.rand(24, 7, 6, generator=generator(1))
 
 
 def double(*layers: nn.Module) -> None:

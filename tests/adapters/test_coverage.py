@@ -13,13 +13,14 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from foad_plugins import FOADImportance, count_params, load_pruned, prune, save_pruned
 from foad_plugins.outputs import output_tensors
 from tests.adapters import brought as b
+from tests.seeds import generator
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Unwrapped parameters detected"),
     # Torch-Pruning does not see InstanceNorm without parameters, which works all the same.
     pytest.mark.filterwarnings("ignore:input's size at dim=1 does not match num_features"),
 ]
-GENERATOR = torch.Generator().manual_seed(0)
+GENERATOR = generator()
 IMAGES = torch.rand(12, 3, 16, 16, generator=GENERATOR)
 SERIES = torch.rand(12, 2, 40, generator=GENERATOR)
 VOLUMES = torch.rand(12, 2, 6, 6, 6, generator=GENERATOR)

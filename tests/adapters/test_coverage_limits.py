@@ -14,6 +14,7 @@ from torch import nn
 from foad_plugins import prune
 from tests.adapters.brought import Two, YoloC2f, chain
 from tests.adapters.test_coverage import IMAGES, SERIES, by_pruner
+from tests.seeds import SEED
 
 FAILURES = (RuntimeError, ValueError, IndexError, ZeroDivisionError, AttributeError, TypeError)
 
@@ -103,7 +104,7 @@ def test_depthwise_multipliers_lose_the_same_for_every_input():
 
 def tracked(name, size):
     torchvision = pytest.importorskip("torchvision")
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     return torchvision.models.get_model(name, num_classes=10).eval(), torch.rand(2, 3, size, size)
 
 

@@ -12,8 +12,9 @@ from torch import nn
 
 from foad_plugins import FOADImportance, FOADWarning, count_params, prune
 from foad_plugins.outputs import output_tensors
+from tests.seeds import SEED, generator
 
-IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(4, 3, 64, 64, generator=generator())
 SLOW = pytest.mark.slow
 
 PRUNED = [
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:
 
 def build(name):
     timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     options = {"img_size": 64} if name.startswith("vit") else {}
     return timm.create_model(name, num_classes=10, **options).eval()
 
@@ -144,7 +145,7 @@ def test_what_torch_pruning_breaks_with_its_own_importance(name):
 @pytest.mark.parametrize("name", ["yolov5n", "yolov8n", "yolo11n"])
 def test_yolo(name):
     tasks = pytest.importorskip("ultralytics.nn.tasks")
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     model = tasks.DetectionModel(f"{name}.yaml", nc=3, verbose=False).requires_grad_(True).eval()
     with torch.no_grad():
         shapes = [tensor.shape for tensor in output_tensors(model(IMAGES))]

@@ -15,8 +15,9 @@ from foad_plugins.adapters.groups import build_graph, endless_roots, group_name,
 from foad_plugins.batches import Call
 from tests.adapters.networks import Chain, Concat, Residual, Tokens
 from tests.adapters.test_coverage import NETWORKS
+from tests.seeds import generator
 
-IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 
 
 class Products(nn.Module):

@@ -11,8 +11,9 @@ from foad_plugins.capture import calibrate_channels
 from foad_plugins.similarity import channel_similarity
 from foad_plugins.taps import Tap
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
+from tests.seeds import generator
 
-IMAGES = torch.rand(5, 3, 8, 8)
+IMAGES = torch.rand(5, 3, 8, 8, generator=generator())
 
 
 def graph_of(model, images=IMAGES):

@@ -19,8 +19,9 @@ from foad_plugins.adapters.history import (
 from foad_plugins.batches import Call
 from tests.adapters.networks import Chain, seeded_norms
 from tests.adapters.saved import pruned
+from tests.seeds import generator
 
-IMAGES = torch.rand(6, 3, 8, 8)
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 CALL = Call((IMAGES[:1],), IMAGES)
 
 

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from foad_plugins.adapters.nni_masks import batch_norm_masks, batch_norm_wrappers, mask_batch_norms
 from foad_plugins.adapters.nni_repairs import repair_nni
+from tests.seeds import SEED, generator
 
 pytestmark = [
     # NNI registers torch.fx's containers with torch's pytree a second time when it is imported.
@@ -347,7 +348,7 @@ def test_the_model_is_left_as_it_was(last: nn.Module) -> None:
 
 
 def small() -> Any:
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     return randomise(
         nn.Sequential(
             *(conv(3, 8), nn.BatchNorm2d(8, affine=False), nn.ReLU()),
@@ -363,7 +364,7 @@ def small() -> Any:
     )
 
 
-IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(2, 3, 8, 8, generator=generator())
 
 
 def test_wrapped_and_unwrapped_models_give_the_same_masks() -> None:

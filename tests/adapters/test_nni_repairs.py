@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -111,11 +111,10 @@ def test_nni_as_shipped_cannot_trace(tracer: types.ModuleType) -> None:
         trace(tracer, quickstart(), torch.rand(2, 3, 8, 8))
 
 
-@pytest.mark.parametrize(
-    "model", [quickstart(), Branches(), Unpacking(), Pooling()], ids=lambda model: type(model).__name__
-)
-def test_repaired_nni_traces(tracer: types.ModuleType, model: nn.Module) -> None:
+@pytest.mark.parametrize("build", [quickstart, Branches, Unpacking, Pooling], ids=lambda build: build.__name__)
+def test_repaired_nni_traces(tracer: types.ModuleType, build: Callable[[], nn.Module]) -> None:
     repair_nni()
+    model = build()
     images = torch.rand(2, 3, 8, 8)
     traced = trace(tracer, model, images)
     other = torch.rand(2, 3, 8, 8)

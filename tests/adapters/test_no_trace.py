@@ -15,18 +15,19 @@ from foad_plugins.batches import as_calls
 from foad_plugins.capture import calibrate
 from foad_plugins.latency import measure_latency
 from foad_plugins.taps import Reads, Tap
+from tests.seeds import SEED, generator
 
 from ..traces import Fault, StrikesAt, points_of, trace
 from .networks import Chain, Concat, Residual, seeded_norms
 
 pytestmark = pytest.mark.filterwarnings("ignore::foad_plugins.messages.ScarceDataWarning")
 
-IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+IMAGES = torch.rand(4, 3, 8, 8, generator=generator())
 
 
 def trained(network: type[nn.Module] = Chain) -> nn.Module:
     """A model in the middle of a training: gradients, frozen parts, flags of both kinds, a hook of the user's."""
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     model = seeded_norms(network()).train()
     model(IMAGES).sum().backward()
     first, *_, last = model.children()

@@ -19,8 +19,9 @@ from foad_plugins import (
 )
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
 from tests.adapters.test_torch_pruning import _Sometimes
+from tests.seeds import generator
 
-IMAGES = torch.rand(6, 3, 8, 8)
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 
 
 def snapshot(model):
@@ -165,26 +166,26 @@ def _tied():
 
 
 @pytest.mark.parametrize(
-    ("model", "arguments", "error", "message"),
+    ("build", "arguments", "error", "message"),
     [
-        (Chain(), {"data": IMAGES[0]}, ValueError, "batch dimension"),
-        (Chain(), {"data": []}, ValueError, "gave no batch"),
-        (Chain(), {"data": IMAGES * float("inf")}, ValueError, "layer 'conv2'"),
-        (Chain(), {"data": 3}, TypeError, "data must be"),
-        (Chain(), {"neighbors": 0}, ValueError, "neighbors"),
-        (Chain(), {"threshold": -1.0}, ValueError, "threshold"),
-        (Chain(), {"ignored_layers": ["conv11"]}, ValueError, "no layer 'conv11'; did you mean 'conv1'"),
-        (Chain(), {"ignored_layers": ["zzz"]}, ValueError, "no layer 'zzz'$"),
-        (Chain(), {"ignored_layers": [nn.Linear(1, 1)]}, ValueError, "no layer of the model"),
-        (Chain(), {"ignored_layers": [3]}, TypeError, "modules and names"),
-        (nn.Sequential(nn.ReLU(), nn.Flatten()), {}, ValueError, "no convolution or linear layer"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), {}, ValueError, "no convolution or linear layer"),
-        (_Fixed(), {}, RuntimeError, "shape"),
-        (_tied(), {}, ValueError, "layers '0' and '1' share a parameter"),
+        (Chain, {"data": IMAGES[0]}, ValueError, "batch dimension"),
+        (Chain, {"data": []}, ValueError, "gave no batch"),
+        (Chain, {"data": IMAGES * float("inf")}, ValueError, "layer 'conv2'"),
+        (Chain, {"data": 3}, TypeError, "data must be"),
+        (Chain, {"neighbors": 0}, ValueError, "neighbors"),
+        (Chain, {"threshold": -1.0}, ValueError, "threshold"),
+        (Chain, {"ignored_layers": ["conv11"]}, ValueError, "no layer 'conv11'; did you mean 'conv1'"),
+        (Chain, {"ignored_layers": ["zzz"]}, ValueError, "no layer 'zzz'$"),
+        (Chain, {"ignored_layers": [nn.Identity()]}, ValueError, "no layer of the model"),
+        (Chain, {"ignored_layers": [3]}, TypeError, "modules and names"),
+        (lambda: nn.Sequential(nn.ReLU(), nn.Flatten()), {}, ValueError, "no convolution or linear layer"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), {}, ValueError, "no convolution or linear layer"),
+        (_Fixed, {}, RuntimeError, "shape"),
+        (_tied, {}, ValueError, "layers '0' and '1' share a parameter"),
     ],
 )
-def test_errors_leave_the_model_as_it_was(model, arguments, error, message):
-    model.train()
+def test_errors_leave_the_model_as_it_was(build, arguments, error, message):
+    model = build().train()
     before = snapshot(model)
     with pytest.raises(error, match=message):
         prune(model, **{"data": IMAGES, **arguments})

@@ -12,11 +12,12 @@ from foad_plugins import FOADImportance
 from foad_plugins.adapters.groups import build_graph, prunable_groups
 from foad_plugins.batches import Call
 from foad_plugins.quiet import undisturbed
+from tests.seeds import SEED, generator
 
 from ..traces import trace
 from .networks import Chain, Concat, Residual, seeded_norms
 
-IMAGES = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 
 
 def groups_of(model):
@@ -29,7 +30,7 @@ def similarities(groups):
 
 
 def network(kind=Residual):
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     return seeded_norms(kind())
 
 

@@ -17,9 +17,10 @@ from foad_plugins import (
     greedy_select,
 )
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
+from tests.seeds import generator
 
-IMAGES = torch.rand(6, 3, 8, 8)
-TOKENS = torch.rand(6, 7, 6)
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
+TOKENS = torch.rand(6, 7, 6, generator=generator(1))
 
 
 def pruner(model, importance, images=IMAGES, kind=tp.pruner.MetaPruner, **options):

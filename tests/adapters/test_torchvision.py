@@ -11,6 +11,7 @@ import torch_pruning as tp
 from torch import nn
 
 from foad_plugins import FOADImportance, count_params, prune
+from tests.seeds import SEED
 
 torchvision = pytest.importorskip("torchvision")
 
@@ -33,7 +34,7 @@ MODELS = {
 
 
 def build(name, size):
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     # The auxiliary heads run in train mode only, where Torch-Pruning does not look.
     options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     options |= {"image_size": size} if name.startswith("vit") else {}

@@ -14,8 +14,9 @@ from foad_plugins.adapters.verify import differs
 from tests.adapters.networks import Chain, Concat, Residual, Tokens, seeded_norms
 from tests.adapters.test_prune import snapshot
 from tests.adapters.wrong_graphs import LOUD, SILENT, Sliced
+from tests.seeds import generator
 
-IMAGES = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(24, 3, 8, 8, generator=generator())
 
 
 @pytest.mark.parametrize("network", SILENT)

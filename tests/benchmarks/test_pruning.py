@@ -21,9 +21,10 @@ from foad_plugins.benchmarks.pruning import (
 from foad_plugins.benchmarks.registry import Spec
 from foad_plugins.benchmarks.scoring import ScoreBook
 from foad_plugins.benchmarks.targets import Rule, Target
+from tests.seeds import generator
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
-IMAGES = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(32, 1, 8, 8, generator=generator())
 LABELS = torch.arange(32) % 10
 HALF = Target(flops_reduction=0.5)
 

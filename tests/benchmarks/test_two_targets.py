@@ -10,8 +10,9 @@ from foad_plugins import TargetError, prune
 from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.registry import Spec
 from foad_plugins.benchmarks.two_targets import dense_layers, dense_ratio
+from tests.seeds import generator
 
-IMAGES = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(32, 1, 8, 8, generator=generator())
 
 
 @pytest.fixture

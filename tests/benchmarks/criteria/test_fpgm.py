@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 import torch_pruning as tp
@@ -26,17 +29,18 @@ def distances_by_loops(filters: list[torch.Tensor]) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "layer",
+    "build",
     [
-        nn.Conv2d(3, 7, 3),
-        nn.Conv2d(4, 8, 3, groups=2),
-        nn.Conv2d(5, 5, 3, groups=5),
-        nn.Linear(6, 4),
-        nn.Conv1d(2, 3, 3),
+        partial(nn.Conv2d, 3, 7, 3),
+        partial(nn.Conv2d, 4, 8, 3, groups=2),
+        partial(nn.Conv2d, 5, 5, 3, groups=5),
+        partial(nn.Linear, 6, 4),
+        partial(nn.Conv1d, 2, 3, 3),
     ],
     ids=["conv", "grouped", "depthwise", "linear", "conv1d"],
 )
-def test_equals_the_loops(layer: nn.Module) -> None:
+def test_equals_the_loops(build: Callable[[], nn.Module]) -> None:
+    layer = build()
     expected = distances_by_loops(list(layer.weight))
     assert filter_distances(layer).tolist() == pytest.approx(expected, rel=1e-5)
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 import torch_pruning as tp
@@ -54,15 +57,16 @@ def test_a_group_without_producers_has_no_score(group_of: GroupOf, chain: nn.Mod
 
 
 @pytest.mark.parametrize(
-    "layer",
+    "build",
     [
-        nn.Conv2d(4, 6, 3, groups=2, bias=False),
-        nn.ConvTranspose2d(4, 6, 3, bias=False),
-        nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False),
+        partial(nn.Conv2d, 4, 6, 3, groups=2, bias=False),
+        partial(nn.ConvTranspose2d, 4, 6, 3, bias=False),
+        partial(nn.ConvTranspose2d, 4, 6, 3, groups=2, bias=False),
     ],
     ids=["grouped", "transposed", "transposed-grouped"],
 )
-def test_a_filter_is_what_makes_one_output_channel(layer: nn.Module) -> None:
+def test_a_filter_is_what_makes_one_output_channel(build: Callable[[], nn.Module]) -> None:
+    layer = build()
     x = torch.randn(1, 4, 5, 5)
     for channel in range(6):
         made = torch.autograd.grad(layer(x)[:, channel].sum(), layer.weight)[0]

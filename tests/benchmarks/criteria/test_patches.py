@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -14,21 +17,24 @@ def random(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape"),
+    ("build", "shape"),
     [
-        (nn.Conv2d(4, 6, 3, bias=False), (2, 4, 7, 6)),
-        (nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False), (2, 4, 7, 6)),
-        (nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect", bias=False), (2, 4, 5, 5)),
-        (nn.Conv2d(4, 6, (4, 3), padding="same", bias=False), (2, 4, 5, 5)),
-        (nn.Conv2d(4, 6, 1, groups=2, bias=False), (2, 4, 3, 3)),
-        (nn.Conv2d(4, 8, 3, groups=4, bias=False), (2, 4, 5, 5)),
-        (nn.Conv1d(4, 6, 3, padding=1, bias=False), (2, 4, 5)),
-        (nn.Conv3d(2, 3, 2, bias=False), (2, 2, 3, 4, 3)),
+        (partial(nn.Conv2d, 4, 6, 3, bias=False), (2, 4, 7, 6)),
+        (partial(nn.Conv2d, 4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False), (2, 4, 7, 6)),
+        (partial(nn.Conv2d, 4, 6, 3, padding=1, padding_mode="reflect", bias=False), (2, 4, 5, 5)),
+        (partial(nn.Conv2d, 4, 6, (4, 3), padding="same", bias=False), (2, 4, 5, 5)),
+        (partial(nn.Conv2d, 4, 6, 1, groups=2, bias=False), (2, 4, 3, 3)),
+        (partial(nn.Conv2d, 4, 8, 3, groups=4, bias=False), (2, 4, 5, 5)),
+        (partial(nn.Conv1d, 4, 6, 3, padding=1, bias=False), (2, 4, 5)),
+        (partial(nn.Conv3d, 2, 3, 2, bias=False), (2, 2, 3, 4, 3)),
     ],
     ids=["plain", "uneven", "reflect", "same", "grouped", "depthwise", "1d", "3d"],
 )
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-def test_kernels_times_patches_are_a_convolutions_outputs(layer: nn.Module, shape: tuple[int, ...]) -> None:
+def test_kernels_times_patches_are_a_convolutions_outputs(
+    build: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
+    layer = build()
     inputs = random(*shape)
     patches = sampled_patches(layer, inputs, torch.zeros(len(inputs), EVERYWHERE))
     outputs = torch.einsum("fck,pck->pf", kernels(layer), patches)
