@@ -34,7 +34,7 @@ class DataOptions:
         distributed: add up what all ranks of torch.distributed see; all of them must calibrate.
 
     Raises:
-        TypeError: ``max_batches`` is no integer.
+        TypeError: ``max_batches`` is no integer, or ``forward_fn`` cannot be called.
         ValueError: it is below 1.
     """
 
@@ -44,6 +44,8 @@ class DataOptions:
     distributed: bool = False
 
     def __post_init__(self) -> None:
+        if self.forward_fn is not None and not callable(self.forward_fn):
+            raise TypeError(f"forward_fn must be callable as forward_fn(model, batch), got {self.forward_fn!r}")
         if self.max_batches is None:
             return
         if isinstance(self.max_batches, bool) or not isinstance(self.max_batches, Integral):

@@ -20,6 +20,8 @@ def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str] | None, a
         TypeError: neither.
         ValueError: a name or module that the model does not have; with the nearest names.
     """
+    if layers is not None and not isinstance(layers, (str, nn.Module, Iterable)):
+        raise TypeError(f"{argument} takes modules and names, got {layers!r}")
     names: dict[str, Any] = dict(model.named_modules(remove_duplicate=False))
     known = set(names.values())
     resolved: list[nn.Module] = []

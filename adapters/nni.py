@@ -16,13 +16,17 @@ from ..batches import Call, as_calls, check_data, is_one_shot, model_device, one
 from ..capture import ForwardFn, calibrate_channels
 from ..messages import UnreadGroupWarning, warn
 from ..ordering import check_order, elimination_order
+from ..quiet import undisturbed
 from ..selection import check_rule, greedy_select
 from ..similarity import ChannelStatistics
+from ..trial import check_runs
+from .calibration import DataOptions
 from .groups import bundled
 from .nni_config import check_config
 from .nni_masks import batch_norm_masks, batch_norm_wrappers
 from .nni_reads import check_traceable, model_call, reads_by_layer
 from .nni_repairs import repair_nni
+from .refusals import refuse_sealed
 
 # NNI's pruners import its tracer, so the repairs come first.
 repair_nni()
@@ -91,8 +95,10 @@ class FOADPruner(_NormPruner):
     ) -> None:
         self.neighbors, self.threshold = check_rule(neighbors, threshold)
         self.order = check_order(order, ("backward", "rounds"))
+        refuse_sealed(model)
         check_config(model, config_list)
         self.training_steps = training_steps
+        DataOptions(max_batches, forward_fn, progress)
         self._options: dict[str, Any] = {"max_batches": max_batches, "forward_fn": forward_fn, "progress": progress}
         self._data = data
         self._statistics: dict[Any, ChannelStatistics] = {}
@@ -102,7 +108,10 @@ class FOADPruner(_NormPruner):
         self._hook: RemovableHandle | None = None
         if data is not None:
             check_data(data)
-            first = one_image(call := next(as_calls(data, model_device(model), 1)))
+            with undisturbed(model):
+                # Loaders draw random numbers, also those that do not shuffle.
+                first = one_image(call := next(as_calls(data, model_device(model), 1)))
+            check_runs(model, first, forward_fn)
             if is_one_shot(data):
                 self._data = chain([call.item], data)
             self._call = model_call(model, first, forward_fn)

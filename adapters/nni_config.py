@@ -26,15 +26,18 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
 
     Raises:
         TypeError: not a list of dicts.
-        ValueError: a key or value that NNI does not know, a ratio out of its range, a name, type or expression that
-            matches no layer, layers that are neither convolutions nor linear, another granularity than output
-            channels, or layers of one dependency group that differ in width or ratio. The text says which and where.
+        ValueError: an empty list, a key or value that NNI does not know, a ratio out of its range, a name, type or
+            expression that matches no layer, layers that are neither convolutions nor linear, another granularity than
+            output channels, or layers of one dependency group that differ in width or ratio. The text says which and
+            where.
     """
     from nni.compression.base.config import default_config_schema, select_modules_by_config, trans_legacy_config_list
     from schema import SchemaError
 
-    if isinstance(config_list, Mapping) or not all(isinstance(config, Mapping) for config in config_list):
+    if not isinstance(config_list, (list, tuple)) or not all(isinstance(config, Mapping) for config in config_list):
         raise TypeError(f"config_list must be a list of dicts, got {config_list!r}")
+    if not config_list:
+        raise ValueError("config_list is empty: say what to prune, as in [{'op_types': ['Conv2d']}]")
     coupled: dict[Any, dict[str, tuple[int, Any]]] = defaultdict(dict)
     for number, config in enumerate(trans_legacy_config_list([dict(config) for config in config_list])):
         where = f"config_list[{number}]"

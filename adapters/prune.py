@@ -12,12 +12,13 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from ..batches import Call, as_calls, check_data, model_device, one_image, repeatable
-from ..capture import ForwardFn, batches_only
+from ..capture import ForwardFn
 from ..compensation import COMPENSATIONS
 from ..latency import measure_latency
 from ..messages import NoEffectWarning, warn
 from ..quiet import undisturbed
 from ..report import PruneReport
+from ..trial import check_runs
 from .calibration import DataOptions
 from .goals import Goal, Share, check_cap, check_choices, check_rule_stands_alone, goal_of
 from .layers import resolve_layers, resolve_shares
@@ -113,9 +114,10 @@ def prune(
 
     Raises:
         TypeError: data or an argument of another form.
-        ValueError: two targets; a parameter out of its range; a name that is no layer of the model; no data; NaN or Inf
-            in a feature map; a model without layers to prune or that Torch-Pruning cannot trace; layers to prune
-            that share parameters. As :class:`~foad_plugins.TargetError`, a target that cannot be met.
+        ValueError: two targets; a parameter out of its range; a name that is no layer of the model; no data, or data
+            that the model does not run on; NaN or Inf in a feature map; a model without layers to prune or that
+            Torch-Pruning cannot trace; layers to prune that share parameters. As
+            :class:`~foad_plugins.TargetError`, a target that cannot be met.
         RuntimeError: Torch-Pruning cannot remove channels from this model, or removes the wrong ones.
 
     Warns:
@@ -123,8 +125,6 @@ def prune(
         ScarceDataWarning: fewer samples than channels.
         NoEffectWarning: nothing was removed.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     refuse_sealed(model)
     targets = {"flops": flops, "params": params, "latency": latency, "pruning_ratio": pruning_ratio}
     if pruning_ratio_dict and neighbors is None and threshold is None and not any(map(_given, targets.values())):
@@ -157,8 +157,8 @@ def prune(
         batch = next(as_calls(data, model_device(model), 1))
     example = one_image(batch)
     measurer, ranker = _importances(importance, goal, order, method, data, options)
-    with batches_only(model):
-        before = measure(model, example, forward_fn)
+    check_runs(model, example, forward_fn)
+    before = measure(model, example, forward_fn)
     if goal.kind == "flops" and not before.counted:
         raise ValueError(
             "FLOPs of this model cannot be counted (fvcore cannot trace it, or a forward_fn calls it): give params=, "

@@ -10,6 +10,8 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 from torch_pruning.dependency import Group
 
+from ..quiet import check_model
+
 __all__ = ["refuse_computed", "refuse_sealed", "refuse_shared"]
 
 
@@ -17,8 +19,10 @@ def refuse_sealed(model: nn.Module) -> None:
     """Refuse models that cannot be read or changed layer by layer.
 
     Raises:
+        TypeError: it is no model.
         ValueError: it is TorchScript or exported, has no data, or was made in inference mode.
     """
+    check_model(model)
     for name, module in model.named_modules():
         where = f"layer {name!r}" if name else "the model"
         if isinstance(module, torch.jit.ScriptModule):

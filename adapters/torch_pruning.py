@@ -113,7 +113,10 @@ class FOADImportance(tp.importance.Importance):
             graph = build_graph(model, one_image(first), self._options.forward_fn)
         if is_one_shot(source):
             source = chain([first.item], source)
-        self._calibrate(model, prunable_groups(graph, []), source)
+        groups = prunable_groups(graph, [])
+        if not groups:
+            raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
+        self._calibrate(model, groups, source)
         return self
 
     def __call__(self, group: tp.Group) -> Tensor | None:

@@ -64,7 +64,9 @@ def as_calls(data: Any, device: torch.device | None = None, max_batches: int | N
         yield _as_call(_move(item, device), whole=whole)
         number += 1
     if number == 0:
-        raise NoBatchError("the calibration data gave no batch: the loader is empty")
+        raise NoBatchError(
+            "the calibration data gave no batch: the loader is empty, or was read before and gives batches only once"
+        )
 
 
 def check_data(data: Any) -> None:

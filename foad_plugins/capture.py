@@ -18,9 +18,13 @@ from .ranks import add_up, all_or_none
 from .similarity import ChannelStatistics
 from .taps import Listener, Products, Reads, Similarities
 
-__all__ = ["ForwardFn", "batches_only", "calibrate", "calibrate_channels"]
+__all__ = ["ForwardFn", "UnbatchedError", "batches_only", "calibrate", "calibrate_channels"]
 
 ForwardFn = Callable[[nn.Module, Any], Any]
+
+
+class UnbatchedError(ValueError):
+    """A single image where a batch is wanted."""
 
 
 def calibrate_channels(
@@ -88,7 +92,7 @@ def calibrate(
             for listener in listeners[module, side]:
                 listener.take(module, side, tensor)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"at the {side} of layer {names[module]!r}: {error}") from None
+            raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{_not_finite(model)}") from None
 
     with (
         all_or_none(distributed, excused=NoBatchError),
@@ -113,6 +117,14 @@ def calibrate(
     if distributed:
         add_up([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
     return statistics, products.statistics
+
+
+def _not_finite(model: nn.Module) -> str:
+    """What to add to a message if the fault lies in the model itself."""
+    state = [*model.named_parameters(), *model.named_buffers()]
+    names = [name for name, value in state if value.is_floating_point() and not value.isfinite().all()]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"; there is NaN or Inf in the model's own {', '.join(map(repr, names[:3]))}{more}" if names else ""
 
 
 def _length(data: Any, max_batches: int | None) -> int | None:
@@ -163,7 +175,7 @@ def _batched(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]]
         maps = args[0] if args else kwargs.get("input")
         spatial = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
         if isinstance(maps, Tensor) and maps.dim() == spatial + 1:
-            raise ValueError(
+            raise UnbatchedError(
                 f"layer {name!r} got an input of {maps.dim()} dimensions, without a batch dimension: "
                 f"give calibration images as (N, C, ...), {spatial + 2} dimensions"
             )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .batches import Call, as_calls, model_device
 from .outputs import output_tensors
-from .quiet import undisturbed
+from .quiet import check_model, undisturbed
 
 with warnings.catch_warnings():
     # fvcore scripts a loss at import, which torch deprecates; it is nothing that a caller could change.
@@ -37,14 +37,15 @@ def count_flops(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
         The total.
 
     Raises:
-        TypeError: inputs of another form.
-        ValueError: an empty batch.
+        TypeError: no model, or inputs of another form.
+        ValueError: an empty batch, or a model on the meta device.
     """
     return flops_table(model, inputs).flops
 
 
 def count_params(model: nn.Module) -> int:
     """The number of parameters, those shared by several layers counted once."""
+    check_model(model)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -100,8 +101,13 @@ def flops_table(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
         >>> table.params, table.flops
         (216, 13824)
     """
+    check_model(model)
     if not isinstance(inputs, (Tensor, tuple, Mapping)):
         raise TypeError(f"inputs must be a tensor, a tuple or a dict, got {type(inputs).__name__}")
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise ValueError(
+            "the model has no data, it is on the meta device: give it some with model.to_empty(device='cpu')"
+        )
     call = next(as_calls(inputs, model_device(model)))
     with undisturbed(model), torch.no_grad(), warnings.catch_warnings():
         # The tracer warns of every Python number it meets, and torch of the tracer's age: neither is news to a

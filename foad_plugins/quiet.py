@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from .compiled import layer_by_layer
 
-__all__ = ["undisturbed"]
+__all__ = ["check_model", "undisturbed"]
 
 _HOOK_TABLES = (
     "_forward_hooks",
@@ -44,9 +44,11 @@ def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> I
         compiled: let what ``torch.compile`` has made of the model run, rather than its layers.
 
     Raises:
+        TypeError: not a model.
         ValueError: a layer has not set up its parameters yet, which the first call of the model does (names it); or
             the model is compiled, and torch is older than 2.6.
     """
+    check_model(model)
     _refuse_lazy(model)
     with _MEASURING:
         flags = [(module, module.training) for module in model.modules()]
@@ -84,6 +86,17 @@ def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> I
                         # Observers of quantisation give theirs another shape when they first run.
                         buffer.resize_(value.shape).copy_(value)
                 module._buffers[name] = buffer
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        TypeError: not a ``torch.nn.Module``.
+    """
+    if not isinstance(model, nn.Module):
+        given = f"the class {model.__name__}: make one" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"model must be a torch.nn.Module, got {given}")
 
 
 def _refuse_lazy(model: nn.Module) -> None:

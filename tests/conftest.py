@@ -82,17 +82,23 @@ def _settled() -> Iterator[None]:
     # What is imported by now stays: looking through it after every test would take longer than most tests do.
     gc.collect()
     gc.freeze()
+    # What a fixture of the module draws comes before any test's own.
+    _seed()
     yield
     gc.unfreeze()
+
+
+def _seed() -> None:
+    torch.manual_seed(SEED)
+    np.random.seed(SEED)
+    random.seed(SEED)
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
     # One thread: the tests are small, and idle threads that wait for each other cost more than they bring.
     torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    np.random.seed(SEED)
-    random.seed(SEED)
+    _seed()
     yield
     # Torch-Pruning's graphs are cycles that hold whole activations.
     gc.collect()

@@ -308,6 +308,7 @@ def test_wrong_images_are_refused_and_change_nothing(how, data, error, message):
         model.eval()
     before = snapshot(model)
     attempt = (lambda: by_pruner(model, IMAGES, FOADImportance(data))) if how is by_pruner else lambda: how(model, data)
-    with pytest.raises(error, match=message):
+    # In a pruner the model's own error comes through; prune() says what the model was called with.
+    with pytest.raises(ValueError if how is not by_pruner else error, match=message):
         attempt()
     assert snapshot(model) == before

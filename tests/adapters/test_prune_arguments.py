@@ -55,6 +55,8 @@ HALF = {"flops": 0.5}
         (HALF | {"pruning_ratio_dict": {"conv1": 0.5}, "ignored_layers": ["conv1"]}, ValueError, "'conv1' has no"),
         (HALF | {"max_batches": 0}, ValueError, "max_batches must be None or at least 1"),
         (HALF | {"max_batches": 1.5}, TypeError, "max_batches must be None or an integer"),
+        (HALF | {"forward_fn": 3}, TypeError, r"forward_fn must be callable as forward_fn\(model, batch\), got 3"),
+        ({"ignored_layers": 3}, TypeError, "ignored_layers takes modules and names, got 3"),
         ({"importance": tp.importance.MagnitudeImportance()}, ValueError, f"importance {NO_TARGET}"),
         ({"ranking": "global", "round_to": 8}, ValueError, f"ranking and round_to {NO_TARGET}"),
         ({"max_pruning_ratio": {}, "order": "rounds"}, ValueError, f"order and max_pruning_ratio {NO_TARGET}"),
