@@ -53,7 +53,8 @@ class FOADPruner(_NormPruner):
     of :func:`~foad_plugins.elimination_order`. A layer without a ratio or threshold is pruned by the published rule
     (``neighbors``, ``threshold``). Channels are judged by the feature maps that their readers see, and layers of one
     dependency group by their mean similarity. Batch normalisation behind a removed channel is masked as well, so that
-    the masked model gives what the speedup of it gives. Channels that are masked already stay masked.
+    the masked model gives what the speedup of it gives. Channels that are masked already stay masked, and no layer
+    loses all that it has.
 
     Args:
         model: the model, not wrapped.
@@ -202,6 +203,8 @@ class FOADPruner(_NormPruner):
         masks = {name: dict(found) for name, found in generate_sparsity(metrics, by_ratio).items()}
         for name in spaces.keys() - by_ratio.keys():
             masks[name] = _rule_masks(spaces[name], metrics[name]["weight"], self._rule_counts[name])
+        for name, found in masks.items():
+            _keep_best(found, metrics[name]["weight"])
         norms = batch_norm_masks(self.bound_model, masks, self._call)
         return {**masks, **{name: found for name, found in norms.items() if name in self._module_wrappers}}
 
@@ -268,6 +271,15 @@ class FOADPruner(_NormPruner):
 def _by_rule(space: Any) -> bool:
     """Whether the config leaves it to the published rule how many channels go."""
     return space.sparse_ratio is None and space.sparse_threshold is None and space.global_group_id is None
+
+
+def _keep_best(masks: dict[str, Tensor], scores: Tensor) -> None:
+    """Let a layer that a threshold or a global ratio would leave without channels have its best, in each part."""
+    if not masks["weight"].any():
+        best = scores == scores.max()
+        masks["weight"] = masks["weight"].masked_fill(best.to(masks["weight"].device), 1)
+        if masks.get("bias") is not None:
+            masks["bias"] = masks["bias"].masked_fill(best.flatten().to(masks["bias"].device), 1)
 
 
 def _rule_masks(targets: dict[str, Any], scores: Tensor, removed: int) -> dict[str, Tensor]:

@@ -97,6 +97,24 @@ def test_copies_go_first(order):
     assert len(gone & {4, 11}) == 1
 
 
+@settings(max_examples=30, deadline=None)
+@given(pair=st.lists(st.integers(0, 19), min_size=2, max_size=2, unique=True), seed=st.integers(0, 1000))
+def test_of_two_copies_the_lower_index_stays_longer(pair, seed):
+    low, high = sorted(pair)
+    features = torch.randn(3, 20, 4, 4, generator=torch.Generator().manual_seed(seed))
+    features[:, high] = features[:, low]
+    table = channel_similarity(features)
+    ranked = elimination_order(table, "backward")
+    place = {channel: number for number, channel in enumerate(ranked.sequence)}
+    assert place[high] < place[low]
+    assert ranked.keeper[place[high]] == low
+    assert ranked.similarity[place[high]] == 1
+    selection = greedy_select(table)
+    # The rule walks by index: whichever of the two is taken first for another's sake, both are never taken for one.
+    keepers = dict(zip(selection.removed, selection.keeper, strict=True))
+    assert keepers.get(high, low) == low or keepers.get(low) is not None
+
+
 def test_a_threshold_that_stops_the_passes_does_not_stop_the_order():
     ranked = elimination_order(similarity(10), "rounds", threshold=1.0)
     assert len(ranked.sequence) == 10

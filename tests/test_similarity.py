@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -98,6 +99,16 @@ def test_permuting_channels_permutes_the_matrix():
     features = maps(4, 30, 5, 5)
     order = torch.randperm(30)
     torch.testing.assert_close(channel_similarity(features[:, order]), channel_similarity(features)[order][:, order])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), channels=st.integers(3, 150), power=st.integers(-6, 10), positions=st.integers(1, 40))
+def test_scaling_all_maps_of_an_image_leaves_the_order_of_distances(seed, channels, power, positions):
+    features = maps(1, channels, positions, seed=seed)
+    before, after = channel_similarity(features).flatten(), channel_similarity(features * 2.0**power).flatten()
+    # Pairs that one precision cannot tell apart, another scale may.
+    ascending = np.lexsort((after.numpy(), before.numpy()))
+    assert (after[torch.from_numpy(ascending)].diff() >= 0).all()
 
 
 @pytest.mark.parametrize("channels", [0, 1])
