@@ -16,7 +16,7 @@ from .coverage_models import OTHERS, classifiers
 from .coverage_page import passed, write_coverage
 from .coverage_trial import IMPORTANCES
 
-__all__ = ["sweep", "trial"]
+__all__ = ["leave_out", "sweep", "trial"]
 
 
 def main() -> None:
@@ -25,11 +25,17 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="of torchvision's; all classifiers and some others if none is given")
     parser.add_argument("--seconds", type=float, default=600, help="most time of one trial")
     parser.add_argument("--memory", type=float, default=10, help="most memory of one trial, in GiB")
+    parser.add_argument("--leave-out", metavar="REASON", help="do not try the models named, and write down why")
     parser.add_argument("--lines", type=Path, default=Path("docs/coverage.jsonl"), help="results, one a line")
     parser.add_argument("--out", type=Path, default=Path("docs/coverage.md"), help="Markdown page to write")
     options = parser.parse_args()
     models = options.models or [*classifiers(), *OTHERS]
-    sweep(models, options.lines, options.seconds, options.memory)
+    if options.leave_out:
+        if not options.models:
+            parser.error("--leave-out needs the models by name")
+        leave_out(models, options.lines, options.leave_out)
+    else:
+        sweep(models, options.lines, options.seconds, options.memory)
     write_coverage(read_lines(options.lines), options.out)
 
 
@@ -37,7 +43,7 @@ def sweep(models: list[str], lines: Path, seconds: float, memory: float) -> None
     """Add a line to a file for every model that has none with the same versions and limits; one after another."""
     limits = {"seconds": seconds, "memory": memory}
     versions = {name: version(name) for name in ("torch", "torchvision", "torch-pruning")}
-    done = {line["model"] for line in read_lines(lines) if line["versions"] == versions}
+    done = {line["model"] for line in read_lines(lines) if line.get("versions") == versions}
     for number, name in enumerate(models, 1):
         if name in done:
             continue
@@ -46,6 +52,12 @@ def sweep(models: list[str], lines: Path, seconds: float, memory: float) -> None
             file.write(json.dumps({"model": name, **found, "limits": limits, "versions": versions}) + "\n")
         verdicts = ", ".join(f"{kind} {'yes' if passed(found[kind]) else 'no'}" for kind in found)
         print(f"{number}/{len(models)} {name}: {verdicts}", flush=True)
+
+
+def leave_out(models: list[str], lines: Path, reason: str) -> None:
+    """Write down why some models have not been tried; a later sweep tries them all the same."""
+    with lines.open("a") as file:
+        file.writelines(json.dumps({"model": name, "left_out": reason}) + "\n" for name in models)
 
 
 def trial(name: str, importance: str, seconds: float, memory: float) -> dict[str, Any]:

@@ -28,8 +28,9 @@ output bit for bit; in train mode every parameter gets a gradient. For FOAD also
 of parameters, buffers, gradients, train flags, frozen flags, hooks, attributes and random state, in a model with mixed
 flags and gradients. What people bring besides is in [what-works.md](what-works.md).
 
-*left* is the share of the parameters after pruning; the seconds are of the whole trial, most of it checks, on one
-thread of a machine with other work."""
+*limit* is a trial that came to its limit of time or memory: it counts as no, and as neither side's alone. *left* is
+the share of the parameters after pruning; the seconds are of the whole trial, most of it checks, on one thread of a
+machine with other work."""
 
 
 def passed(result: Mapping[str, Any]) -> bool:
@@ -39,6 +40,8 @@ def passed(result: Mapping[str, Any]) -> bool:
 
 def write_coverage(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write the page, and print its first table."""
+    reasons = {line["model"]: line["left_out"] for line in lines if "left_out" in line}
+    lines = [line for line in lines if "left_out" not in line]
     parts = {
         "Classifiers": [line for line in lines if line["model"] not in OTHERS],
         "Segmentation and detection": [line for line in lines if line["model"] in OTHERS],
@@ -50,14 +53,16 @@ def write_coverage(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             part,
             len(some),
             *(sum(passed(line[kind]) for line in some) for kind in kinds),
-            sum(passed(line["l1"]) and not passed(line["foad"]) for line in some),
-            sum(passed(line["foad"]) and not passed(line["l1"]) for line in some),
+            sum(passed(line["l1"]) and not passed(line["foad"]) and not _limited(line["foad"]) for line in some),
+            sum(passed(line["foad"]) and not passed(line["l1"]) and not _limited(line["l1"]) for line in some),
         )
         for part, some in parts.items()
     ]
     text = [f"# Coverage\n\n{_NOTES}", _table(counts, heads)]
-    if untried := sorted({*classifiers(), *OTHERS} - {line["model"] for line in lines}):
+    if untried := sorted({*classifiers(), *OTHERS} - {line["model"] for line in lines} - reasons.keys()):
         text.append(f"Not tried yet: {', '.join(untried)}.")
+    for reason in dict.fromkeys(reasons.values()):
+        text.append(f"Not tried, {reason}: {', '.join(name for name in sorted(reasons) if reasons[name] == reason)}.")
     for part, some in parts.items():
         rows = [(line["model"], *_cells(line["l1"]), *_cells(line["foad"])) for line in sorted(some, key=_name)]
         text += [f"## {part}", _table(rows, ("model", "L1", "left", "s", "FOAD", "left", "s"))]
@@ -86,7 +91,14 @@ def _name(line: Mapping[str, Any]) -> str:
 def _cells(result: Mapping[str, Any]) -> tuple[str, str, str]:
     left = f"{result['params_after'] / result['params_before']:.3f}" if "params_after" in result else ""
     seconds = f"{result['seconds']:.0f}" if "seconds" in result else ""
-    return "yes" if passed(result) else "no", left if passed(result) else "", seconds
+    return "yes" if passed(result) else "limit" if _limited(result) else "no", left if passed(result) else "", seconds
+
+
+def _limited(result: Mapping[str, Any]) -> bool:
+    """Whether a trial came to its limit of time or memory, so that it says nothing of the network."""
+    limits = ("MemoryError", "stopped after", "exit status -9")
+    told = [outcome for outcome in result["checks"].values() if outcome is not True]
+    return any(outcome.startswith(limits) or "can't allocate memory" in outcome for outcome in told)
 
 
 def _short(outcome: str) -> str:

@@ -23,6 +23,7 @@ from foad_plugins.benchmarks.studies.fingerprint import fingerprint
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 GOOD = {"checks": {"pruned": True, "forward": True}, "params_before": 100, "params_after": 50, "seconds": 1.0}
 BAD = {"checks": {"pruned": "ValueError: no | way"}, "params_before": 100, "seconds": 2.0}
+FULL = {"checks": {"pruned": "MemoryError: Unable to allocate"}, "params_before": 100, "seconds": 3.0}
 
 
 @pytest.mark.parametrize("importance", ["l1", "foad"])
@@ -137,17 +138,35 @@ def test_the_page(tmp_path):
     versions, limits = {"torch": "2"}, {"seconds": 5, "memory": 10}
     lines = [
         {"model": name, "l1": one, "foad": other, "versions": versions, "limits": limits}
-        for name, one, other in [("b", GOOD, GOOD), ("a", BAD, GOOD), ("c", GOOD, BAD), (OTHERS[0], BAD, BAD)]
+        for name, one, other in [
+            ("b", GOOD, GOOD),
+            ("a", BAD, GOOD),
+            ("c", GOOD, BAD),
+            (OTHERS[0], BAD, BAD),
+            ("vgg11", GOOD, FULL),
+        ]
     ]
+    lines.append({"model": "vit_h_14", "left_out": "for want of memory"})
     write_coverage(lines, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
+    assert "Not tried, for want of memory: vit_h_14.\n" in text
+    assert "vgg11, " not in text.split("Not tried yet: ")[1].split("\n")[0]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines() if row.startswith("|")]
-    assert ["Classifiers", "3", "2", "2", "1", "1"] in cells
+    assert ["Classifiers", "4", "3", "2", "1", "1"] in cells
+    assert ["vgg11", "yes", "0.500", "1", "limit", "", "3"] in cells
     assert ["Segmentation and detection", "1", "0", "0", "0", "0"] in cells
     assert ["a", "no", "", "2", "yes", "0.500", "1"] in cells
     assert r"ValueError: no \| way" in text
     assert "Not tried yet: alexnet, " in text
     assert [row[0] for row in cells if len(row) == 7 and row[0] in ("a", "b", "c")] == ["a", "b", "c"]
+
+
+def test_what_is_left_out_is_tried_later(tmp_path, monkeypatch):
+    lines = tmp_path / "lines.jsonl"
+    coverage.leave_out(["a", "b"], lines, "for want of time")
+    monkeypatch.setattr(coverage, "trial", lambda *_: GOOD)
+    coverage.sweep(["a"], lines, 1, 1)
+    assert [line.get("left_out") for line in coverage.read_lines(lines)] == [None, "for want of time"]
 
 
 def test_every_model_has_a_case():
