@@ -87,14 +87,12 @@ def test_backward_removes_the_channel_with_the_most_redundancy_left():
 
 @pytest.mark.parametrize("order", ["rounds", "backward"])
 def test_copies_go_first(order):
-    features = torch.rand(3, 12, 4, 4) * 10
+    # All others are equally far apart, so that no copy goes for the sake of a third channel.
+    features = 10 * torch.eye(12).expand(3, 12, 12).clone()
     features[:, 7] = features[:, 2]
     features[:, 11] = features[:, 4]
     ranked = elimination_order(channel_similarity(features), order)
-    first = ranked.round.count(0) if order == "rounds" else 2
-    gone = set(ranked.sequence[:first])
-    assert len(gone & {2, 7}) == 1
-    assert len(gone & {4, 11}) == 1
+    assert set(ranked.sequence[:2]) == {7, 11}
 
 
 @settings(max_examples=30, deadline=None)
