@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from foad_plugins.latency import measure_latency
 from tests.seeds import SEED
 
 ROOT = Path(os.environ.get("FOAD_DATA") or Path(__file__).resolve().parents[2] / "shared")
@@ -75,6 +76,21 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
             f"{collector.nodeid} draws random numbers at import: give it generator=tests.seeds.generator()"
         )
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hurried() -> Iterator[dict[str, Any]]:
+    """Shorter measurements of latency: of a prune() of a small network they are four fifths, and few tests look."""
+    defaults = measure_latency.__kwdefaults__
+    usual, defaults["min_seconds"] = defaults["min_seconds"], 0.005
+    yield {"min_seconds": usual}
+    defaults["min_seconds"] = usual
+
+
+@pytest.fixture
+def unhurried(_hurried: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency is measured as long as for a user."""
+    monkeypatch.setitem(measure_latency.__kwdefaults__, "min_seconds", _hurried["min_seconds"])
 
 
 @pytest.fixture(autouse=True, scope="module")

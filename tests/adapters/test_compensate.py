@@ -135,7 +135,9 @@ def halved(network, **options):
 def test_copies_leave_no_trace(network, order, method):
     if network is tokens and order == "reconstruction":
         pytest.skip("eight linear functions of six inputs: others than copies can be reconstructed as well")
-    after, before, report = halved(network, order=order, compensate=method)
+    # A squeezed mean has one value an image: a channel dead on all of them may go before a copy, as free of cost.
+    ignored = ["squeeze"] if network is concat and order == "reconstruction" else []
+    after, before, report = halved(network, order=order, compensate=method, ignored_layers=ignored)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
     assert report.compensated
     assert report.not_compensated == ()

@@ -43,7 +43,7 @@ SLOW = (
     "regnet_y_400mf",
     "fcn_resnet50",
 )
-SIZES = {"resnet18": 32, "mobilenet_v3_small": 32, "inception_v3": 96}
+SIZES = {"resnet18": 32, "googlenet": 32, "mobilenet_v3_small": 32, "inception_v3": 96}
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception_v3": {"aux_logits": False, "init_weights": False},
