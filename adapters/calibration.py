@@ -160,4 +160,6 @@ def _first_values(tensors: list[Tensor]) -> Tensor:
     if not tensors:
         return torch.empty(0)
     with torch.no_grad():
-        return torch.cat([tensor.reshape(-1)[:1].to("cpu", torch.float64) for tensor in tensors])
+        firsts = [tensor.reshape(-1)[:1].to(torch.float64) for tensor in tensors]
+        # A model is on one device mostly, and then the host waits for it once.
+        return torch.cat([part.to(firsts[0].device) for part in firsts]).to("cpu")

@@ -107,12 +107,31 @@ def calibrate(
                 model(*call.args, **call.kwargs)
             else:
                 forward_fn(model, call.item)
+            _check(similarities, names)
             for listener in everyone:
                 listener.end_batch()
     statistics = [similarity.statistics for similarity in similarities]
     if distributed:
         add_up([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
     return statistics, products.statistics
+
+
+def _check(similarities: Sequence[Similarities], names: Mapping[nn.Module, str]) -> None:
+    """Look at what a batch has left unchecked, all of it at once: a host that waits keeps a GPU idle.
+
+    Raises:
+        ValueError: not all of it is finite (names the layer).
+    """
+    unchecked = [one for similarity in similarities for one in similarity.unchecked]
+    if not unchecked:
+        return
+    device = unchecked[0].energy.device
+    finite = torch.stack([one.energy.double().to(device) for one in unchecked]).isfinite().tolist()
+    for one, fine in zip(unchecked, finite, strict=True):
+        if not fine:
+            raise ValueError(f"at the {one.side} of layer {names[one.module]!r}: {one.problem}")
+    for similarity in similarities:
+        similarity.unchecked.clear()
 
 
 def _length(data: Any, max_batches: int | None) -> int | None:
