@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from .fused import FusedSums, fused_sums
+from .packed import PANEL, offset, size, tile, unseen
 
-__all__ = ["summed_similarities", "unpacked", "unseen"]
+__all__ = ["summed_similarities"]
 
 # Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
 # expansion loses them to cancellation, and identical channels must come out at distance zero.
@@ -19,36 +19,12 @@ _NEAR = 2.0**-7
 _TINY = 1e-36
 # Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
 _DIRECT_POSITIONS = 4
-# Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
-_PANEL = 64
-# On a GPU several panels are multiplied at once: starting a product costs more there than some of it done twice.
-_PANEL_GPU = 4 * _PANEL
 # Elements of one block of distances for each thread of a CPU: it stays in the caches from step to step, and starting a
 # step costs little beside it.
 _BLOCK_CPU = 2**17
 _BLOCK_GPU = 2**23
 # Elements of the direct differences that are taken at once where the host does not look at each block.
 _DIFFERENCES = 2**25
-
-_Place = TypeVar("_Place", int, Tensor)
-
-
-def unseen(channels: int, device: torch.device) -> Tensor:
-    """Packed sums over no image."""
-    return torch.zeros(_size(channels), dtype=torch.float64, device=device)
-
-
-def unpacked(packed: Tensor, channels: int) -> Tensor:
-    """Packed sums as a symmetric (C, C) matrix; its diagonal means nothing."""
-    matrix = packed.new_empty(channels, channels)
-    for top in range(0, channels, _PANEL):
-        rows = min(_PANEL, channels - top)
-        tile = _tile(packed, top, channels).view(-1, rows)
-        matrix[top + rows :, top : top + rows] = tile[rows:]
-        matrix[top : top + rows, top + rows :] = tile[rows:].T
-        lower = tile[:rows].tril(-1)
-        matrix[top : top + rows, top : top + rows] = lower + lower.T
-    return matrix
 
 
 def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,26 +40,26 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
         The sums, packed: float64, half of C * C and a little more. And the sum of all squared norms, a scalar, which is
         not finite if any value was not. Both on the device of the maps.
     """
-    if (add := fused_sums(maps)) is not None:
-        return _fused(maps, add)
+    if (sums := fused_sums(maps)) is not None:
+        return _fused(maps, sums)
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
         # Position by position, so that each of them is read in one piece.
         maps = maps.transpose(1, 2).contiguous().transpose(1, 2)
     on_cpu = maps.device.type == "cpu"
-    budget = _BLOCK_CPU * torch.get_num_threads() if on_cpu else _BLOCK_GPU
+    budget = _budget(maps)
     norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
-    size = min(max(budget, channels * _PANEL), images * channels * _PANEL)
+    most = min(max(budget, channels * PANEL), images * channels * PANEL)
     # Large allocations begin at the same place of a page; in step with each other they would alias in the caches.
-    memory, scratch = maps.new_empty(size), maps.new_empty((size if direct and positions > 1 else 0) + 272)[272:]
-    wide = maps.new_empty((size if on_cpu else 0) + 264, dtype=torch.float64)[264:]
+    memory, scratch = maps.new_empty(most), maps.new_empty((most if direct and positions > 1 else 0) + 272)[272:]
+    wide = maps.new_empty((most if on_cpu else 0) + 264, dtype=torch.float64)[264:]
     ones = wide.new_ones(images)
-    packed = wide.new_empty(_size(channels))
+    packed = wide.new_empty(size(channels))
     near = None if direct or _may_look(maps) else torch.zeros_like(packed, dtype=torch.bool)
-    for top in reversed(range(0, channels, _PANEL)):
-        tile = _tile(packed, top, channels)
-        columns, rows = channels - top, min(_PANEL, channels - top)
+    for top in reversed(range(0, channels, PANEL)):
+        part = tile(packed, top, channels)
+        columns, rows = channels - top, min(PANEL, channels - top)
         for start in range(0, images, step := max(1, budget // (rows * columns))):
             count = min(step, images - start)
             some = slice(start, start + count)
@@ -98,50 +74,45 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
                 if near is None:
                     _repair(block, theirs, ours, limit)
                 else:
-                    _tile(near, top, channels).logical_or_((block < limit[:, None, :]).any(0).flatten())
+                    tile(near, top, channels).logical_or_((block < limit[:, None, :]).any(0).flatten())
                 block.sqrt_()
             block.add_(1).reciprocal_()
             if on_cpu:
                 added = _shaped(wide, (count, columns, rows)).copy_(block)
-                torch.addmv(tile, added.flatten(1).T, ones[:count], beta=min(start, 1), out=tile)
+                torch.addmv(part, added.flatten(1).T, ones[:count], beta=min(start, 1), out=part)
             elif start:
-                tile += block.sum(0, dtype=torch.float64).flatten()
+                part += block.sum(0, dtype=torch.float64).flatten()
             else:
-                torch.sum(block, 0, dtype=torch.float64, out=tile.view(columns, rows))
+                torch.sum(block, 0, dtype=torch.float64, out=part.view(columns, rows))
     if near is not None:
         _replace(maps, packed, near)
     return packed, norms.sum()
 
 
-def _fused(maps: Tensor, add: FusedSums) -> tuple[Tensor, Tensor]:
-    """As :func:`summed_similarities`, by a kernel that takes products: panels are wide, since starting work is slow."""
-    images, channels, _ = maps.shape
-    norms, packed = maps.new_empty(images, channels), unseen(channels, maps.device)
-    for top in reversed(range(0, channels, _PANEL_GPU)):
-        columns, rows = channels - top, min(_PANEL_GPU, channels - top)
-        for start in range(0, images, step := max(1, _BLOCK_GPU // (rows * columns))):
+def _fused(maps: Tensor, sums: FusedSums) -> tuple[Tensor, Tensor]:
+    """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
+    images, channels, positions = maps.shape
+    packed = unseen(channels, maps.device)
+    if positions <= sums.direct:
+        maps = maps.transpose(1, 2).contiguous()
+        for top in range(0, channels, PANEL):
+            sums.add_differences(maps[:, :, top:], tile(packed, top, channels))
+        return packed, maps.square().sum()
+    norms, budget, panel = maps.new_empty(images, channels), _budget(maps), sums.panels * PANEL
+    memory = maps.new_empty(min(max(budget, channels * panel), images * channels * panel))
+    for top in reversed(range(0, channels, panel)):
+        columns, rows = channels - top, min(panel, channels - top)
+        for start in range(0, images, step := max(1, budget // (rows * columns))):
             some = slice(start, start + step)
             theirs = maps[some, top:]
-            products = maps.new_empty(len(theirs), columns, rows)
+            products = _shaped(memory, (len(theirs), columns, rows))
             _multiply(theirs, theirs[:, :rows], products, norms[some, top:])
-            add(products, theirs, norms[some, top:], _NEAR, packed, top)
+            sums.add_products(products, theirs, norms[some, top:], _NEAR, packed, top)
     return packed, norms.sum()
 
 
-def _size(channels: int) -> int:
-    return sum(min(_PANEL, channels - top) * (channels - top) for top in range(0, channels, _PANEL))
-
-
-def _offset(channel: _Place, channels: int) -> _Place:
-    """Where the sums of a channel's panel begin."""
-    top = channel // _PANEL * _PANEL
-    return top * channels - top * (top - _PANEL) // 2
-
-
-def _tile(packed: Tensor, top: int, channels: int) -> Tensor:
-    """The sums of the panel that begins with a channel, (K, R) in one row."""
-    start = _offset(top, channels)
-    return packed[start : start + (channels - top) * min(_PANEL, channels - top)]
+def _budget(maps: Tensor) -> int:
+    return _BLOCK_CPU * torch.get_num_threads() if maps.device.type == "cpu" else _BLOCK_GPU
 
 
 def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -207,10 +178,10 @@ def _replace(maps: Tensor, packed: Tensor, near: Tensor) -> None:
     """
     images, channels, positions = maps.shape
     places = near.nonzero()[:, 0]
-    panel = torch.arange(0, channels, _PANEL, device=maps.device)
-    top = panel[torch.searchsorted(_offset(panel, channels), places, right=True) - 1]
-    rows = (channels - top).clamp(max=_PANEL)
-    inside = places - _offset(top, channels)
+    panel = torch.arange(0, channels, PANEL, device=maps.device)
+    top = panel[torch.searchsorted(offset(panel, channels), places, right=True) - 1]
+    rows = (channels - top).clamp(max=PANEL)
+    inside = places - offset(top, channels)
     theirs, ours = top + inside // rows, top + inside % rows
     few = max(1, _DIFFERENCES // (images * positions))
     for start in range(0, len(places), few):

@@ -6,7 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .panels import summed_similarities, unpacked, unseen
+from .packed import unpacked, unseen
+from .panels import summed_similarities
 
 __all__ = ["ChannelStatistics", "channel_similarity", "not_finite"]
 

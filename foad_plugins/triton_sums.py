@@ -7,20 +7,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["add_similarities"]
+from .packed import PANEL
+
+__all__ = ["add_products"]
 
 # Channels of a tile, and positions subtracted at once where two of its channels are near: few, since near pairs are.
 _TILE = 32
 _POSITIONS = 8
 # Images that one program goes through: few, so that many programs run side by side.
 _IMAGES = 4
-# Channels of a panel of the packed sums.
-_PANEL = 64
 # Triton would compile again for every length that is a multiple of 16, and for every 1.
 _ANY = ("images", "columns", "positions", "image_stride", "channel_stride", "position_stride", "norm_stride", "top")
 
 
-def add_similarities(products: Tensor, theirs: Tensor, norms: Tensor, near: float, packed: Tensor, top: int) -> None:
+def add_products(products: Tensor, theirs: Tensor, norms: Tensor, near: float, packed: Tensor, top: int) -> None:
     """Add up the similarities of some images; the host waits for nothing.
 
     Pairs whose squared distance is below a share of the squared norm are measured by direct differences.
@@ -53,7 +53,7 @@ def add_similarities(products: Tensor, theirs: Tensor, norms: Tensor, near: floa
             norms.stride(0),
             near,
             top,
-            PANEL=_PANEL,
+            PANEL=PANEL,
             TILE=_TILE,
             POSITIONS=_POSITIONS,
             IMAGES=_IMAGES,

@@ -11,7 +11,8 @@ import pytest
 _COMPARE = """
 import torch
 from foad_plugins import channel_similarity, greedy_select, panels
-from foad_plugins.triton_sums import add_similarities
+from foad_plugins.fused import FusedSums
+from foad_plugins.triton_sums import add_products
 
 torch.set_num_threads(1)
 for shape in [(5, 20, 5, 5), (3, 270, 2, 2), (3, 40)]:
@@ -21,7 +22,7 @@ for shape in [(5, 20, 5, 5), (3, 270, 2, 2), (3, 40)]:
     maps[1, 12] = maps[1, 4] + 1e-4
     maps[2, 16] = maps[2, 15] * 1.02
     expected = channel_similarity(maps)
-    panels.fused_sums, known = (lambda maps: add_similarities), panels.fused_sums
+    panels.fused_sums, known = (lambda maps: FusedSums(add_products, 4)), panels.fused_sums
     found = channel_similarity(maps)
     last = channel_similarity(maps.to(memory_format=torch.channels_last)) if maps.dim() == 4 else found
     panels.fused_sums = known
