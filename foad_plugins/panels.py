@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .fused import FusedSums, fused_sums
+from .fused import AddProducts, fused_sums
 from .packed import PANEL, offset, size, tile, unseen
 
 __all__ = ["summed_similarities"]
@@ -40,8 +40,8 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
         The sums, packed: float64, half of C * C and a little more. And the sum of all squared norms, a scalar, which is
         not finite if any value was not. Both on the device of the maps.
     """
-    if (sums := fused_sums(maps)) is not None:
-        return _fused(maps, sums)
+    if (add := fused_sums(maps)) is not None:
+        return _fused(maps, add)
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
@@ -89,25 +89,19 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
     return packed, norms.sum()
 
 
-def _fused(maps: Tensor, sums: FusedSums) -> tuple[Tensor, Tensor]:
+def _fused(maps: Tensor, add: AddProducts) -> tuple[Tensor, Tensor]:
     """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
-    images, channels, positions = maps.shape
-    packed = unseen(channels, maps.device)
-    if positions <= sums.direct:
-        maps = maps.transpose(1, 2).contiguous()
-        for top in range(0, channels, PANEL):
-            sums.add_differences(maps[:, :, top:], tile(packed, top, channels))
-        return packed, maps.square().sum()
-    norms, budget, panel = maps.new_empty(images, channels), _budget(maps), sums.panels * PANEL
-    memory = maps.new_empty(min(max(budget, channels * panel), images * channels * panel))
-    for top in reversed(range(0, channels, panel)):
-        columns, rows = channels - top, min(panel, channels - top)
+    images, channels, _ = maps.shape
+    packed, norms, budget = unseen(channels, maps.device), maps.new_empty(images, channels), _budget(maps)
+    memory = maps.new_empty(min(max(budget, channels * PANEL), images * channels * PANEL))
+    for top in reversed(range(0, channels, PANEL)):
+        columns, rows = channels - top, min(PANEL, channels - top)
         for start in range(0, images, step := max(1, budget // (rows * columns))):
             some = slice(start, start + step)
             theirs = maps[some, top:]
             products = _shaped(memory, (len(theirs), columns, rows))
             _multiply(theirs, theirs[:, :rows], products, norms[some, top:])
-            sums.add_products(products, theirs, norms[some, top:], _NEAR, packed, top)
+            add(products, theirs, norms[some, top:], _NEAR, tile(packed, top, channels))
     return packed, norms.sum()
 
 
