@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .fused import FusedSums, fused_sums
 from .packed import PANEL, offset, size, tile, unseen
+from .precision import full_precision
 
 __all__ = ["summed_similarities"]
 
@@ -40,8 +41,13 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
         The sums, packed: float64, half of C * C and a little more. And the sum of all squared norms, a scalar, which is
         not finite if any value was not. Both on the device of the maps.
     """
-    if (sums := fused_sums(maps)) is not None:
-        return _fused(maps, sums)
+    with full_precision(maps):
+        sums = fused_sums(maps)
+        return _plain(maps) if sums is None else _fused(maps, sums)
+
+
+def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`summed_similarities`, by operations of torch's."""
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
