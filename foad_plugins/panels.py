@@ -23,6 +23,8 @@ _DIRECT_POSITIONS = 4
 # Elements of one block of distances for each thread of a CPU: it stays in the caches from step to step, and starting a
 # step costs little beside it.
 _BLOCK_CPU = 2**17
+# In one pass a block is touched twice only, and larger ones are worth it.
+_FUSED = 4
 _BLOCK_GPU = 2**23
 # Elements of the direct differences that are taken at once where the host does not look at each block.
 _DIFFERENCES = 2**25
@@ -104,7 +106,8 @@ def _fused(maps: Tensor, sums: FusedSums) -> tuple[Tensor, Tensor]:
         for top in range(0, channels, PANEL):
             sums.add_differences(maps[:, :, top:], tile(packed, top, channels))
         return packed, maps.square().sum()
-    norms, budget, panel = maps.new_empty(images, channels), _budget(maps), sums.panels * PANEL
+    norms, panel = maps.new_empty(images, channels), sums.panels * PANEL
+    budget = _FUSED * _budget(maps) if maps.device.type == "cpu" else _budget(maps)
     memory = maps.new_empty(min(max(budget, channels * panel), images * channels * panel))
     for top in reversed(range(0, channels, panel)):
         columns, rows = channels - top, min(panel, channels - top)
