@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .fused import AddProducts, fused_sums
 from .packed import PANEL, offset, size, tile, unseen
+from .precision import full_precision
 
 __all__ = ["summed_similarities"]
 
@@ -22,6 +23,8 @@ _DIRECT_POSITIONS = 4
 # Elements of one block of distances for each thread of a CPU: it stays in the caches from step to step, and starting a
 # step costs little beside it.
 _BLOCK_CPU = 2**17
+# In one pass a block is touched twice only, and larger ones are worth it.
+_FUSED = 4
 _BLOCK_GPU = 2**23
 # Elements of the direct differences that are taken at once where the host does not look at each block.
 _DIFFERENCES = 2**25
@@ -40,8 +43,13 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
         The sums, packed: float64, half of C * C and a little more. And the sum of all squared norms, a scalar, which is
         not finite if any value was not. Both on the device of the maps.
     """
-    if (add := fused_sums(maps)) is not None:
-        return _fused(maps, add)
+    with full_precision(maps):
+        add = fused_sums(maps)
+        return _plain(maps) if add is None else _fused(maps, add)
+
+
+def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`summed_similarities`, by operations of torch's."""
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
@@ -92,7 +100,7 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
 def _fused(maps: Tensor, add: AddProducts) -> tuple[Tensor, Tensor]:
     """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
     images, channels, _ = maps.shape
-    packed, norms, budget = unseen(channels, maps.device), maps.new_empty(images, channels), _budget(maps)
+    packed, norms, budget = unseen(channels, maps.device), maps.new_empty(images, channels), _FUSED * _budget(maps)
     memory = maps.new_empty(min(max(budget, channels * PANEL), images * channels * PANEL))
     for top in reversed(range(0, channels, PANEL)):
         columns, rows = channels - top, min(PANEL, channels - top)

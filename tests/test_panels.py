@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from foad_plugins import ChannelStatistics, channel_similarity, packed, panels
 from tests.literal import literal_similarity
 
+pytestmark = pytest.mark.usefixtures("either_sums")
+
 
 def maps(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).relu()
