@@ -17,10 +17,11 @@ from ..gram import GramStatistics
 from ..messages import ScarceDataWarning, warn
 from ..reconstruction import ReadTerm
 from ..similarity import ChannelStatistics
+from ..taps import Reads
 from .groups import group_reads
 from .readers import Reader, find_readers, read_terms
 
-__all__ = ["Calibration", "DataOptions"]
+__all__ = ["Calibration", "DataOptions", "Places"]
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,35 @@ class DataOptions:
             raise ValueError(f"max_batches must be None or at least 1, got {self.max_batches!r}")
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where a model is read, for its groups: all that a calibration needs of them, so that they need not be kept.
+
+    Attributes:
+        reads: of each group that is read elsewhere than those before it.
+        readers: the layers that read the groups, for the products between what they see; empty where none are taken.
+    """
+
+    reads: Sequence[Reads]
+    readers: Sequence[Reader]
+
+    @classmethod
+    def of(cls, groups: Iterable[tp.Group], *, products: bool) -> Places:
+        """Of full groups, with products or without."""
+        groups = list(groups)
+        reads = {read.key(): read for read in map(group_reads, groups)}
+        return cls(list(reads.values()), find_readers(groups) if products else [])
+
+
 class Calibration:
     """One run over calibration data: similarity of the channels of every group, and products between what readers see.
 
     Args:
         model: left as it was.
-        groups: full groups.
+        places: where to read.
         data: as for :func:`~foad_plugins.batches.as_calls`.
         options: how to run it.
-        products: whether to take the products as well.
+        products: whether these are with products.
 
     Attributes:
         readers: the layers that read the groups; empty without products.
@@ -79,26 +100,24 @@ class Calibration:
     def __init__(
         self,
         model: nn.Module,
-        groups: Iterable[tp.Group],
+        places: Places,
         data: Any,
         options: DataOptions,
         *,
         products: bool = False,
     ) -> None:
-        groups = list(groups)
-        reads = {read.key(): read for read in map(group_reads, groups)}
-        self.readers: Sequence[Reader] = find_readers(groups) if products else []
+        self.readers = places.readers
         statistics, self.grams = calibrate(
             model,
             data,
-            list(reads.values()),
+            places.reads,
             [reader.reads for reader in self.readers],
             max_batches=options.max_batches,
             forward_fn=options.forward_fn,
             progress=options.progress,
             distributed=options.distributed,
         )
-        self._statistics = dict(zip(reads, statistics, strict=True))
+        self._statistics = {read.key(): one for read, one in zip(places.reads, statistics, strict=True)}
         self._products = products
         self._state = _ModelState(model)
         _warn_of_scarce_data(model, self.readers, self.grams)
@@ -162,4 +181,6 @@ def _first_values(tensors: list[Tensor]) -> Tensor:
     if not tensors:
         return torch.empty(0)
     with torch.no_grad():
-        return torch.cat([tensor.reshape(-1)[:1].to("cpu", torch.float64) for tensor in tensors])
+        firsts = [tensor.reshape(-1)[:1].to(torch.float64) for tensor in tensors]
+        # A model is on one device mostly, and then the host waits for it once.
+        return torch.cat([part.to(firsts[0].device) for part in firsts]).to("cpu")

@@ -14,7 +14,7 @@ from ..batches import as_calls, check_data, model_device, one_image, repeatable
 from ..capture import ForwardFn
 from ..compensation import COMPENSATIONS, RIDGE, absorb, keeper_coefficients, least_squares_coefficients
 from ..quiet import undisturbed
-from .calibration import Calibration, DataOptions
+from .calibration import Calibration, DataOptions, Places
 from .groups import build_graph, full_group, group_reads, prunable_groups
 from .readers import Reader, place
 
@@ -72,7 +72,9 @@ class Compensator:
             data = repeatable(data, max_batches)
             first = next(as_calls(data, model_device(model), 1))
             groups = prunable_groups(build_graph(model, one_image(first), forward_fn), [])
-        self._take_over = TakeOver(Calibration(model, groups, data, options, products=True), method, ridge)
+        self._take_over = TakeOver(
+            Calibration(model, Places.of(groups, products=True), data, options, products=True), method, ridge
+        )
 
     def __call__(self, group: tp.Group) -> list[nn.Module]:
         """Let the readers of a group take over the channels that ``group.prune()`` will remove.

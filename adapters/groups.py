@@ -26,6 +26,7 @@ __all__ = [
     "build_graph",
     "bundled",
     "bundles",
+    "dissolve",
     "endless_roots",
     "full_group",
     "group_name",
@@ -67,6 +68,14 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
             if not ran:
                 raise
             raise ValueError(f"Torch-Pruning cannot trace the model: {error!r}") from error
+
+
+def dissolve(graph: DependencyGraph) -> None:
+    """Take a graph of our own apart, whose nodes hold each other, so that its memory is free at once."""
+    for node in list(graph.module2node.values()):
+        for links in (node.inputs, node.outputs, node.dependencies):
+            links.clear()
+    graph.module2node.clear()
 
 
 def _nothing_saved() -> saved_tensors_hooks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -16,11 +15,12 @@ from ..ordering import ChannelOrder, check_order, elimination_order
 from ..quiet import undisturbed
 from ..ranks import all_or_none
 from ..selection import Selection, check_rule, greedy_select
-from .calibration import Calibration, DataOptions
+from .calibration import Calibration, DataOptions, Places
 from .groups import (
     build_graph,
     bundled,
     bundles,
+    dissolve,
     full_group,
     group_name,
     prunable_groups,
@@ -116,7 +116,11 @@ class FOADImportance(tp.importance.Importance):
         groups = prunable_groups(graph, [])
         if not groups:
             raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
-        self._calibrate(model, groups, source)
+        places = Places.of(groups, products=self._products)
+        # Of a network with many concatenations graph and groups are larger than what is gathered.
+        del groups
+        dissolve(graph)
+        self._calibrate(model, places, source)
         return self
 
     def __call__(self, group: tp.Group) -> Tensor | None:
@@ -203,7 +207,7 @@ class FOADImportance(tp.importance.Importance):
         if current:
             # Rooted elsewhere than Torch-Pruning's default, as attention layers are: so will be its fellows.
             groups += [other for other in map(rooted_at_reader, groups) if other is not None]
-        return self._calibrate(graph.model, groups, self._source())
+        return self._calibrate(graph.model, Places.of(groups, products=self._products), self._source())
 
     def _source(self) -> Any:
         if self.data is None:
@@ -218,6 +222,6 @@ class FOADImportance(tp.importance.Importance):
             )
         return self.data
 
-    def _calibrate(self, model: nn.Module, groups: Iterable[tp.Group], data: Any) -> Calibration:
-        self._calibration = Calibration(model, groups, data, self._options, products=self._products)
+    def _calibrate(self, model: nn.Module, places: Places, data: Any) -> Calibration:
+        self._calibration = Calibration(model, places, data, self._options, products=self._products)
         return self._calibration

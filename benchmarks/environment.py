@@ -16,6 +16,7 @@ __all__ = ["Environment", "Versions"]
 
 _PACKAGES = (
     "lightning-fabric",
+    "numba",
     "numpy",
     "opencv-python-headless",
     "pillow",

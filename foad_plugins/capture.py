@@ -111,6 +111,7 @@ def calibrate(
                 model(*call.args, **call.kwargs)
             else:
                 forward_fn(model, call.item)
+            _check(model, similarities, names)
             for listener in everyone:
                 listener.end_batch()
     statistics = [similarity.statistics for similarity in similarities]
@@ -125,6 +126,24 @@ def _not_finite(model: nn.Module) -> str:
     names = [name for name, value in state if value.is_floating_point() and not value.isfinite().all()]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"; there is NaN or Inf in the model's own {', '.join(map(repr, names[:3]))}{more}" if names else ""
+
+
+def _check(model: nn.Module, similarities: Sequence[Similarities], names: Mapping[nn.Module, str]) -> None:
+    """Look at what a batch has left unchecked, all of it at once: a host that waits keeps a GPU idle.
+
+    Raises:
+        ValueError: not all of it is finite (names the layer).
+    """
+    unchecked = [one for similarity in similarities for one in similarity.unchecked]
+    if not unchecked:
+        return
+    device = unchecked[0].energy.device
+    finite = torch.stack([one.energy.double().to(device) for one in unchecked]).isfinite().tolist()
+    for one, fine in zip(unchecked, finite, strict=True):
+        if not fine:
+            raise ValueError(f"at the {one.side} of layer {names[one.module]!r}: {one.problem}{_not_finite(model)}")
+    for similarity in similarities:
+        similarity.unchecked.clear()
 
 
 def _length(data: Any, max_batches: int | None) -> int | None:

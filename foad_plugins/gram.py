@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .precision import full_precision
+
 __all__ = ["GramStatistics"]
 
 # Images are multiplied together until a product runs over about so many positions: long enough for the matrix product
@@ -68,7 +70,8 @@ class GramStatistics:
             rows = part[0] if len(part) == 1 else part.transpose(0, 1).flatten(1)
             for top in range(0, self.num_channels, _PANEL_ROWS):
                 bottom = top + _PANEL_ROWS
-                added[top:bottom, top:] += rows[top:bottom] @ rows[top:].T
+                with full_precision(rows):
+                    added[top:bottom, top:] += rows[top:bottom] @ rows[top:].T
         if not torch.isfinite(added.diagonal()).all():
             raise ValueError(
                 f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"

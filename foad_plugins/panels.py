@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["summed_similarities", "unpacked", "unseen"]
+from .fused import AddProducts, fused_sums
+from .packed import PANEL, offset, size, tile, unseen
+from .precision import full_precision
+
+__all__ = ["summed_similarities"]
 
 # Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
 # expansion loses them to cancellation, and identical channels must come out at distance zero.
@@ -17,32 +20,14 @@ _NEAR = 2.0**-7
 _TINY = 1e-36
 # Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
 _DIRECT_POSITIONS = 4
-# Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
-_PANEL = 64
 # Elements of one block of distances for each thread of a CPU: it stays in the caches from step to step, and starting a
 # step costs little beside it.
 _BLOCK_CPU = 2**17
+# In one pass a block is touched twice only, and larger ones are worth it.
+_FUSED = 4
 _BLOCK_GPU = 2**23
-
-_Place = TypeVar("_Place", int, Tensor)
-
-
-def unseen(channels: int, device: torch.device) -> Tensor:
-    """Packed sums over no image."""
-    return torch.zeros(_size(channels), dtype=torch.float64, device=device)
-
-
-def unpacked(packed: Tensor, channels: int) -> Tensor:
-    """Packed sums as a symmetric (C, C) matrix; its diagonal means nothing."""
-    matrix = packed.new_empty(channels, channels)
-    for top in range(0, channels, _PANEL):
-        rows = min(_PANEL, channels - top)
-        tile = _tile(packed, top, channels).view(-1, rows)
-        matrix[top + rows :, top : top + rows] = tile[rows:]
-        matrix[top : top + rows, top + rows :] = tile[rows:].T
-        lower = tile[:rows].tril(-1)
-        matrix[top : top + rows, top : top + rows] = lower + lower.T
-    return matrix
+# Elements of the direct differences that are taken at once where the host does not look at each block.
+_DIFFERENCES = 2**25
 
 
 def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,23 +43,31 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
         The sums, packed: float64, half of C * C and a little more. And the sum of all squared norms, a scalar, which is
         not finite if any value was not. Both on the device of the maps.
     """
+    with full_precision(maps):
+        add = fused_sums(maps)
+        return _plain(maps) if add is None else _fused(maps, add)
+
+
+def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`summed_similarities`, by operations of torch's."""
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
         # Position by position, so that each of them is read in one piece.
         maps = maps.transpose(1, 2).contiguous().transpose(1, 2)
-    budget = _BLOCK_CPU * torch.get_num_threads() if maps.device.type == "cpu" else _BLOCK_GPU
+    on_cpu = maps.device.type == "cpu"
+    budget = _budget(maps)
     norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
-    size = min(max(budget, channels * _PANEL), images * channels * _PANEL)
+    most = min(max(budget, channels * PANEL), images * channels * PANEL)
     # Large allocations begin at the same place of a page; in step with each other they would alias in the caches.
-    memory, scratch = maps.new_empty(size), maps.new_empty((size if direct and positions > 1 else 0) + 272)[272:]
-    wide = maps.new_empty(size + 264, dtype=torch.float64)[264:]
+    memory, scratch = maps.new_empty(most), maps.new_empty((most if direct and positions > 1 else 0) + 272)[272:]
+    wide = maps.new_empty((most if on_cpu else 0) + 264, dtype=torch.float64)[264:]
     ones = wide.new_ones(images)
-    near: list[tuple[int, Tensor]] = []
-    packed = wide.new_empty(_size(channels))
-    for top in reversed(range(0, channels, _PANEL)):
-        tile = _tile(packed, top, channels)
-        columns, rows = channels - top, min(_PANEL, channels - top)
+    packed = wide.new_empty(size(channels))
+    near = None if direct or _may_look(maps) else torch.zeros_like(packed, dtype=torch.bool)
+    for top in reversed(range(0, channels, PANEL)):
+        part = tile(packed, top, channels)
+        columns, rows = channels - top, min(PANEL, channels - top)
         for start in range(0, images, step := max(1, budget // (rows * columns))):
             count = min(step, images - start)
             some = slice(start, start + count)
@@ -83,34 +76,45 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
             if direct:
                 _subtract(theirs, ours, block, scratch)
             else:
-                _expand(theirs, ours, block, norms[some, top:])
+                _multiply(theirs, ours, block, norms[some, top:])
+                _expand(block, norms[some, top:])
                 limit = norms[some, top : top + rows] * _NEAR
-                if _may_look(block):
+                if near is None:
                     _repair(block, theirs, ours, limit)
                 else:
-                    near.append((top, (block < limit[:, None, :]).any(0)))
+                    tile(near, top, channels).logical_or_((block < limit[:, None, :]).any(0).flatten())
                 block.sqrt_()
             block.add_(1).reciprocal_()
-            added = _shaped(wide, (count, columns, rows)).copy_(block)
-            torch.addmv(tile, added.flatten(1).T, ones[:count], beta=min(start, 1), out=tile)
-    _replace(maps, packed, near)
+            if on_cpu:
+                added = _shaped(wide, (count, columns, rows)).copy_(block)
+                torch.addmv(part, added.flatten(1).T, ones[:count], beta=min(start, 1), out=part)
+            elif start:
+                part += block.sum(0, dtype=torch.float64).flatten()
+            else:
+                torch.sum(block, 0, dtype=torch.float64, out=part.view(columns, rows))
+    if near is not None:
+        _replace(maps, packed, near)
     return packed, norms.sum()
 
 
-def _size(channels: int) -> int:
-    return sum(min(_PANEL, channels - top) * (channels - top) for top in range(0, channels, _PANEL))
+def _fused(maps: Tensor, add: AddProducts) -> tuple[Tensor, Tensor]:
+    """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
+    images, channels, _ = maps.shape
+    packed, norms, budget = unseen(channels, maps.device), maps.new_empty(images, channels), _FUSED * _budget(maps)
+    memory = maps.new_empty(min(max(budget, channels * PANEL), images * channels * PANEL))
+    for top in reversed(range(0, channels, PANEL)):
+        columns, rows = channels - top, min(PANEL, channels - top)
+        for start in range(0, images, step := max(1, budget // (rows * columns))):
+            some = slice(start, start + step)
+            theirs = maps[some, top:]
+            products = _shaped(memory, (len(theirs), columns, rows))
+            _multiply(theirs, theirs[:, :rows], products, norms[some, top:])
+            add(products, theirs, norms[some, top:], _NEAR, tile(packed, top, channels))
+    return packed, norms.sum()
 
 
-def _offset(channel: _Place, channels: int) -> _Place:
-    """Where the sums of a channel's panel begin."""
-    top = channel // _PANEL * _PANEL
-    return top * channels - top * (top - _PANEL) // 2
-
-
-def _tile(packed: Tensor, top: int, channels: int) -> Tensor:
-    """The sums of the panel that begins with a channel, (K, R) in one row."""
-    start = _offset(top, channels)
-    return packed[start : start + (channels - top) * min(_PANEL, channels - top)]
+def _budget(maps: Tensor) -> int:
+    return _BLOCK_CPU * torch.get_num_threads() if maps.device.type == "cpu" else _BLOCK_GPU
 
 
 def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -130,17 +134,20 @@ def _subtract(theirs: Tensor, ours: Tensor, out: Tensor, scratch: Tensor) -> Non
     out.sqrt_()
 
 
-def _expand(theirs: Tensor, ours: Tensor, out: Tensor, norms: Tensor) -> None:
-    """Squared distances by one product; the first R of ``theirs`` are ``ours``; infinite from a channel to itself.
+def _multiply(theirs: Tensor, ours: Tensor, out: Tensor, norms: Tensor) -> None:
+    """Minus two products, (n, K, L) and (n, R, L) to (n, K, R); the first R of ``theirs`` are ``ours``.
 
     The squared norms of ``ours`` are read off the product's own diagonal, where the same rounding is at work as beside
     it, and written into ``norms`` (n, K), which holds those of the later channels already.
     """
     torch.baddbmm(out, theirs, ours.transpose(1, 2), beta=0, alpha=-2, out=out)
-    own, mine = out.diagonal(dim1=1, dim2=2), norms[:, : ours.shape[1]]
-    torch.add(_TINY, own, alpha=-0.5, out=mine)
-    own.fill_(torch.inf)
-    out.add_(mine[:, None, :]).add_(norms[:, :, None])
+    torch.add(_TINY, out.diagonal(dim1=1, dim2=2), alpha=-0.5, out=norms[:, : ours.shape[1]])
+
+
+def _expand(products: Tensor, norms: Tensor) -> None:
+    """Minus two products (n, K, R) to squared distances, in place; infinite from a channel to itself."""
+    products.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    products.add_(norms[:, None, : products.shape[2]]).add_(norms[:, :, None])
 
 
 def _may_look(block: Tensor) -> bool:
@@ -163,22 +170,23 @@ def _repair(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> Non
         squares[image[few], row[few], column[few]] = difference.square_().sum(1)
 
 
-def _replace(maps: Tensor, packed: Tensor, near: list[tuple[int, Tensor]]) -> None:
+def _replace(maps: Tensor, packed: Tensor, near: Tensor) -> None:
     """Put sums over direct differences in the place of those of pairs that are near in any image.
 
     Args:
         maps: (N, C, L).
         packed: the sums.
-        near: masks (K, R) of such pairs, each with the first channel of its panel.
+        near: which of them, booleans.
     """
-    if not near:
-        return
     images, channels, positions = maps.shape
-    pairs = torch.cat([mask.nonzero() + top for top, mask in near])
-    flat = (pairs[:, 0] * channels + pairs[:, 1]).unique()
-    theirs, ours = flat // channels, flat % channels
-    top = ours // _PANEL * _PANEL
-    places = _offset(ours, channels) + (theirs - top) * (channels - top).clamp(max=_PANEL) + ours - top
-    for few in torch.arange(len(flat), device=maps.device).split(max(1, _BLOCK_CPU // (images * positions))):
-        squares = (maps[:, theirs[few]] - maps[:, ours[few]]).square_().sum(2)
-        packed[places[few]] = squares.sqrt_().add_(1).reciprocal_().double().sum(0)
+    places = near.nonzero()[:, 0]
+    panel = torch.arange(0, channels, PANEL, device=maps.device)
+    top = panel[torch.searchsorted(offset(panel, channels), places, right=True) - 1]
+    rows = (channels - top).clamp(max=PANEL)
+    inside = places - offset(top, channels)
+    theirs, ours = top + inside // rows, top + inside % rows
+    few = max(1, _DIFFERENCES // (images * positions))
+    for start in range(0, len(places), few):
+        some = slice(start, start + few)
+        squares = (maps[:, theirs[some]] - maps[:, ours[some]]).square_().sum(2)
+        packed[places[some]] = squares.sqrt_().add_(1).reciprocal_().sum(0, dtype=torch.float64)

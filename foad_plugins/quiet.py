@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .compiled import layer_by_layer
@@ -79,9 +79,9 @@ def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> I
             for table, known in hooks:
                 for handle in set(table) - known:
                     del table[handle]
-            for module, name, buffer, value in buffers:
-                # Batch normalisation writes its statistics past the version counter, so only the values tell.
-                if not torch.equal(buffer, value):
+            # Batch normalisation writes its statistics past the version counter, so only the values tell.
+            for (module, name, buffer, value), same in zip(buffers, _equal(buffers), strict=True):
+                if not same:
                     with torch.no_grad():
                         # Observers of quantisation give theirs another shape when they first run.
                         buffer.resize_(value.shape).copy_(value)
@@ -106,6 +106,22 @@ def _refuse_lazy(model: nn.Module) -> None:
                 f"layer {name!r} has not set up its parameters yet, as lazy layers do when they first run: call the "
                 "model once on a batch, or load its weights"
             )
+
+
+def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[bool]:
+    """Which buffers are what they were. Those on a GPU are all compared before the host waits for the first answer."""
+    alike = [
+        torch.equal(buffer, value) if buffer.device.type == "cpu" or buffer.shape != value.shape else None
+        for _, _, buffer, value in buffers
+    ]
+    answers = {
+        number: (buffers[number][2] == buffers[number][3]).all() for number, same in enumerate(alike) if same is None
+    }
+    for device in {answer.device for answer in answers.values()}:
+        here = [number for number, answer in answers.items() if answer.device == device]
+        for number, same in zip(here, torch.stack([answers[number] for number in here]).tolist(), strict=True):
+            alike[number] = same
+    return [bool(same) for same in alike]
 
 
 def _hook_tables(module: nn.Module) -> list[dict[int, object]]:

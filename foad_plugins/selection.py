@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,8 +158,8 @@ def as_table(similarity: Tensor) -> Similarity:
 class Walk:
     """Passes of the rule over one set of channels, each over the survivors of those before.
 
-    Each channel's nearest neighbour is remembered, and looked for again only when that neighbour has gone: over many
-    passes this saves nearly all of the work.
+    With one neighbour, each channel's nearest is remembered, looked for again only when it has gone, and a pass goes
+    only to the channels that can remove something. Over many passes this saves nearly all of the work.
 
     Args:
         table: (C, C) similarities.
@@ -169,6 +170,7 @@ class Walk:
         np.fill_diagonal(self._table, -np.inf)
         self._gone = np.zeros(len(table), dtype=table.dtype)
         self._first = self._table.argmax(1) if len(table) else np.empty(0, dtype=np.intp)
+        self._best = self._table[np.arange(len(table)), self._first]
 
     @property
     def alive(self) -> npt.NDArray[np.intp]:
@@ -177,6 +179,8 @@ class Walk:
 
     def run(self, neighbors: int, threshold: float) -> dict[int, int]:
         """One pass: the channels that it removes, and the keeper of each."""
+        if neighbors == 1:
+            return self._run_nearest(threshold)
         kept = np.zeros(len(self._table), dtype=bool)
         keepers: dict[int, int] = {}
         for here in self.alive.tolist():
@@ -191,15 +195,45 @@ class Walk:
                     keepers[there] = here
         return keepers
 
+    def _run_nearest(self, threshold: float) -> dict[int, int]:
+        """One pass with one neighbour.
+
+        A channel removes its nearest only if that comes after it: those before it are kept, or gone already. So the
+        pass goes to the channels whose nearest comes after them, or has gone, or goes on the way.
+        """
+        ahead = (self._first > np.arange(len(self._first))) & (self._best >= threshold)
+        waiting = (self._gone == 0) & (ahead | (self._gone[self._first] != 0))
+        queue: list[int] = np.flatnonzero(waiting).tolist()
+        keepers: dict[int, int] = {}
+        while queue:
+            here = heapq.heappop(queue)
+            if self._gone[here]:
+                continue
+            there = self._renewed(here)
+            if there < here or self._gone[there] or not self._best[here] >= threshold:
+                continue
+            self._gone[there] = -np.inf
+            keepers[there] = here
+            for other in np.flatnonzero(self._first == there).tolist():
+                if other > here and not waiting[other]:
+                    waiting[other] = True
+                    heapq.heappush(queue, other)
+        return keepers
+
+    def _renewed(self, channel: int) -> int:
+        """The most similar channel alive, ties to the lower index; one that has gone where there is no other."""
+        there = int(self._first[channel])
+        if not self._gone[there]:
+            return there
+        self._first[channel] = there = int((self._table[channel] + self._gone).argmax())
+        self._best[channel] = self._table[channel, there]
+        return there
+
     def _nearest(self, channel: int, count: int) -> list[int]:
         """The ``count`` most similar channels alive, most similar first, ties to the lower index.
 
         Where fewer are alive, channels that have gone and the channel itself follow.
         """
-        if count == 1:
-            if self._gone[self._first[channel]]:
-                self._first[channel] = (self._table[channel] + self._gone).argmax()
-            return [int(self._first[channel])]
         row = self._table[channel] + self._gone
         if count < len(row):
             bound = np.partition(row, -count)[-count]

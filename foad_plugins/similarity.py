@@ -6,9 +6,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .panels import summed_similarities, unpacked, unseen
+from .packed import unpacked, unseen
+from .panels import summed_similarities
 
-__all__ = ["ChannelStatistics", "channel_similarity"]
+__all__ = ["ChannelStatistics", "channel_similarity", "not_finite"]
 
 
 def channel_similarity(features: Tensor) -> Tensor:
@@ -79,24 +80,28 @@ class ChannelStatistics:
             ValueError: the shape does not fit, there is no image or position, or a value is NaN or Inf. The sums are
                 then as they were before the call.
         """
-        if not features.is_floating_point():
-            raise TypeError(f"features must be floating point, got {features.dtype}")
-        if features.dim() < 2 or features.shape[1] != self.num_channels:
-            expected = f"(N, {self.num_channels}, ...)"
-            raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")
-        if features.shape[0] == 0:
-            raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
-        if features[0, 0:1].numel() == 0 and self.num_channels:
-            raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
-        maps = _as_rows(features)
-        added, energy = summed_similarities(maps)
+        added, energy = self._sums(features)
         if not torch.isfinite(energy):
-            raise ValueError(
-                f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"
-            )
-        self._sum = added if self._sum is None else self._sum.to(added.device).add_(added)
-        self.count += features.shape[0]
-        return self
+            raise ValueError(not_finite(features))
+        return self._add(added, len(features))
+
+    @torch.no_grad()
+    def update_unchecked(self, features: Tensor) -> Tensor:
+        """Add the feature maps of a batch without waiting for the device: nobody has looked at the values.
+
+        Args:
+            features: as for :meth:`update`.
+
+        Returns:
+            The sum of all squares, a scalar: unless it is finite, the maps should have been refused and the sums are
+            of no use.
+
+        Raises:
+            TypeError, ValueError: as :meth:`update`, but for the values.
+        """
+        added, energy = self._sums(features)
+        self._add(added, len(features))
+        return energy
 
     def merge(self, other: ChannelStatistics) -> ChannelStatistics:
         """Add what another object has seen, from other batches or from another process.
@@ -151,6 +156,28 @@ class ChannelStatistics:
             similarity = similarity[first][:, first]
             similarity[first[:, None] == first[None, :]] = 1
         return similarity.fill_diagonal_(1)
+
+    def _sums(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        if not features.is_floating_point():
+            raise TypeError(f"features must be floating point, got {features.dtype}")
+        if features.dim() < 2 or features.shape[1] != self.num_channels:
+            expected = f"(N, {self.num_channels}, ...)"
+            raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")
+        if features.shape[0] == 0:
+            raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
+        if features[0, 0:1].numel() == 0 and self.num_channels:
+            raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
+        return summed_similarities(_as_rows(features))
+
+    def _add(self, sums: Tensor, count: int) -> ChannelStatistics:
+        self._sum = sums if self._sum is None else self._sum.to(sums.device).add_(sums)
+        self.count += count
+        return self
+
+
+def not_finite(features: Tensor) -> str:
+    """What is wrong with maps whose squares do not have a finite sum."""
+    return f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"
 
 
 def _as_rows(features: Tensor) -> Tensor:

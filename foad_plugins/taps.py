@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from .gram import GramStatistics
-from .similarity import ChannelStatistics
+from .similarity import ChannelStatistics, not_finite
 
-__all__ = ["Listener", "Products", "Reads", "Similarities", "Tap"]
+__all__ = ["Listener", "Products", "Reads", "Similarities", "Tap", "Unchecked"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Tap:
     module: nn.Module
     side: Literal["input", "output"]
     columns: Tensor | None = None
+    _indices: dict[torch.device, slice | Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def key(self) -> tuple[int, str, bytes | None]:
         """Equal for taps that read the same."""
@@ -44,8 +46,19 @@ class Tap:
             tensor = tensor.movedim(-1, 1)
         if self.columns is None:
             return tensor
-        picked = tensor[:, self.columns.flatten().to(tensor.device)]
-        return picked.unflatten(1, tuple(self.columns.shape))
+        indices = self._on_device(self.columns, tensor.device)
+        if self.columns.shape[1] > 1:
+            return tensor[:, indices].unflatten(1, tuple(self.columns.shape))
+        return tensor[:, indices]
+
+    def _on_device(self, columns: Tensor, device: torch.device) -> slice | Tensor:
+        """The columns, one after the other: a slice where they are one, since that copies nothing."""
+        if device not in self._indices:
+            flat = columns.flatten()
+            first, last = int(flat[0]), int(flat[-1])
+            in_a_row = torch.equal(flat, torch.arange(first, first + len(flat)))
+            self._indices[device] = slice(first, last + 1) if in_a_row else flat.to(device)
+        return self._indices[device]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +93,37 @@ class Listener(Protocol):
         """Know that the next tensors belong to another batch."""
 
 
+@dataclass(frozen=True)
+class Unchecked:
+    """Maps that were added up without waiting for the device to say whether all of their values are finite.
+
+    Attributes:
+        module: where they were read.
+        side: likewise.
+        energy: not finite if any value was not; a scalar.
+        problem: what to say then.
+    """
+
+    module: nn.Module
+    side: str
+    energy: Tensor
+    problem: str
+
+
 class Similarities:
-    """Channel statistics of one set of channels, each tensor once a batch."""
+    """Channel statistics of one set of channels, each tensor once a batch.
+
+    Attributes:
+        statistics: the sums.
+        unchecked: what is still to be looked at, of maps on devices that work behind the host's back.
+    """
 
     def __init__(self, reads: Reads) -> None:
         self.statistics = ChannelStatistics(reads.num_channels)
         self._taps: dict[tuple[nn.Module, str], list[Tap]] = {}
         for tap in {tap.key(): tap for tap in reads.taps}.values():
             self._taps.setdefault((tap.module, tap.side), []).append(tap)
+        self.unchecked: list[Unchecked] = []
         self._seen: list[_Sighting] = []
 
     def places(self) -> Iterable[tuple[nn.Module, str]]:
@@ -100,11 +136,18 @@ class Similarities:
             sighting = _Sighting.of(tensor, tap)
             if not any(sighting.same(other) for other in self._seen):
                 self._seen.append(sighting)
-                self.statistics.update(tap.maps(tensor))
+                self._update(module, side, tap.maps(tensor))
 
     def end_batch(self) -> None:
         """As :meth:`Listener.end_batch`."""
         self._seen.clear()
+
+    def _update(self, module: nn.Module, side: str, maps: Tensor) -> None:
+        if maps.device.type == "cpu":
+            self.statistics.update(maps)
+        else:
+            energy = self.statistics.update_unchecked(maps)
+            self.unchecked.append(Unchecked(module, side, energy, not_finite(maps)))
 
 
 class Products:

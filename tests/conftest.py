@@ -93,6 +93,14 @@ def unhurried(_hurried: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(measure_latency.__kwdefaults__, "min_seconds", _hurried["min_seconds"])
 
 
+@pytest.fixture(scope="module", params=["fused", "plain"])
+def either_sums(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Sums of similarities in one pass, where Numba is there, and by torch's own operations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOAD_FUSED", "1" if request.param == "fused" else "0")
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _settled() -> Iterator[None]:
     # What is imported by now stays: looking through it after every test would take longer than most tests do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,3 +33,32 @@ def literal_selection(similarity: Tensor, neighbors: int, threshold: float) -> t
             if j not in kept and similarity[i, j] >= threshold:
                 keeper[j] = i
     return kept, keeper
+
+
+def literal_rounds(similarity: Tensor, neighbors: int, threshold: float) -> list[dict[int, int]]:
+    """Repeated passes over the survivors until one is left: of each, the keeper of each channel removed."""
+    table = similarity.numpy().copy()
+    np.fill_diagonal(table, -np.inf)
+    alive, rounds = list(range(len(table))), []
+    while len(alive) > 1:
+        keepers = _literal_pass(table, alive, neighbors, threshold) or _literal_pass(table, alive, neighbors, 0.0)
+        alive = [channel for channel in alive if channel not in keepers]
+        rounds.append(keepers)
+    return rounds
+
+
+def _literal_pass(table: np.ndarray, alive: list[int], neighbors: int, threshold: float) -> dict[int, int]:
+    gone = np.full(len(table), -np.inf)
+    gone[alive] = 0
+    keepers: dict[int, int] = {}
+    for here in alive:
+        if here in keepers:
+            continue
+        ranked = np.argsort(-(table[here] + gone), kind="stable")[:neighbors].tolist()
+        for there in ranked:
+            if gone[there] or not table[here, there] >= threshold:
+                break
+            if there > here:
+                gone[there] = -np.inf
+                keepers[there] = here
+    return keepers

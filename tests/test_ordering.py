@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from foad_plugins import channel_similarity, elimination_order, greedy_select
 from foad_plugins.ordering import ORDERS
 from foad_plugins.reconstruction import ReadTerm, elimination_costs
+from tests.literal import literal_rounds
 
 
 def terms(channels: int, seed: int) -> list[ReadTerm]:
@@ -70,6 +71,35 @@ def test_later_rounds_repeat_the_pass_over_the_survivors():
         assert sorted(gone) == expected
         alive = [channel for channel in alive if channel not in gone]
     assert len(alive) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    channels=st.integers(1, 90),
+    neighbors=st.sampled_from([1, 1, 1, 2, 5, 100]),
+    threshold=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    kind=st.sampled_from(["random", "tied", "norms", "dead", "asymmetric"]),
+    seed=st.integers(0, 10_000),
+)
+def test_rounds_equal_the_literal_passes_with_ties_and_all(channels, neighbors, threshold, kind, seed):
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.rand(channels, channels, generator=generator)
+    if kind == "tied":
+        table = (table * 4).ceil() / 4
+    elif kind == "norms":
+        # Everybody's nearest is the channel of the smallest norm.
+        table = 1 / (1 + table[0, :, None] + table[0, None, :])
+    elif kind == "dead":
+        dead = (table[0] < 0.6).float()
+        table = torch.maximum(table, dead[:, None] * dead[None, :])
+    if kind != "asymmetric":
+        table = torch.maximum(table, table.T)
+    ranked = elimination_order(table, "rounds", neighbors=neighbors, threshold=threshold)
+    expected = literal_rounds(table, neighbors, threshold)
+    found: list[dict[int, int]] = [{} for _ in expected]
+    for channel, keeper, number in list(zip(ranked.sequence, ranked.keeper, ranked.round, strict=True))[:-1]:
+        found[number][channel] = keeper
+    assert found == expected
 
 
 def test_backward_removes_the_channel_with_the_most_redundancy_left():

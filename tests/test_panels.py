@@ -5,8 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foad_plugins import ChannelStatistics, channel_similarity, panels
+from foad_plugins import ChannelStatistics, channel_similarity, packed, panels
 from tests.literal import literal_similarity
+
+pytestmark = pytest.mark.usefixtures("either_sums")
 
 
 def maps(*shape: int) -> torch.Tensor:
@@ -15,9 +17,9 @@ def maps(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("channels", [0, 1, 63, 64, 65, 200])
 def test_packed_sums_are_half_a_matrix(channels):
-    packed = panels.unseen(channels, torch.device("cpu"))
-    assert len(packed) <= channels * (channels + 64) / 2
-    assert panels.unpacked(packed, channels).shape == (channels, channels)
+    sums = packed.unseen(channels, torch.device("cpu"))
+    assert len(sums) <= channels * (channels + 64) / 2
+    assert packed.unpacked(sums, channels).shape == (channels, channels)
 
 
 @settings(max_examples=15, deadline=None)

@@ -24,6 +24,7 @@ def images_of(case, cifar):
     return cifar[start:stop]
 
 
+@pytest.mark.usefixtures("either_sums")
 def test_synthetic_maps(reference):
     assert len(reference["synthetic"]) == 4
     for case in reference["synthetic"]:
@@ -36,6 +37,7 @@ def test_synthetic_maps(reference):
         assert list(selection.kept) == case["kept"]
 
 
+@pytest.mark.usefixtures("either_sums")
 @pytest.mark.parametrize("number", range(5))
 def test_raw_maps_of_resnet56(reference, cifar, model, number):
     case = reference["resnet56"][number]

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from foad_plugins import ChannelStatistics, channel_similarity, greedy_select
 from tests.literal import literal_similarity
 
+pytestmark = pytest.mark.usefixtures("either_sums")
+
 
 def maps(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).relu()

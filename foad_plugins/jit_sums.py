@@ -1,0 +1,84 @@
+"""Sums of similarities in one pass over products, compiled by Numba; imported only where Numba is there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+__all__ = ["add_products"]
+
+# Pairs that are worth a second thread.
+_PAIRS = 2**18
+_ONE = np.float32(1)
+
+
+def add_products(products: Tensor, maps: Tensor, norms: Tensor, near: float, sums: Tensor) -> None:
+    """Add up the similarities of some images.
+
+    Pairs whose squared distance is below a share of the squared norm are measured by direct differences. What an image
+    adds depends neither on the others nor on the number of threads.
+
+    Args:
+        products: (n, K, R) float32, contiguous: minus two products of K channels' maps with the first R of them. The
+            places of a channel beside itself are overwritten.
+        maps: (n, K, L) float32: the maps.
+        norms: (n, K) float32: their squared norms.
+        near: the share.
+        sums: (K * R,) float64, to which similarities are added. That of a channel to itself means nothing.
+    """
+    images, columns, rows = products.shape
+    arguments = products.numpy(), norms.contiguous().numpy(), maps.numpy(), np.float32(near)
+    arguments = *arguments, sums.view(columns, rows).numpy()
+    # Every thread does columns of its own.
+    threads = min(torch.get_num_threads(), columns, max(1, images * columns * rows // _PAIRS))
+    if threads == 1:
+        _add_products(*arguments, 0, columns)
+        return
+    edges = [columns * number // threads for number in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda first, last: _add_products(*arguments, first, last), edges[:-1], edges[1:]))
+
+
+@njit("float32(float32[:], float32[:])", nogil=True, cache=True, fastmath={"reassoc"})
+def _squared_distance(one, other):
+    total = np.float32(0)
+    for position in range(one.size):
+        difference = one[position] - other[position]
+        total += difference * difference
+    return total
+
+
+# No reassociation here: sums must come out the same wherever an image stands in its batch.
+@njit(
+    "void(float32[:, :, ::1], float32[:, ::1], float32[:, :, :], float32, float64[:, ::1], int64, int64)",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def _add_products(products, norms, maps, near, sums, first, last):
+    images, _, rows = products.shape
+    total, squares = np.empty(rows, np.float64), np.empty(rows, np.float32)
+    for column in range(first, last):
+        total[:] = 0
+        for image in range(images):
+            product, ours = products[image, column], norms[image]
+            theirs = ours[column]
+            if column < rows:
+                product[column] = np.inf
+            found = False
+            for row in range(rows):
+                square = product[row] + ours[row] + theirs
+                squares[row] = square
+                found |= square < ours[row] * near
+            if found:
+                for row in range(rows):
+                    if squares[row] < ours[row] * near:
+                        squares[row] = _squared_distance(maps[image, column], maps[image, row])
+            for row in range(rows):
+                total[row] += np.float64(_ONE / (_ONE + np.sqrt(squares[row])))
+        for row in range(rows):
+            sums[column, row] += total[row]

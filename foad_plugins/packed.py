@@ -1,0 +1,50 @@
+"""Half a symmetric matrix in one row: sums over pairs of channels, panel by panel."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["PANEL", "offset", "size", "tile", "unpacked", "unseen"]
+
+# Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
+PANEL = 64
+
+_Place = TypeVar("_Place", int, Tensor)
+
+
+def unseen(channels: int, device: torch.device) -> Tensor:
+    """Packed sums over no image."""
+    return torch.zeros(size(channels), dtype=torch.float64, device=device)
+
+
+def unpacked(packed: Tensor, channels: int) -> Tensor:
+    """Packed sums as a symmetric (C, C) matrix; its diagonal means nothing."""
+    matrix = packed.new_empty(channels, channels)
+    for top in range(0, channels, PANEL):
+        rows = min(PANEL, channels - top)
+        part = tile(packed, top, channels).view(-1, rows)
+        matrix[top + rows :, top : top + rows] = part[rows:]
+        matrix[top : top + rows, top + rows :] = part[rows:].T
+        lower = part[:rows].tril(-1)
+        matrix[top : top + rows, top : top + rows] = lower + lower.T
+    return matrix
+
+
+def size(channels: int) -> int:
+    """How many sums there are."""
+    return sum(min(PANEL, channels - top) * (channels - top) for top in range(0, channels, PANEL))
+
+
+def offset(channel: _Place, channels: int) -> _Place:
+    """Where the sums of a channel's panel begin."""
+    top = channel // PANEL * PANEL
+    return top * channels - top * (top - PANEL) // 2
+
+
+def tile(packed: Tensor, top: int, channels: int) -> Tensor:
+    """The sums of the panel that begins with a channel, (K, R) in one row."""
+    start = offset(top, channels)
+    return packed[start : start + (channels - top) * min(PANEL, channels - top)]
