@@ -30,7 +30,7 @@ _BLOCK_GPU = 2**23
 _DIFFERENCES = 2**25
 
 
-def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
+def summed_similarities(maps: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Every image's similarities, summed.
 
     A panel of R channels is compared with the K channels from its own first one on, a few images at a time. Panels
@@ -38,14 +38,18 @@ def summed_similarities(maps: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         maps: (N, C, L), float32 or float64; N and L at least 1.
+        onto: sums of earlier maps, on the same device, to which these are added in place.
 
     Returns:
-        The sums, packed: float64, half of C * C and a little more. And the sum of all squared norms, a scalar, which is
-        not finite if any value was not. Both on the device of the maps.
+        The sums, packed: float64, half of C * C and a little more; ``onto`` itself where there is one. And the sum of
+        all squared norms, a scalar, which is not finite if any value was not. Both on the device of the maps.
     """
     with full_precision(maps):
         add = fused_sums(maps)
-        return _plain(maps) if add is None else _fused(maps, add)
+        if add is not None:
+            return _fused(maps, add, unseen(maps.shape[1], maps.device) if onto is None else onto)
+        added, energy = _plain(maps)
+        return (added if onto is None else onto.add_(added)), energy
 
 
 def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,10 +101,10 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
     return packed, norms.sum()
 
 
-def _fused(maps: Tensor, add: AddProducts) -> tuple[Tensor, Tensor]:
+def _fused(maps: Tensor, add: AddProducts, packed: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
     images, channels, _ = maps.shape
-    packed, norms, budget = unseen(channels, maps.device), maps.new_empty(images, channels), _FUSED * _budget(maps)
+    norms, budget = maps.new_empty(images, channels), _FUSED * _budget(maps)
     memory = maps.new_empty(min(max(budget, channels * PANEL), images * channels * PANEL))
     for top in reversed(range(0, channels, PANEL)):
         columns, rows = channels - top, min(PANEL, channels - top)

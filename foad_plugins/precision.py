@@ -19,12 +19,12 @@ def full_precision(maps: Tensor) -> Iterator[None]:
         return
     settings = torch.backends.cuda.matmul
     # Settings made in torch's older way must be changed in that way, and those made in the newer way in the newer one.
+    name: str
+    full: bool | str
     try:
-        name, full = "allow_tf32", False
-        known = settings.allow_tf32
+        name, full, known = "allow_tf32", False, settings.allow_tf32
     except RuntimeError:
-        name, full = "fp32_precision", "ieee"
-        known = settings.fp32_precision
+        name, full, known = "fp32_precision", "ieee", settings.fp32_precision
     if known == full:
         yield
         return

@@ -80,14 +80,16 @@ class ChannelStatistics:
             ValueError: the shape does not fit, there is no image or position, or a value is NaN or Inf. The sums are
                 then as they were before the call.
         """
-        added, energy = self._sums(features)
+        added, energy = self._sums(features, None)
         if not torch.isfinite(energy):
             raise ValueError(not_finite(features))
-        return self._add(added, len(features))
+        self._sum = added if self._sum is None else self._sum.to(added.device).add_(added)
+        self.count += len(features)
+        return self
 
     @torch.no_grad()
     def update_unchecked(self, features: Tensor) -> Tensor:
-        """Add the feature maps of a batch without waiting for the device: nobody has looked at the values.
+        """Add the feature maps of a batch in place and without waiting for the device: nobody looks at the values.
 
         Args:
             features: as for :meth:`update`.
@@ -99,8 +101,9 @@ class ChannelStatistics:
         Raises:
             TypeError, ValueError: as :meth:`update`, but for the values.
         """
-        added, energy = self._sums(features)
-        self._add(added, len(features))
+        onto = None if self._sum is None else self._sum.to(features.device)
+        self._sum, energy = self._sums(features, onto)
+        self.count += len(features)
         return energy
 
     def merge(self, other: ChannelStatistics) -> ChannelStatistics:
@@ -157,7 +160,7 @@ class ChannelStatistics:
             similarity[first[:, None] == first[None, :]] = 1
         return similarity.fill_diagonal_(1)
 
-    def _sums(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def _sums(self, features: Tensor, onto: Tensor | None) -> tuple[Tensor, Tensor]:
         if not features.is_floating_point():
             raise TypeError(f"features must be floating point, got {features.dtype}")
         if features.dim() < 2 or features.shape[1] != self.num_channels:
@@ -167,12 +170,7 @@ class ChannelStatistics:
             raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
         if features[0, 0:1].numel() == 0 and self.num_channels:
             raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
-        return summed_similarities(_as_rows(features))
-
-    def _add(self, sums: Tensor, count: int) -> ChannelStatistics:
-        self._sum = sums if self._sum is None else self._sum.to(sums.device).add_(sums)
-        self.count += count
-        return self
+        return summed_similarities(_as_rows(features), onto)
 
 
 def not_finite(features: Tensor) -> str:

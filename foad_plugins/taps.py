@@ -143,11 +143,11 @@ class Similarities:
         self._seen.clear()
 
     def _update(self, module: nn.Module, side: str, maps: Tensor) -> None:
-        if maps.device.type == "cpu":
-            self.statistics.update(maps)
-        else:
-            energy = self.statistics.update_unchecked(maps)
+        energy = self.statistics.update_unchecked(maps)
+        if maps.device.type != "cpu":
             self.unchecked.append(Unchecked(module, side, energy, not_finite(maps)))
+        elif not torch.isfinite(energy):
+            raise ValueError(not_finite(maps))
 
 
 class Products:

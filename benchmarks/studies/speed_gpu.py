@@ -10,6 +10,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -171,9 +172,9 @@ def _on_vgg(study: Study, options: argparse.Namespace) -> None:
         few = images[:count].clone()
         times = study.by_turns(
             {
-                "forward": lambda few=few: _forward(model, [few]),
-                "read": lambda few=few: calibrate(model, few, reads),
-                "whole": lambda few=few: FOADImportance(few).calibrate(model),
+                "forward": partial(_forward, model, [few]),
+                "read": partial(calibrate, model, few, reads),
+                "whole": partial(FOADImportance(few).calibrate, model),
             }
         )
         study.put(f"forward pass of VGG-16, {count} images of 32x32", times["forward"], "ms")
