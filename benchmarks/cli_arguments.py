@@ -128,7 +128,7 @@ def _hardware(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--cuda-graphs",
         action="store_true",
-        help="capture a step of training and replay it: several times as fast for small images on a GPU",
+        help="capture a step of training and replay it, for small images, with which a GPU waits for Python",
     )
 
 
