@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,16 +32,18 @@ def add_products(products: Tensor, maps: Tensor, norms: Tensor, near: float, sum
         sums: (K * R,) float64, to which similarities are added. That of a channel to itself means nothing.
     """
     images, columns, rows = products.shape
-    arguments = products.numpy(), norms.contiguous().numpy(), maps.numpy(), np.float32(near)
-    arguments = *arguments, sums.view(columns, rows).numpy()
+    total = sums.view(columns, rows).numpy()
+    arguments = products.numpy(), norms.contiguous().numpy(), maps.numpy(), np.float32(near), total
+    # Numba's own types do not know of signatures.
+    compiled: Any = _add_products
     # Every thread does columns of its own.
     threads = min(torch.get_num_threads(), columns, max(1, images * columns * rows // _PAIRS))
     if threads == 1:
-        _add_products(*arguments, 0, columns)
+        compiled(*arguments, 0, columns)
         return
     edges = [columns * number // threads for number in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first, last: _add_products(*arguments, first, last), edges[:-1], edges[1:]))
+        list(pool.map(lambda first, last: compiled(*arguments, first, last), edges[:-1], edges[1:]))
 
 
 @njit("float32(float32[:], float32[:])", nogil=True, cache=True, fastmath={"reassoc"})
