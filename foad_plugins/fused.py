@@ -5,35 +5,48 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["SWITCH", "AddProducts", "fused_sums"]
+__all__ = ["SWITCH", "FusedSums", "fused_sums"]
 
 # Set to 0 in the environment, it keeps to torch's own operations.
 SWITCH = "FOAD_FUSED"
 
 
-AddProducts = Callable[[Tensor, Tensor, Tensor, float, Tensor], None]
+@dataclass(frozen=True)
+class FusedSums:
+    """What adds up similarities in one pass.
 
-
-def fused_sums(maps: Tensor) -> AddProducts | None:
-    """What adds up similarities in one pass, see :func:`~foad_plugins.jit_sums.add_products`; None where it is not for.
-
-    It is for float32 maps (n, C, L) on a CPU with more than one position, and needs Numba, the extra ``fast``. It gives
-    what operations of torch's give but for the last digit.
+    Attributes:
+        add_products: called as :func:`~foad_plugins.jit_sums.add_products`.
+        add_differences: called as :func:`~foad_plugins.jit_sums.add_differences`.
+        direct: maps of so many positions or fewer are better subtracted than multiplied.
     """
-    if maps.dtype != torch.float32 or maps.device.type != "cpu" or maps.shape[2] == 1 or os.environ.get(SWITCH) == "0":
+
+    add_products: Callable[[Tensor, Tensor, Tensor, float, Tensor], None]
+    add_differences: Callable[[Tensor, Tensor], None]
+    direct: int
+
+
+def fused_sums(maps: Tensor) -> FusedSums | None:
+    """What adds up similarities in one pass; None where operations of torch's have to do it.
+
+    It is for float32 on a CPU, and needs Numba, the extra ``fast``. It gives what the operations give but for the last
+    digit.
+    """
+    if maps.dtype != torch.float32 or maps.device.type != "cpu" or os.environ.get(SWITCH) == "0":
         return None
     return _compiled()
 
 
 @functools.cache
-def _compiled() -> AddProducts | None:
+def _compiled() -> FusedSums | None:
     try:
-        from .jit_sums import add_products
+        from .jit_sums import DIRECT_POSITIONS, add_differences, add_products
     # Numba is not there, or not for this Python, this NumPy or this processor: that is no reason to go without.
     except Exception:
         return None
-    return add_products
+    return FusedSums(add_products, add_differences, DIRECT_POSITIONS)

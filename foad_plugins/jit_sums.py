@@ -1,4 +1,4 @@
-"""Sums of similarities in one pass over products, compiled by Numba; imported only where Numba is there."""
+"""Sums of similarities in one pass over products or maps, compiled by Numba; imported only where Numba is there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-__all__ = ["add_products"]
+__all__ = ["DIRECT_POSITIONS", "add_differences", "add_products"]
 
+# Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
+DIRECT_POSITIONS = 9
 # Pairs that are worth a second thread.
 _PAIRS = 2**18
 _ONE = np.float32(1)
@@ -32,12 +34,24 @@ def add_products(products: Tensor, maps: Tensor, norms: Tensor, near: float, sum
         sums: (K * R,) float64, to which similarities are added. That of a channel to itself means nothing.
     """
     images, columns, rows = products.shape
-    total = sums.view(columns, rows).numpy()
-    arguments = products.numpy(), norms.contiguous().numpy(), maps.numpy(), np.float32(near), total
-    # Numba's own types do not know of signatures.
-    compiled: Any = _add_products
-    # Every thread does columns of its own.
-    threads = min(torch.get_num_threads(), columns, max(1, images * columns * rows // _PAIRS))
+    arguments = products.numpy(), norms.contiguous().numpy(), maps.numpy(), np.float32(near)
+    _in_threads(_add_products, (*arguments, sums.view(columns, rows).numpy()), columns, images * columns * rows)
+
+
+def add_differences(maps: Tensor, sums: Tensor) -> None:
+    """Add up the similarities of some images by direct differences, in which nothing is lost.
+
+    Args:
+        maps: (n, L, K) float32, contiguous: the maps of K channels.
+        sums: (K * R,) float64, to which the similarities with the first R of them are added.
+    """
+    images, _, columns = maps.shape
+    _in_threads(_add_differences, (maps.numpy(), sums.view(columns, -1).numpy()), columns, images * len(sums))
+
+
+def _in_threads(compiled: Any, arguments: tuple[Any, ...], columns: int, pairs: int) -> None:
+    """Let every thread of torch's do columns of its own."""
+    threads = min(torch.get_num_threads(), columns, max(1, pairs // _PAIRS))
     if threads == 1:
         compiled(*arguments, 0, columns)
         return
@@ -81,6 +95,27 @@ def _add_products(products, norms, maps, near, sums, first, last):
                 for row in range(rows):
                     if squares[row] < ours[row] * near:
                         squares[row] = _squared_distance(maps[image, column], maps[image, row])
+            for row in range(rows):
+                total[row] += np.float64(_ONE / (_ONE + np.sqrt(squares[row])))
+        for row in range(rows):
+            sums[column, row] += total[row]
+
+
+@njit("void(float32[:, :, ::1], float64[:, ::1], int64, int64)", nogil=True, cache=True, error_model="numpy")
+def _add_differences(maps, sums, first, last):
+    images, positions, _ = maps.shape
+    rows = sums.shape[1]
+    total, squares = np.empty(rows, np.float64), np.empty(rows, np.float32)
+    for column in range(first, last):
+        total[:] = 0
+        for image in range(images):
+            squares[:] = 0
+            for position in range(positions):
+                ours = maps[image, position]
+                theirs = ours[column]
+                for row in range(rows):
+                    difference = theirs - ours[row]
+                    squares[row] += difference * difference
             for row in range(rows):
                 total[row] += np.float64(_ONE / (_ONE + np.sqrt(squares[row])))
         for row in range(rows):

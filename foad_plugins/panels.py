@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .fused import AddProducts, fused_sums
+from .fused import FusedSums, fused_sums
 from .packed import PANEL, offset, size, tile, unseen
 from .precision import full_precision
 
@@ -45,9 +45,9 @@ def summed_similarities(maps: Tensor, onto: Tensor | None = None) -> tuple[Tenso
         all squared norms, a scalar, which is not finite if any value was not. Both on the device of the maps.
     """
     with full_precision(maps):
-        add = fused_sums(maps)
-        if add is not None:
-            return _fused(maps, add, unseen(maps.shape[1], maps.device) if onto is None else onto)
+        sums = fused_sums(maps)
+        if sums is not None:
+            return _fused(maps, sums, unseen(maps.shape[1], maps.device) if onto is None else onto)
         added, energy = _plain(maps)
         return (added if onto is None else onto.add_(added)), energy
 
@@ -101,9 +101,14 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
     return packed, norms.sum()
 
 
-def _fused(maps: Tensor, add: AddProducts, packed: Tensor) -> tuple[Tensor, Tensor]:
+def _fused(maps: Tensor, sums: FusedSums, packed: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
-    images, channels, _ = maps.shape
+    images, channels, positions = maps.shape
+    if positions <= sums.direct:
+        maps = maps.transpose(1, 2)
+        for top in range(0, channels, PANEL):
+            sums.add_differences(maps[:, :, top:].contiguous(), tile(packed, top, channels))
+        return packed, maps.square().sum()
     norms, budget = maps.new_empty(images, channels), _FUSED * _budget(maps)
     memory = maps.new_empty(min(max(budget, channels * PANEL), images * channels * PANEL))
     for top in reversed(range(0, channels, PANEL)):
@@ -113,7 +118,7 @@ def _fused(maps: Tensor, add: AddProducts, packed: Tensor) -> tuple[Tensor, Tens
             theirs = maps[some, top:]
             products = _shaped(memory, (len(theirs), columns, rows))
             _multiply(theirs, theirs[:, :rows], products, norms[some, top:])
-            add(products, theirs, norms[some, top:], _NEAR, tile(packed, top, channels))
+            sums.add_products(products, theirs, norms[some, top:], _NEAR, tile(packed, top, channels))
     return packed, norms.sum()
 
 
