@@ -24,9 +24,9 @@ up to B + 1 times. Channels of concatenated tensors are read again behind every 
 4 C (C + 64) bytes a group, whatever the number of images, and a block of a few MiB a thread."""
 _MEMORY = """\
 Resident memory at its highest, in MiB, each in a process of its own, one thread, 8 images a batch: what came on top of
-the interpreter with its libraries (Numba takes about 145 MiB of its own), the weights and the images. The share is of
-weights and as many forward passes together; goal: at most 25 %. What grows from one batch to three in a bare forward
-pass too is the allocator's."""
+the interpreter with its libraries, Numba among them, the weights and the images. The share is of weights and as many
+forward passes together; goal: at most 25 %. What grows from one batch to three in a bare forward pass too is the
+allocator's."""
 
 
 class Page:
