@@ -6,6 +6,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from .hardware import Precision
 from .objectives import Objective
@@ -36,13 +37,22 @@ class Replayed(nn.Module):
         super().__init__()
         self.objective = objective
         self._shape = images.shape
+        named = dict(objective.named_parameters())
+        self._arguments = tuple(named.values())
+        # Leaves of their own on the same memory. A graph that is still alive somewhere, such as that of a tracing,
+        # ties the parameters' own gradients to another stream, which no capture survives.
+        leaves = [parameter.detach().requires_grad_(parameter.requires_grad) for parameter in self._arguments]
+
+        def loss(images: Tensor, labels: Tensor, *parameters: Tensor) -> Tensor:
+            mean: Tensor = functional_call(objective, dict(zip(named, parameters, strict=True)), (images, labels))
+            return mean
+
         kept = [(buffer, buffer.clone()) for buffer in objective.buffers()]
         reduced = _REDUCED.get(precision)
         # Casts that are cached would stay what they were in the first pass.
         with torch.autocast("cuda", dtype=reduced, enabled=reduced is not None, cache_enabled=False):
-            torch.cuda.make_graphed_callables(objective, (images.clone(), labels.clone()), allow_unused_input=True)
-        # Put into the objective, where batches of another shape would find it too.
-        self._replay = objective.__dict__.pop("forward")
+            batch = (images.clone(), labels.clone())
+            self._replay = torch.cuda.make_graphed_callables(loss, (*batch, *leaves), allow_unused_input=True)
         with torch.no_grad():
             # A few passes go ahead of a capture, and move the statistics of batch normalisation.
             for buffer, before in kept:
@@ -50,5 +60,9 @@ class Replayed(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of a batch, a number."""
-        loss: Tensor = (self._replay if images.shape == self._shape else self.objective)(images, labels)
+        loss: Tensor
+        if images.shape == self._shape:
+            loss = self._replay(images, labels, *self._arguments)
+        else:
+            loss = self.objective(images, labels)
         return loss
