@@ -174,7 +174,8 @@ class _Training:
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         # Kernels are chosen by trying them out: what is captured is run many thousand times.
-        with torch.backends.cudnn.flags(benchmark=True):
+        cudnn = torch.backends.cudnn
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=True, allow_tf32=cudnn.allow_tf32):
             return Replayed(objective.train(), images, labels, self.hardware.precision)
 
     def _key(self, objective: Objective) -> str:
