@@ -72,11 +72,12 @@ class TrainingState:
         except (OSError, SafetensorError):
             return 0, 0, []
         self.module.load_state_dict(_below(tensors, "module."))
+        groups = self.optimizer.state_dict()["param_groups"]
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Any]] = {}
         for name, tensor in _below(tensors, "optimizer.").items():
             number, _, entry = name.partition(".")
-            state.setdefault(int(number), {})[entry] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
+            state.setdefault(int(number), {})[entry] = _laid_out_as(parameters[int(number)], tensor)
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.random.set_state(tensors["random"])
         epochs = [Epoch.model_validate(entry) for entry in json.loads(about["epochs"])]
@@ -98,6 +99,11 @@ def forget_state(folder: Path, name: str) -> None:
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The state of a parameter in its memory format, without which fused optimizers refuse to go on."""
+    return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
 def _is_tensor(value: object) -> bool:
