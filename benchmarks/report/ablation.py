@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .board import Leaderboard, Row
+from .board import MARK, Leaderboard, Row
 from .cells import counted, escaped, percent, plain
 from .notes import interval, warnings_first
 from .origin import origin
 from .plot_ablation import ablation_lines
 from .section import Section
-from .tables import MARK, draw
+from .tables import draw
 
 __all__ = ["ablation_notes", "ablation_section", "ablation_table"]
 
@@ -42,7 +42,7 @@ def ablation_table(board: Leaderboard, style: str = "simple") -> str:
     channels = {row.channels for row in rows if row.channels is not None}
     of = f" of {channels.pop():.0f}" if len(channels) == 1 else ""
     columns: dict[str, Callable[[Row], str]] = {
-        "criterion": lambda row: f"{row.criterion} {MARK}" if row.missing else row.criterion,
+        "criterion": lambda row: row.title,
         "t": lambda row: str(row.rule.neighbors) if row.rule else "",
         "s": lambda row: f"{row.rule.threshold:g}" if row.rule else "",
         "seeds": lambda row: f"{len(row.seeds)} of {count}" if row.missing else str(count),

@@ -9,7 +9,10 @@ from ..records import FailureRecord, RunRecord, Setup
 from ..targets import Rule
 from .estimates import Estimate
 
-__all__ = ["LatencyEstimate", "Leaderboard", "Row"]
+__all__ = ["MARK", "LatencyEstimate", "Leaderboard", "Row"]
+
+MARK = "†"
+"""Stands behind the title of an entry that lacks seeds."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ class Row:
     runs: tuple[RunRecord, ...]
 
     @property
+    def title(self) -> str:
+        """The criterion's title, marked where seeds are missing."""
+        return f"{self.criterion} {MARK}" if self.missing else self.criterion
+
+    @property
     def last(self) -> Estimate:
         """The accuracy of the network as the runs left it."""
         return self.fine_tuned or self.one_shot_bn or self.one_shot
@@ -158,6 +166,15 @@ class Leaderboard:
         """Every seed that some row has or that was tried."""
         seeds = {seed for row in self.rows for seed in row.seeds}
         return tuple(sorted(seeds | {failure.inputs.seed for failure in self.failures}))
+
+    @property
+    def spread(self) -> str:
+        """What points and bars stand for, in a line of its own below an axis' title; empty with one seed."""
+        count = len(self.seeds)
+        if count < 2:
+            return ""
+        fewer = "" if self.is_complete else f", {MARK} fewer"
+        return f"\nmean and 95 % interval, {count} seeds{fewer}"
 
     @property
     def without_result(self) -> tuple[str, ...]:

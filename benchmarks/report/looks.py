@@ -88,7 +88,7 @@ def bars(axes: Axes, look: Look, row: Row, x: Sequence[Estimate | float | None],
         markerfacecolor=look.inside,
         capsize=3,
         linestyle="none",
-        label=row.criterion,
+        label=row.title,
     )
 
 

@@ -6,10 +6,9 @@ from scipy import stats
 
 from ..recipe import Recipe
 from ..records import FailureRecord
-from .board import Leaderboard
+from .board import MARK, Leaderboard
 from .estimates import CONFIDENCE
 from .origin import origin
-from .tables import MARK
 from .verification import is_verification, verification_notes
 
 __all__ = ["failed", "interval", "notes", "smoke", "warnings_first"]

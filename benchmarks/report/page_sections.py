@@ -22,7 +22,6 @@ from .page_widths import widths
 from .published import PublishedNetwork, published
 from .stability import Stability, Study, studies
 from .stability_section import stability_notes
-from .tables import MARK
 from .verification import is_verification, verification_cells
 
 __all__ = ["Section", "Table", "sections"]
@@ -166,7 +165,7 @@ def _table(board: Leaderboard, figures: list[Figure]) -> Table:
         {
             "key": row_key(board, row),
             "row": row,
-            "title": f"{row.criterion} {MARK}" if row.missing else row.criterion,
+            "title": row.title,
             # Means over other seeds are no rank, and ends at different sizes none either.
             "rank": "" if row.missing or not is_ranked else str(next(ranks)),
             "cells": [column.cell(row) for column in shown],

@@ -63,10 +63,5 @@ def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Estimate | N
     axes.set_ylim(*percent_limits([*values, base]))
     axes.set_xlim(0, 1.08 * base_flops / 1e6)
     axes.set_xlabel("MFLOPs of one image (fvcore: multiply-adds)\npoints at equal FLOPs are set side by side")
-    axes.set_ylabel(_accuracy(board))
+    axes.set_ylabel(f"test accuracy (%){board.spread}")
     axes.grid(alpha=0.3)
-
-
-def _accuracy(board: Leaderboard) -> str:
-    count = len(board.seeds)
-    return "test accuracy (%)" if count < 2 else f"test accuracy (%)\nmean and 95 % interval, {count} seeds"

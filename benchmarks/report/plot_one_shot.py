@@ -29,11 +29,7 @@ def one_shot_against_fine_tuned(board: Leaderboard) -> bytes:
         place.set_xlabel(f"{title} accuracy (%)")
         place.grid(alpha=0.3)
     axes[0].set_ylim(*percent_limits([*(row.fine_tuned for row in board.rows), base]))
-    axes[0].set_ylabel(f"fine-tuned accuracy (%){_spread(board)}")
+    axes[0].set_ylabel(f"fine-tuned accuracy (%){board.spread}")
     legend_below(figure, axes[0])
     figure.suptitle(heading(board))
     return png(figure)
-
-
-def _spread(board: Leaderboard) -> str:
-    return f"\nmean and 95 % interval, {len(board.seeds)} seeds" if len(board.seeds) > 1 else ""

@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tabulate import tabulate
 
-from .board import Leaderboard, Row
+from .board import MARK, Leaderboard, Row
 from .cells import counted, escaped, percent, plain
 
-__all__ = ["MARK", "draw", "latency_table", "table", "widths_table"]
-
-MARK = "†"
-"""Stands behind the title of an entry that lacks seeds."""
+__all__ = ["draw", "latency_table", "table", "widths_table"]
 
 _LEFT = ("criterion", "compensation", "layer", "method", "source")
 
@@ -84,9 +81,7 @@ def widths_table(board: Leaderboard, style: str = "simple") -> str:
 def _columns(board: Leaderboard) -> dict[str, Callable[[Row], str]]:
     """Headings and what stands below them; what these runs do not measure gets no column."""
     count = len(board.seeds)
-    columns: dict[str, Callable[[Row], str]] = {
-        "criterion": lambda row: f"{row.criterion} {MARK}" if row.missing else row.criterion
-    }
+    columns: dict[str, Callable[[Row], str]] = {"criterion": lambda row: row.title}
     if any(row.compensate for row in board.rows):
         columns["compensation"] = lambda row: (row.compensate or "none").replace("_", " ")
     columns["seeds"] = lambda row: f"{len(row.seeds)} of {count}" if row.missing else str(count)

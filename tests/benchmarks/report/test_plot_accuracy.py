@@ -101,3 +101,10 @@ def test_many_entries_stay_near_their_place(make_record: MakeRecord, figures: li
     xs = [point[0] for label, point in points(figures[0], 0).items() if label != "base model"]
     assert len(set(xs)) == 14
     assert max(xs) - min(xs) < 0.16 * 4
+
+
+def test_an_entry_that_lacks_a_seed_is_marked(make_record: MakeRecord, figures: list[Figure]) -> None:
+    records = [make_record("foad", seed) for seed in (0, 1, 2)] + [make_record("l1", seed) for seed in (0, 1)]
+    accuracy_over_flops(leaderboards(records)[0])
+    assert set(points(figures[0], 0)) == {"foad", "l1 †", "base model"}
+    assert figures[0].axes[0].get_ylabel().endswith("95 % interval, 3 seeds, † fewer")
