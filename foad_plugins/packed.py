@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["PANEL", "offset", "size", "tile", "unpacked", "unseen"]
+__all__ = ["PANEL", "offset", "put", "size", "tile", "unpacked", "unseen"]
 
 # Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
 PANEL = 64
@@ -48,3 +48,17 @@ def tile(packed: Tensor, top: int, channels: int) -> Tensor:
     """The sums of the panel that begins with a channel, (K, R) in one row."""
     start = offset(top, channels)
     return packed[start : start + (channels - top) * min(PANEL, channels - top)]
+
+
+def put(block: Tensor, packed: Tensor, top: int) -> None:
+    """Write the sums of several panels to where they belong.
+
+    Args:
+        block: (K, R), all K channels from the first of these panels on beside their R channels.
+        packed: what they are written into.
+        top: the first channel.
+    """
+    columns, rows = block.shape
+    for first in range(0, rows, PANEL):
+        width = min(PANEL, rows - first)
+        tile(packed, top + first, top + columns).view(-1, width).copy_(block[first:, first : first + width])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .fused import FusedSums, fused_sums
-from .packed import PANEL, offset, size, tile, unseen
+from .packed import PANEL, offset, put, size, tile, unseen
 from .precision import full_precision
 
 __all__ = ["summed_similarities"]
@@ -25,7 +25,9 @@ _DIRECT_POSITIONS = 4
 _BLOCK_CPU = 2**17
 # In one pass a block is touched twice only, and larger ones are worth it.
 _FUSED = 4
-_BLOCK_GPU = 2**23
+# On a GPU a step is over before the host has started the next: fewer and larger ones, of several panels together.
+_BLOCK_GPU = 2**25
+_ROWS_GPU = 8 * PANEL
 # Elements of the direct differences that are taken at once where the host does not look at each block.
 _DIFFERENCES = 2**25
 
@@ -59,19 +61,20 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
     if direct:
         # Position by position, so that each of them is read in one piece.
         maps = maps.transpose(1, 2).contiguous().transpose(1, 2)
-    on_cpu = maps.device.type == "cpu"
-    budget = _budget(maps)
+    on_cpu, budget = _on_cpu(maps), _budget(maps)
+    height = PANEL if on_cpu else _ROWS_GPU
     norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
-    most = min(max(budget, channels * PANEL), images * channels * PANEL)
+    most = min(max(budget, channels * height), images * channels * height)
     # Large allocations begin at the same place of a page; in step with each other they would alias in the caches.
     memory, scratch = maps.new_empty(most), maps.new_empty((most if direct and positions > 1 else 0) + 272)[272:]
     wide = maps.new_empty((most if on_cpu else 0) + 264, dtype=torch.float64)[264:]
     ones = wide.new_ones(images)
     packed = wide.new_empty(size(channels))
-    near = None if direct or _may_look(maps) else torch.zeros_like(packed, dtype=torch.bool)
-    for top in reversed(range(0, channels, PANEL)):
-        part = tile(packed, top, channels)
-        columns, rows = channels - top, min(PANEL, channels - top)
+    near = None if direct or on_cpu else torch.zeros_like(packed, dtype=torch.bool)
+    for top in reversed(range(0, channels, height)):
+        columns, rows = channels - top, min(height, channels - top)
+        part = tile(packed, top, channels) if rows <= PANEL else packed.new_empty(columns * rows)
+        close = None if near is None else near.new_zeros(columns, rows)
         for start in range(0, images, step := max(1, budget // (rows * columns))):
             count = min(step, images - start)
             some = slice(start, start + count)
@@ -83,10 +86,10 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
                 _multiply(theirs, ours, block, norms[some, top:])
                 _expand(block, norms[some, top:])
                 limit = norms[some, top : top + rows] * _NEAR
-                if near is None:
+                if close is None:
                     _repair(block, theirs, ours, limit)
                 else:
-                    tile(near, top, channels).logical_or_((block < limit[:, None, :]).any(0).flatten())
+                    close.logical_or_((block < limit[:, None, :]).any(0))
                 block.sqrt_()
             block.add_(1).reciprocal_()
             if on_cpu:
@@ -96,6 +99,10 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
                 part += block.sum(0, dtype=torch.float64).flatten()
             else:
                 torch.sum(block, 0, dtype=torch.float64, out=part.view(columns, rows))
+        if rows > PANEL:
+            put(part.view(columns, rows), packed, top)
+        if near is not None and close is not None:
+            put(close, near, top)
     if near is not None:
         _replace(maps, packed, near)
     return packed, norms.sum()
@@ -123,7 +130,7 @@ def _fused(maps: Tensor, sums: FusedSums, packed: Tensor) -> tuple[Tensor, Tenso
 
 
 def _budget(maps: Tensor) -> int:
-    return _BLOCK_CPU * torch.get_num_threads() if maps.device.type == "cpu" else _BLOCK_GPU
+    return _BLOCK_CPU * torch.get_num_threads() if _on_cpu(maps) else _BLOCK_GPU
 
 
 def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -159,9 +166,9 @@ def _expand(products: Tensor, norms: Tensor) -> None:
     products.add_(norms[:, None, : products.shape[2]]).add_(norms[:, :, None])
 
 
-def _may_look(block: Tensor) -> bool:
-    """Whether the host need not wait for the device to see what is in a block."""
-    return block.device.type == "cpu"
+def _on_cpu(maps: Tensor) -> bool:
+    """Where the caches are small, and the host may look at every block without waiting for a device."""
+    return maps.device.type == "cpu"
 
 
 def _repair(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> None:

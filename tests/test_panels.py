@@ -40,12 +40,28 @@ def test_near_pairs_are_mended_the_same_without_a_look_at_each_block(monkeypatch
     features[:, 129] = features[:, 0]
     expected = channel_similarity(features)
     assert expected[0, 129] == 1
-    monkeypatch.setattr(panels, "_may_look", lambda block: False)
+    monkeypatch.setattr(panels, "_on_cpu", lambda maps: False)
     found = channel_similarity(features)
     # In the images where nothing is near the pair is then measured by differences as well: the last digits may differ.
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert found[0, 129] == 1
     torch.testing.assert_close(expected, literal_similarity(features), atol=2e-6, rtol=0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(channels=st.integers(1, 300), positions=st.integers(1, 7), images=st.integers(1, 9), block=st.integers(1, 10**6))
+def test_several_panels_together_give_the_sums_of_each_alone(channels, positions, images, block):
+    features = maps(images, channels, positions)
+    features[:, channels // 2] = features[:, 0]
+    expected = channel_similarity(features)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panels, "_on_cpu", lambda maps: False)
+        patch.setattr(panels, "_ROWS_GPU", 2 * packed.PANEL)
+        patch.setattr(panels, "_BLOCK_GPU", block)
+        patch.setattr(panels, "fused_sums", lambda maps: None)
+        found = channel_similarity(features)
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+    assert found[0, channels // 2] == 1
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e3, 1e12])

@@ -24,6 +24,7 @@ from ...capture import calibrate
 from ...taps import Reads
 from ..criteria.context import CriterionContext
 from ..criteria.taylor import Taylor
+from ..environment import git_commit
 from ..models.vgg_cifar import VGG16CIFAR
 from .common import cifar_images, load_weights
 from .cost_model import reads_of
@@ -109,6 +110,7 @@ class Study:
             "device": torch.cuda.get_device_name(self.device) if cuda else platform.machine(),
             "torch": torch.__version__,
             "python": platform.python_version(),
+            "commit": git_commit(Path(__file__)),
             "convolutions in TF32": cuda and torch.backends.cudnn.allow_tf32,
             "rows": self._rows,
         }

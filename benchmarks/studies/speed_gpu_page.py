@@ -23,9 +23,10 @@ def write_page(record: Mapping[str, Any], path: Path) -> None:
     rows = [(row["what"], f"{row['value']:.3g} {row['unit']}".strip(), *_goal(row)) for row in record["rows"]]
     table = tabulate(rows, ("what", "measured", "goal", "met"), tablefmt="github", disable_numparse=True)
     tf32 = "in TF32, torch's default" if record["convolutions in TF32"] else "in float32"
+    commit = f"; commit {record['commit'][:12]}" if record.get("commit") else ""
     made = (
         f"Written by `{_COMMAND}` on {record['device']} with torch {record['torch']} and Python {record['python']}; "
-        f"convolutions {tf32}."
+        f"convolutions {tf32}{commit}."
     )
     path.write_text(f"# Speed on a GPU\n\n{_NOTES}\n\n{table}\n\n{made}\n")
 
