@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 
 from foad_plugins.benchmarks.studies import speed_gpu
 from foad_plugins.benchmarks.studies.speed_gpu_page import write_page
