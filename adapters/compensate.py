@@ -177,7 +177,9 @@ class TakeOver:
             if self._method == "least_squares":
                 coefficients = least_squares_coefficients(inside, kept, removed, self._ridge)
             else:
-                keeper = {unit - units.start: going[unit] - units.start for unit in units if unit in going}
+                # A silent channel leaves nothing behind, and its weights would be noise on a keeper that speaks.
+                loud = [unit for unit in units if unit in going and gram[unit, unit] > 0]
+                keeper = {unit - units.start: going[unit] - units.start for unit in loud}
                 keeper = {unit: row if row in kept else _nearest(inside, unit, kept) for unit, row in keeper.items()}
                 coefficients = keeper_coefficients(kept, removed, keeper)
             parts.append(absorb(weight, coefficients, kept, removed))

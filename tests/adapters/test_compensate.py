@@ -143,6 +143,23 @@ def test_copies_leave_no_trace(network, order, method):
     assert report.not_compensated == ()
 
 
+@pytest.mark.parametrize("method", ["least_squares", "keeper"])
+def test_silent_channels_leave_nothing_behind(method):
+    model = Chain().eval()
+    silent = [2, 5]
+    with torch.no_grad():
+        model.norm1.weight[silent] = 0
+        model.norm1.bias[silent] = -1
+        before = model(IMAGES)
+    compensator = Compensator(model, IMAGES, method)
+    graph = tp.DependencyGraph().build_dependency(model, (IMAGES[:2],))
+    group = graph.get_pruning_group(model.conv1, tp.prune_conv_out_channels, silent)
+    compensator(group)
+    group.prune()
+    with torch.no_grad():
+        torch.testing.assert_close(model(IMAGES), before, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_without_compensation_copies_are_missed(network):
     after, before, report = halved(network, compensate=None, reestimate_bn=False)
