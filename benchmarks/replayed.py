@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Final
 
 import torch
@@ -50,7 +51,10 @@ class Replayed(nn.Module):
         kept = [(buffer, buffer.clone()) for buffer in objective.buffers()]
         reduced = _REDUCED.get(precision)
         # Casts that are cached would stay what they were in the first pass.
-        with torch.autocast("cuda", dtype=reduced, enabled=reduced is not None, cache_enabled=False):
+        cast = torch.autocast("cuda", dtype=reduced, enabled=reduced is not None, cache_enabled=False)
+        with cast, warnings.catch_warnings():
+            # Of the passes that go ahead on a stream of their own; nothing is added up there.
+            warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             batch = (images.clone(), labels.clone())
             self._replay = torch.cuda.make_graphed_callables(loss, (*batch, *leaves), allow_unused_input=True)
         with torch.no_grad():

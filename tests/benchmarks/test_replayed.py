@@ -10,7 +10,7 @@ from torch import nn
 
 from foad_plugins.benchmarks.datasets import ImageData
 from foad_plugins.benchmarks.hardware import Hardware, HardwareError
-from foad_plugins.benchmarks.objectives import Labels
+from foad_plugins.benchmarks.objectives import ArcFace, Distillation, Labels, Objective
 from foad_plugins.benchmarks.recipe import Recipe
 from foad_plugins.benchmarks.replayed import Replayed
 from foad_plugins.benchmarks.training import train
@@ -84,6 +84,23 @@ def test_gradients_reach_the_parameters_themselves(capture: Capture) -> None:
     replayed(images, LABELS).backward()
     for parameter, expected in zip(objective.parameters(), capture.gradients, strict=True):
         torch.testing.assert_close(parameter.grad, expected)
+
+
+@pytest.mark.parametrize("kind", [Distillation, ArcFace])
+def test_every_objective_is_replayed(capture: Capture, kind: type[Objective]) -> None:
+    images = torch.randn(4, 3, 8, 8)
+    torch.manual_seed(2)
+    objective = Distillation(network(), network()) if kind is Distillation else ArcFace(network(), classes=2, width=4)
+    if isinstance(objective, ArcFace):
+        objective.draw(torch.Generator().manual_seed(0))
+    plain = copy.deepcopy(objective.train())
+    replayed = Replayed(objective, images, LABELS, "32-true")
+    loss, expected = replayed(images, LABELS), plain(images, LABELS)
+    assert torch.equal(loss, expected)
+    loss.backward()
+    expected.backward()
+    for one, other in zip(objective.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
 
 
 @pytest.mark.parametrize("hardware", [{"device": "cpu"}, {"device": "cuda", "devices": 2}])
