@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,8 @@ class Replayed(nn.Module):
             # Of the passes that go ahead on a stream of their own; nothing is added up there.
             warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             batch = (images.clone(), labels.clone())
-            self._replay = torch.cuda.make_graphed_callables(loss, (*batch, *leaves), allow_unused_input=True)
+            arguments = (*batch, *leaves)
+            self._replay: Any = torch.cuda.make_graphed_callables(loss, arguments, allow_unused_input=True)
         with torch.no_grad():
             # A few passes go ahead of a capture, and move the statistics of batch normalisation.
             for buffer, before in kept:
