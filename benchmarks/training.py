@@ -175,7 +175,8 @@ class _Training:
             images = images.contiguous(memory_format=torch.channels_last)
         # Kernels are chosen by trying them out: what is captured is run many thousand times.
         cudnn = torch.backends.cudnn
-        with cudnn.flags(enabled=cudnn.enabled, benchmark=True, allow_tf32=cudnn.allow_tf32):
+        kept = {"deterministic": cudnn.deterministic, "allow_tf32": cudnn.allow_tf32}
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=True, **kept):
             return Replayed(objective.train(), images, labels, self.hardware.precision)
 
     def _key(self, objective: Objective) -> str:
