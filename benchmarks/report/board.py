@@ -170,11 +170,14 @@ class Leaderboard:
     @property
     def spread(self) -> str:
         """What points and bars stand for, in a line of its own below an axis' title; empty with one seed."""
+        return f"\nmean and 95 % interval, {self.seed_count}" if len(self.seeds) > 1 else ""
+
+    @property
+    def seed_count(self) -> str:
+        """How many seeds a mean is over, for an axis."""
         count = len(self.seeds)
-        if count < 2:
-            return ""
         fewer = "" if self.is_complete else f", {MARK} fewer"
-        return f"\nmean and 95 % interval, {count} seeds{fewer}"
+        return f"{count} seed{'s' if count > 1 else ''}{fewer}"
 
     @property
     def without_result(self) -> tuple[str, ...]:

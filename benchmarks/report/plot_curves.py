@@ -29,7 +29,7 @@ def curves(board: Leaderboard) -> bytes:
         )
     axes.axhline(100 * board.rows[0].base.mean, color=GREY, linewidth=0.8, linestyle=":", label="base model")
     axes.set_xlabel("epoch of fine-tuning")
-    axes.set_ylabel(f"test accuracy (%), mean over {len(board.seeds)} seed{'s' if len(board.seeds) > 1 else ''}")
+    axes.set_ylabel(f"test accuracy (%)\nmean over {board.seed_count}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     legend_below(figure, axes)

@@ -60,6 +60,15 @@ def test_a_curve_has_a_point_for_each_epoch(make_record: MakeRecord, figures: li
     assert lines["foad"] == []
 
 
+def test_curves_say_over_how_many_seeds_they_are(make_record: MakeRecord, figures: list[Figure]) -> None:
+    records = [make_record("l1", seed=seed) for seed in range(3)]
+    curves(leaderboards(records)[0])
+    curves(leaderboards([*records, make_record("foad")])[0])
+    complete, lacking = (figure.axes[0].get_ylabel() for figure in figures)
+    assert complete.endswith("mean over 3 seeds")
+    assert lacking.endswith("mean over 3 seeds, † fewer")
+
+
 def test_the_quickest_is_on_top_of_a_logarithmic_scale(make_record: MakeRecord, figures: list[Figure]) -> None:
     records = [
         make_record(name, seconds_to_score=seconds, peak_bytes_to_score=1_000_000)
