@@ -196,6 +196,8 @@ def _replace(maps: Tensor, packed: Tensor, near: Tensor) -> None:
     """
     images, channels, positions = maps.shape
     places = near.nonzero()[:, 0]
+    if not len(places):
+        return
     panel = torch.arange(0, channels, PANEL, device=maps.device)
     top = panel[torch.searchsorted(offset(panel, channels), places, right=True) - 1]
     rows = (channels - top).clamp(max=PANEL)
