@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UnknownNameError(SettingsError):
-    """A name that nothing is registered under; the message lists what is known and the nearest names."""
+    """A name that nothing is registered under, or that leads to nothing; the message lists the nearest names."""
 
 
 class Spec(BaseModel):
@@ -121,21 +121,24 @@ class FactoryRegistry(Registry[Callable[..., T]]):
         """The factory that ``name`` means.
 
         Raises:
-            UnknownNameError: if it has no colon, and nothing is registered under it.
-            SettingsError: if it has one, and there is no such factory.
+            UnknownNameError: if nothing is registered under it, and it leads to no factory of the user's.
         """
         if name in self._entries or not is_reference(name):
             return super().get(name)
         prefix, _, rest = name.partition(":")
-        return self._schemes[prefix](rest) if prefix in self._schemes else find_factory(self.kind, name)
+        if prefix in self._schemes:
+            return self._schemes[prefix](rest)
+        try:
+            return find_factory(self.kind, name)
+        except SettingsError as error:
+            raise UnknownNameError(str(error)) from error
 
     def make(self, spec: Spec, *given: Any) -> T:
         """Call the factory that ``spec`` names.
 
         Raises:
             UnknownNameError: if there is none.
-            SettingsError: if the settings do not fit it, a factory of the user's own fails, or what comes out is not
-                what the registry is for.
+            SettingsError: if the settings do not fit it, it fails, or what comes out is not what the registry is for.
         """
         settings = self.complete(spec).settings
         try:
@@ -144,13 +147,12 @@ class FactoryRegistry(Registry[Callable[..., T]]):
             raise SettingsError(f"{self.kind} {spec.name!r}: {error}") from error
         except BenchmarkError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             users = is_reference(spec.name) and spec.name.partition(":")[0] not in self._schemes
-            if not users and not isinstance(error, (TypeError, ValueError)):
-                raise
-            # Where it happened matters in code that the user can change.
-            text = describe_error(error) if users else str(error)
-            raise SettingsError(f"{self.kind} {spec.name!r}{' fails' if users else ''}: {text}") from error
+            told = not users and isinstance(error, (TypeError, ValueError))
+            # Where it happened matters in code that the user can change, and where nobody expected it.
+            text = f": {error}" if told else f" fails: {describe_error(error)}"
+            raise SettingsError(f"{self.kind} {spec.name!r}{text}") from error
         if self._product is not None and not isinstance(made, self._product):
             wanted, found = self._product.__name__, type(made).__name__
             raise SettingsError(f"{self.kind} {spec.name!r} must give {_article(wanted)} {wanted}, got {found}")
@@ -159,17 +161,20 @@ class FactoryRegistry(Registry[Callable[..., T]]):
     def complete(self, spec: S) -> S:
         """The spec with the factory's defaults filled in, all values as JSON has them.
 
-        A record that held only what was given would change its meaning with the next change of a default.
+        A record that held only what was given would change its meaning with the next change of a default. A default
+        that has no form in JSON, such as a list of types, is left out.
 
         Raises:
             UnknownNameError: if no factory has the name.
-            SettingsError: if a setting is unknown, a required one is missing, or a value has no form in JSON.
+            SettingsError: if a setting is unknown, a required one is missing, or a given value has no form in JSON.
         """
         signature = self._settings(spec.name)
         try:
             bound = signature.bind(**spec.settings)
             bound.apply_defaults()
-            settings = json.loads(json.dumps(_flat(bound.arguments, signature), allow_nan=False))
+            filled = _flat(bound.arguments, signature)
+            written = {name: value for name, value in filled.items() if name in spec.settings or _has_json(value)}
+            settings = json.loads(json.dumps(written, allow_nan=False))
         except (TypeError, ValueError) as error:
             accepted = ", ".join(signature.parameters) or "none"
             message = f"{self.kind} {spec.name!r}: {error} (settings it accepts: {accepted})"
@@ -201,6 +206,14 @@ class FactoryRegistry(Registry[Callable[..., T]]):
 
 def _article(word: str) -> str:
     return "an" if word[0] in "AEIOUaeiou" else "a"
+
+
+def _has_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def own(tmp_path: Path) -> str:
         "def raising(context): raise RuntimeError('no luck')\n"
         "def careful(context, left): raise ValueError('left: odd')\n"
         "def none(context): return None\n"
+        "def leaves(context): raise SystemExit(0)\n"
         "def nothing(): pass\n"
     )
     return str(path)
@@ -118,6 +119,7 @@ def test_a_factory_of_the_users_own_is_one_like_the_others(adders: FactoryRegist
     [
         ("raising", r"own.py:raising' fails: RuntimeError: no luck \(.*own.py, line 4\)"),
         ("careful", r"own.py:careful' fails: ValueError: left: odd \(.*own.py, line 5\)"),
+        ("leaves", r"own.py:leaves' fails: SystemExit: 0 \(.*own.py, line 7\)"),
         ("nothing", "must take 1 argument of the harness before its settings"),
     ],
 )
@@ -136,18 +138,28 @@ def test_what_comes_out_must_be_what_the_registry_is_for(own: str) -> None:
         registry.make(Spec(name="half"), 7)
 
 
-def test_registered_factories_keep_their_own_errors(adders: FactoryRegistry) -> None:
+def test_registered_factories_keep_the_harness_own_errors(adders: FactoryRegistry) -> None:
     class DiskError(BenchmarkError):
         pass
 
     def fail(context: int, kind: str) -> None:
-        raise {"ours": DiskError, "bug": RuntimeError}[kind]("broken")
+        raise {"ours": DiskError, "bug": RuntimeError, "exit": SystemExit}[kind]("broken")
 
     adders.register("failing")(fail)
     with pytest.raises(DiskError, match="^broken$"):
         adders.make(Spec(name="failing", settings={"kind": "ours"}), 7)
-    with pytest.raises(RuntimeError, match="^broken$"):
-        adders.make(Spec(name="failing", settings={"kind": "bug"}), 7)
+    for kind, error in (("bug", "RuntimeError"), ("exit", "SystemExit")):
+        with pytest.raises(SettingsError, match=rf"adder 'failing' fails: {error}: broken \(.*test_registry.py, line"):
+            adders.make(Spec(name="failing", settings={"kind": kind}), 7)
+
+
+def test_a_default_that_json_cannot_say_is_left_to_the_factory(adders: FactoryRegistry) -> None:
+    adders.register("typed")(lambda context, left=1, kinds=(int, float): (context, left, list(kinds)))
+    spec = adders.complete(Spec(name="typed"))
+    assert spec.settings == {"left": 1}
+    assert adders.make(spec, 7) == (7, 1, [int, float])
+    with pytest.raises(SettingsError, match="JSON"):
+        adders.complete(Spec(name="typed", settings={"kinds": [int]}))
 
 
 def test_a_scheme_finds_what_its_prefix_names(adders: FactoryRegistry) -> None:

@@ -98,6 +98,7 @@ def test_the_quickstart_compares_five_criteria_within_two_percent() -> None:
         ("  - flops_reduction: 0.4", "  - {}", ["17: targets.0: must say where a comparison ends"]),
         ("{name: digits}", "{name: digts}", ["5: conditions.dataset.name: unknown dataset 'digts'; did you mean 'dig"]),
         ("name: digits-vgg", "name: vgg", ["7: conditions.model.name: unknown model 'vgg'"]),
+        ("name: digits-vgg", "name: no.py:net", ["7: conditions.model.name: model 'no.py:net': there is no file"]),
         ("widths: [4", "width: [4", ["8: conditions.model.settings: model 'digits-vgg': .* accepts: widths, classes"]),
         ("name: l1", "name: l-1", ["25: criteria.2.name: unknown criterion 'l-1'; did you mean 'l1'"]),
         ("{order: back", "{oder: back", ["24: criteria.1.settings: criterion 'foad': .* accepts: neighbors, thresh"]),

@@ -121,12 +121,18 @@ def test_an_importance_of_torch_pruning_as_it_is(
 
     register_criterion("plain")(Plain)
     register_criterion("theirs")(tp.importance.RandomImportance)
+    register_criterion("their-magnitude")(tp.importance.MagnitudeImportance)
     register_criterion("magnitude")(lambda context, p=2: tp.importance.MagnitudeImportance(p))
     register_criterion("an-instance")(tp.importance.MagnitudeImportance())
     group = group_of(chain, "conv1")
     assert scores(Spec(name="plain"), context, group) == [0, 1, 2, 3, 4, 5]
     assert len(scores(Spec(name="theirs"), context, group)) == 6
-    assert scores(Spec(name="magnitude"), context, group) == scores(Spec(name="an-instance"), context, group)
+    expected = scores(Spec(name="an-instance"), context, group)
+    assert scores(Spec(name="magnitude"), context, group) == expected
+    # Its default for the types of layers has no form in JSON.
+    spec = CRITERIA.complete(CriterionSpec(name="their-magnitude"))
+    assert (spec.settings["p"], "target_types" in spec.settings) == (2, False)
+    assert scores(spec, context, group) == expected
 
 
 def test_each_run_gets_an_importance_of_its_own(context: CriterionContext) -> None:
