@@ -75,13 +75,13 @@ class Failed:
     @classmethod
     def by(cls, error: BaseException) -> Failed:
         """From an error that was caught."""
-        text = "".join(traceback.format_exception(error))
+        text = _writable("".join(traceback.format_exception(error)))
         # What the harness says itself names what to change; anything else needs its kind to be understood.
         known: BaseException | None = error
         while known is not None and not isinstance(known, BenchmarkError):
             known = known.__cause__
         message = " ".join(_COLOUR.sub("", str(known or error)).split()) or "no message"
-        reason = message if known else f"{type(error).__name__}: {message}"
+        reason = _writable(message if known else f"{type(error).__name__}: {message}")
         return cls(reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}...", text)
 
     def record(self, inputs: RunInputs) -> FailureRecord:
@@ -182,3 +182,8 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _writable(text: str) -> str:
+    """As UTF-8 can hold it: the name of a file may have bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -87,6 +87,8 @@ def _checked(scores: torch.Tensor | None, where: str, channels: int) -> torch.Te
     if not isinstance(scores, torch.Tensor) or scores.shape != (channels,):
         got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
         raise BadScoresError(f"{where}: expected a tensor of shape ({channels},), got {got}")
+    if scores.is_complex():
+        raise BadScoresError(f"{where}: expected real numbers, got {scores.dtype}")
     if not scores.isfinite().all():
         raise BadScoresError(f"{where}: {int((~scores.isfinite()).sum())} of {channels} scores are NaN or Inf")
     return scores.detach().cpu()

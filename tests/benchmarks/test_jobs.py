@@ -13,7 +13,7 @@ from foad_plugins.benchmarks.environment import Versions
 from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.jobs import Failed, Place, do_base, do_run, load_data, read_again
 from foad_plugins.benchmarks.plan import plan
-from foad_plugins.benchmarks.records import RunInputs, RunRecord
+from foad_plugins.benchmarks.records import FailureRecord, RunInputs, RunRecord
 from foad_plugins.benchmarks.suite import Suite
 
 from .conftest import AddCriterion
@@ -102,6 +102,7 @@ def test_whatever_a_criterion_raises_is_the_reason(
         (OSError("\x1b[36mcoloured\x1b[0m text"), "OSError: coloured text"),
         (OSError("long " * 500), "OSError: " + "long " * 98 + "l..."),
         (SettingsError("settings: must be good"), "settings: must be good"),
+        (OSError(os.fsdecode(b"caf\xe9.png")), "OSError: caf\\udce9.png"),
     ],
 )
 def test_the_reason_is_one_line(error: Exception, reason: str) -> None:
@@ -110,6 +111,11 @@ def test_the_reason_is_one_line(error: Exception, reason: str) -> None:
     wrapped.__cause__ = error
     harness = isinstance(error, SettingsError)
     assert Failed.by(wrapped).reason == (reason if harness else "RuntimeError: something else failed")
+
+
+def test_a_failure_that_names_an_undecodable_file_can_be_kept(inputs: RunInputs) -> None:
+    record = Failed.by(OSError(os.fsdecode(b"caf\xe9.png"))).record(inputs)
+    assert FailureRecord.model_validate_json(record.model_dump_json()) == record
 
 
 def test_an_interrupt_is_no_failure(inputs: RunInputs, weights: bytes, add_criterion: AddCriterion) -> None:

@@ -47,6 +47,7 @@ def test_time_is_that_of_the_criterion_alone(
         (torch.zeros(5), r"'mine', group of layer 'conv1': expected a tensor of shape \(6,\), got \(5,\)"),
         (torch.zeros(6, 1), r"got \(6, 1\)"),
         ([0.0] * 6, "got list"),
+        (torch.zeros(6, dtype=torch.complex64), "expected real numbers, got torch.complex64"),
         (torch.tensor([0, 1, torch.nan, torch.inf, 2, 3]), "2 of 6 scores are NaN or Inf"),
     ],
 )
