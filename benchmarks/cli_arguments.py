@@ -133,7 +133,7 @@ def _hardware(group: argparse._ActionsContainer) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"at least 1, got {number}")
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, got {text}")
     return number

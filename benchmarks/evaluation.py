@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from ..batches import model_device
+from ..trial import described
+from .errors import SettingsError
 
 if TYPE_CHECKING:
     from .datasets.source import ImageSource
 
-__all__ = ["Evaluation", "Stage", "Verification", "classify", "pack", "unpack"]
+__all__ = ["Evaluation", "Stage", "Verification", "check_logits", "classify", "pack", "unpack"]
 
 Stage = Literal["base", "one_shot", "one_shot_bn", "fine_tuned"]
 """When a run evaluates, as the fields of a record's accuracies are called."""
@@ -76,6 +78,32 @@ def classify(model: nn.Module, data: ImageSource, batch_size: int = 512) -> Eval
     for images, labels in data.test_batches(batch_size):
         right += (model(images.to(device)).argmax(1) == labels.to(device)).sum()
     return Evaluation(accuracy=right.item() / data.test_count)
+
+
+@torch.no_grad()
+def check_logits(model: nn.Module, data: ImageSource) -> None:
+    """See that a network gives an image of the data a number for each class, before anything is trained.
+
+    Args:
+        model: put on the data's device and into eval mode, in which it is left.
+        data: what it is to be judged on.
+
+    Raises:
+        SettingsError: if it does not.
+    """
+    name, image = type(model).__name__, data.example
+    model.to(image.device).eval()
+    try:
+        output = model(image)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SettingsError(
+            f"model: {name} does not run on an image of the data ({described(image)}): {reason}"
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[1] < data.num_classes:
+        wanted = f"a tensor (N, {data.num_classes}), a number for each class"
+        found = described(output) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise SettingsError(f"model: {name} must give {wanted}, got {found} for one image")
 
 
 def pack(flags: NDArray[np.bool_]) -> str:

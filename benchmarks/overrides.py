@@ -35,7 +35,7 @@ def overridden(content: dict[str, Any], assignments: Sequence[str]) -> dict[str,
             raise OverrideError(f"--set {assignment}: write KEY=VALUE, such as conditions.finetune_recipe.epochs=3")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise OverrideError(f"--set {assignment}: {text!r} is no YAML value") from None
         _assign(content, key.split("."), value, assignment)
     return content

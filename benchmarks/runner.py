@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from .datasets import ImageSource
 from .environment import Versions
+from .evaluation import check_logits
 from .executors import Executor, InProcess
 from .hardware import Hardware
 from .jobs import Place, load_data, read_again, read_given
@@ -146,6 +147,8 @@ def _check(runs: list[RunInputs], data: ImageSource, given: WeightsFile | None) 
     if given is not None:
         given.load_into(model)
     ignored(model, runs[0].setup.conditions.ignored_layers)
+    if not data.evaluates_in_detail:
+        check_logits(model, data)
     for inputs in runs:
         if inputs.seed == runs[0].seed:
             criterion_for(inputs, data)

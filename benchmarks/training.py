@@ -76,7 +76,7 @@ def train(
 
     Raises:
         TrainingDivergedError: if the loss of an epoch is not finite.
-        SettingsError: if network or data do not fit the recipe's objective.
+        SettingsError: if network or data do not fit the recipe's objective, or there is no parameter to train.
         MissingTeacherError: if the recipe distils, and there is no teacher.
     """
     hardware = hardware or Hardware()
@@ -246,6 +246,8 @@ def _epoch(
 
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise SettingsError("the network has no parameter that can be trained")
     groups = list(_parameter_groups(module, recipe))
     # On a GPU one kernel for all parameters.
     fused = next(module.parameters()).is_cuda or None

@@ -39,6 +39,8 @@ def test_later_assignments_win() -> None:
         ("=3", "KEY=VALUE"),
         ("conditions..name=3", "KEY=VALUE"),
         ("seeds={", "no YAML"),
+        ("description=2024-99-99", "no YAML"),
+        ("seeds=" + "[" * 5000, "no YAML"),
         ("targets.1.flops_reduction=0.3", "targets has 1 entries"),
         ("targets.first=1", "targets has 1 entries"),
         ("seeds.more=1", "seeds is 3"),

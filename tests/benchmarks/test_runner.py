@@ -17,6 +17,7 @@ from foad_plugins.benchmarks.executors import InProcess
 from foad_plugins.benchmarks.hardware import Hardware, HardwareError
 from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.plan import plan
+from foad_plugins.benchmarks.registry import Spec
 from foad_plugins.benchmarks.runner import prepare, run_suite
 from foad_plugins.benchmarks.store import RecordStore
 from foad_plugins.benchmarks.suite import Suite
@@ -126,6 +127,7 @@ def test_without_fine_tuning_its_accuracy_stays_empty(tiny_suite: Suite, tmp_pat
         ({"criteria": (CriterionSpec(name="hrunk"),)}, "hrank"),
         ({"calibration_images": 5000}, "calibration_images"),
         ({"ignored_layers": ("no.such.layer",)}, "no.such.layer"),
+        ({"model": Spec(name="digits-vgg", settings={"classes": 9})}, "DigitsVGG must give a tensor .N, 10., a number"),
     ],
 )
 def test_wrong_settings_show_before_any_training(

@@ -9,6 +9,7 @@ from torch import nn
 
 from foad_plugins.benchmarks import training
 from foad_plugins.benchmarks.datasets import Batch, ImageData, ImageSource
+from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.hardware import Hardware
 from foad_plugins.benchmarks.recipe import Recipe, learning_rate_at
 from foad_plugins.benchmarks.training import TrainingDivergedError, evaluate, train
@@ -204,6 +205,13 @@ def test_a_loss_that_is_no_number_stops_the_training(images: torch.Tensor, devic
     with pytest.raises(TrainingDivergedError, match="^base model: the loss became nan at step 2 of 6$"):
         train(model, data, FAST, seed=0, hardware=Hardware(devices=devices), description="base model", quiet=True)
     assert not model.training
+
+
+def test_a_network_with_nothing_to_train(images: torch.Tensor) -> None:
+    data = ImageData(images, torch.arange(12) % 2, images, torch.arange(12) % 2)
+    for model in (nn.Flatten(), Plain().requires_grad_(False)):
+        with pytest.raises(SettingsError, match="no parameter that can be trained"):
+            train(model, data, FAST, seed=0, quiet=True)
 
 
 def test_channels_last_gives_the_same_network_and_leaves_weights_contiguous(chain: nn.Module, data: ImageData) -> None:
