@@ -46,9 +46,18 @@ class _Store(Generic[R]):
         return path
 
     def all(self) -> list[R]:
-        """Every record that can be read, in the order of file names; the others are warned about."""
-        records = (self._read(path) for path in sorted(self.folder.glob("*.json")))
-        return [record for record in records if record is not None]
+        """Every record that can be read, in the order of file names, each run once; the others are warned about."""
+        found: dict[str, R] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            record = self._read(path)
+            if record is None:
+                continue
+            key = record.inputs.key
+            if key in found:
+                warnings.warn(f"{path.name}: another file holds the same run, one counts", RecordWarning, stacklevel=2)
+            if key not in found or path == self.path(record.inputs):
+                found[key] = record
+        return list(found.values())
 
     def remove(self, runs: Iterable[RunInputs]) -> None:
         """Delete the records of these runs, if they are there."""
@@ -67,7 +76,7 @@ class _Store(Generic[R]):
         except ValidationError as error:
             first = error.errors()[0]
             reason = f"not a valid record ({'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']})"
-        except ValueError:
+        except (ValueError, RecursionError):
             reason = "not a whole JSON file"
         except OSError as error:
             reason = error.strerror or "cannot be read"

@@ -26,6 +26,7 @@ __all__ = [
     "percent_limits",
     "png",
     "series_look",
+    "spelled",
 ]
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; the markers do so in print. The two
@@ -88,7 +89,7 @@ def bars(axes: Axes, look: Look, row: Row, x: Sequence[Estimate | float | None],
         markerfacecolor=look.inside,
         capsize=3,
         linestyle="none",
-        label=row.title,
+        label=spelled(row.title),
     )
 
 
@@ -111,7 +112,12 @@ def percent_limits(values: Iterable[Estimate | None]) -> tuple[float, float]:
 def heading(board: Leaderboard) -> str:
     """What a plot shows, in two lines."""
     conditions = board.setup.conditions
-    return f"{board.title}\n{conditions.model.name} on {conditions.dataset.name}"
+    return spelled(f"{board.title}\n{conditions.model.name} on {conditions.dataset.name}")
+
+
+def spelled(text: str) -> str:
+    """Text of others for a plot: no mathematics between dollars, and no name that legends leave out."""
+    return (f" {text}" if text.startswith("_") else text).replace("$", r"\$")
 
 
 def new_figure(width: float, height: float, *, entries: int = 0) -> Figure:

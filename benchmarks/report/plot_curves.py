@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.ticker import MaxNLocator
 
 from .board import Leaderboard
-from .looks import GREY, heading, legend_below, looks, new_figure, png
+from .looks import GREY, heading, legend_below, looks, new_figure, png, spelled
 
 __all__ = ["curves"]
 
@@ -25,7 +25,7 @@ def curves(board: Leaderboard) -> bytes:
             marker=look[row.criterion].marker if len(row.curve) <= _MARKED_EPOCHS else None,
             markerfacecolor=look[row.criterion].inside,
             linestyle=look[row.criterion].line,
-            label=row.title,
+            label=spelled(row.title),
         )
     axes.axhline(100 * board.rows[0].base.mean, color=GREY, linewidth=0.8, linestyle=":", label="base model")
     axes.set_xlabel("epoch of fine-tuning")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from .looks import SHADES, legend_below, new_figure, png, series_look
+from .looks import SHADES, legend_below, new_figure, png, series_look, spelled
 from .plot_widths import ink, short_names
 from .stability import Stability, Study
 
@@ -47,7 +47,7 @@ def agreement_over_draws(study: Study) -> bytes:
             color=look.colour,
             marker=look.marker,
             linestyle=look.line,
-            label=criterion.criterion,
+            label=spelled(criterion.criterion),
         )
         axes.plot(list(found), [one.chance for one in found.values()], color=look.colour, linestyle=":", linewidth=1)
     axes.set_xscale("log", base=2)
@@ -71,7 +71,7 @@ def agreement_by_layer(study: Study) -> bytes:
     figure = new_figure(max(7, 3.2 + 0.36 * len(layers)), 3.2 + 0.3 * len(shares))
     axes = figure.subplots()
     image = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
-    axes.set_yticks(range(len(shares)), [criterion.criterion for criterion in study.criteria])
+    axes.set_yticks(range(len(shares)), [spelled(criterion.criterion) for criterion in study.criteria])
     axes.set_xticks(range(len(layers)), short_names(layers), rotation=90, fontsize=8)
     _write(axes, shares, ".2f", 6)
     figure.colorbar(image, ax=axes, label="IoU of removed channels", pad=0.01)
@@ -95,7 +95,7 @@ def _map(axes: Axes, study: Study, criterion: Stability) -> AxesImage:
     chance = f"\nchance {min(chances):.2f} to {max(chances):.2f}" if chances else ""
     if chances and f"{min(chances):.2f}" == f"{max(chances):.2f}":
         chance = f"\nchance {chances[0]:.2f}"
-    axes.set_title(f"{criterion.criterion}{chance}", fontsize=10)
+    axes.set_title(f"{spelled(criterion.criterion)}{chance}", fontsize=10)
     axes.set_xlabel("calibration images", fontsize=8)
     return image
 
@@ -109,4 +109,4 @@ def _write(axes: Axes, shares: list[list[float]], form: str, size: int) -> None:
 
 def _title(figure: Figure, study: Study, what: str) -> None:
     conditions = study.setup.conditions
-    figure.suptitle(f"{study.title}\n{conditions.model.name} on {conditions.dataset.name}: {what}")
+    figure.suptitle(spelled(f"{study.title}\n{conditions.model.name} on {conditions.dataset.name}: {what}"))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from .board import Leaderboard, Row
 from .estimates import Estimate
-from .looks import heading, looks, new_figure, png
+from .looks import heading, looks, new_figure, png, spelled
 
 __all__ = ["score_times"]
 
@@ -44,7 +44,7 @@ def _panel(axes: Axes, board: Leaderboard, rows: list[Row], values: list[Estimat
         # Whole decades, one at least, which a single value would not give.
         first, last = math.floor(math.log10(min(starts))), math.ceil(math.log10(max(ends)))
         axes.set_xlim(10.0**first, 10.0 ** max(last, first + 1))
-    axes.set_yticks(range(len(rows)), [row.title for row in rows])
+    axes.set_yticks(range(len(rows)), [spelled(row.title) for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     for place, (row, value) in enumerate(zip(rows, values, strict=True)):
         if value is None or value.mean <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .board import Leaderboard
-from .looks import SHADES, heading, new_figure, png
+from .looks import SHADES, heading, new_figure, png, spelled
 
 __all__ = ["ink", "short_names", "widths"]
 
@@ -27,7 +27,7 @@ def widths(board: Leaderboard) -> bytes:
     figure = new_figure(max(7, 3.2 + 0.36 * len(layers)), 3 + 0.3 * len(board.rows))
     axes = figure.subplots()
     image = axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
-    axes.set_yticks(range(len(board.rows)), [row.criterion for row in board.rows])
+    axes.set_yticks(range(len(board.rows)), [spelled(row.criterion) for row in board.rows])
     axes.set_xticks(range(len(layers)), short_names(layers), rotation=90, fontsize=8)
     for y, row in enumerate(shares):
         for x, share in enumerate(row):

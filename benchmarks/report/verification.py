@@ -14,7 +14,7 @@ from ..evaluation import Evaluation, Stage, Verification, unpack
 from ..paired import Paired, compare_pairs
 from ..records import RunRecord
 from .board import Leaderboard, Row
-from .looks import GREY, heading, legend_below, looks, new_figure, png
+from .looks import GREY, heading, legend_below, looks, new_figure, png, spelled
 from .tables import draw
 
 __all__ = [
@@ -119,7 +119,7 @@ def roc(board: Leaderboard) -> bytes:
     for row in board.rows:
         last = last_evaluation(row.runs[0])
         if last is not None:
-            _curve(axes, last, label=row.criterion, color=look[row.criterion].colour)
+            _curve(axes, last, label=spelled(row.criterion), color=look[row.criterion].colour)
     _curve(axes, base_evaluation(board), label="not pruned", color=GREY, linestyle=":")
     axes.set_xscale("log")
     axes.set_xlabel("false accept rate")

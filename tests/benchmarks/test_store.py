@@ -65,7 +65,7 @@ def test_another_schema_is_ignored_with_a_warning(
         assert store.all() == []
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "null", "\xff\xfe"])
+@pytest.mark.parametrize("text", ["[]", "3", "null", "\xff\xfe", "[" * 100_000])
 def test_json_that_is_no_record_is_ignored_with_a_warning(
     store: RecordStore, make_record: MakeRecord, text: str
 ) -> None:
@@ -87,6 +87,17 @@ def test_a_renamed_record_does_not_pass_for_another(store: RecordStore, make_rec
     store.save(make_record()).rename(store.path(wanted))
     with pytest.warns(RecordWarning, match="other inputs"):
         assert store.find(wanted) is None
+
+
+def test_a_copy_of_a_record_is_no_second_run(store: RecordStore, make_record: MakeRecord) -> None:
+    record = make_record()
+    path = store.save(record)
+    for name in (f"{path.stem} (copy)", f"{path.stem}_copy"):
+        copy = path.with_stem(name)
+        copy.write_text(make_record(seconds_total=9.0).model_dump_json())
+        with pytest.warns(RecordWarning, match=r"\.json: another file holds the same run, one counts"):
+            assert store.all() == [record]
+        copy.unlink()
 
 
 def test_leftovers_of_a_broken_off_write_are_no_records(store: RecordStore, make_record: MakeRecord) -> None:

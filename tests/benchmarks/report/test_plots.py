@@ -37,6 +37,18 @@ def test_any_board_makes_the_same_picture_twice(plot: Callable[[Leaderboard], by
     assert imread(io.BytesIO(picture)).shape[0] > 400
 
 
+@pytest.mark.parametrize("plot", [accuracy_over_flops, curves, one_shot_against_fine_tuned, score_times, widths])
+def test_names_are_written_as_they_are(
+    plot: Callable[[Leaderboard], bytes], make_record: MakeRecord, figures: list[Figure]
+) -> None:
+    names = ["_mine", r"$\no$ mathematics", "5 $ or 6 $"]
+    plot(leaderboards([make_record("l1", entry={"label": name}) for name in names])[0])
+    axes, legends = figures[0].axes[0], figures[0].legends
+    texts = legends[0].get_texts() if legends else axes.get_yticklabels()
+    found = [text.get_text().replace(r"\$", "$").strip() for text in texts]
+    assert set(names) <= set(found)
+
+
 def test_many_series_look_different() -> None:
     looks = {(look.colour, look.marker) for look in map(series_look, range(40))}
     assert len(looks) == 40
