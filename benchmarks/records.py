@@ -39,7 +39,7 @@ FLOPS_UNIT = "multiply-adds of one image, counted by fvcore (one multiply-add is
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Setup(_Frozen):
@@ -159,8 +159,8 @@ class Latency(_Frozen):
 class Cost(_Frozen):
     """Size of a network: parameters, FLOPs of one image, and output channels by layer."""
 
-    params: int = Field(ge=0)
-    flops: int = Field(ge=0)
+    params: int = Field(ge=1)
+    flops: int = Field(ge=1)
     widths: dict[str, int]
 
 

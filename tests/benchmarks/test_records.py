@@ -57,6 +57,19 @@ def test_the_file_name_is_safe_whatever_the_label(make_record: MakeRecord) -> No
     assert name.endswith(f"{inputs.model_copy(update={'criterion': spec}).key[:16]}.json")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds_to_score": float("inf")},
+        {"before": {"params": 0, "flops": 1, "widths": {}}},
+        {"before": {"params": 1, "flops": 0, "widths": {}}},
+    ],
+)
+def test_figures_that_no_run_gives_are_refused(make_record: MakeRecord, change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RunRecord.model_validate({**make_record().model_dump(), **change})
+
+
 def test_json_gives_the_record_back(make_record: MakeRecord) -> None:
     record = make_record()
     assert RunRecord.model_validate_json(record.model_dump_json()) == record
