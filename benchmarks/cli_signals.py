@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -36,7 +37,12 @@ def ending_cleanly() -> Iterator[None]:
         if (handler := signal.getsignal(number)) is not signal.SIG_IGN
     }
 
+    owner = os.getpid()
+
     def end(number: int, frame: FrameType | None) -> None:
+        # Processes that read images are forks of this one: Ctrl-C reaches them too, and their parent ends them.
+        if os.getpid() != owner:
+            return
         for each in before:
             signal.signal(each, signal.SIG_DFL)
         raise AskedToEndError(number)

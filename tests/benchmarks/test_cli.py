@@ -14,6 +14,7 @@ import yaml
 
 from foad_plugins.benchmarks import cli, cli_run, report
 from foad_plugins.benchmarks.cli_arguments import make_parser
+from foad_plugins.benchmarks.cli_signals import AskedToEndError, ending_cleanly
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
 from foad_plugins.benchmarks.datasets import DATASETS
 from foad_plugins.benchmarks.executors import InProcess, WorkerProcesses
@@ -385,6 +386,20 @@ def test_asked_to_end_it_ends_cleanly_and_signals_mean_what_they_did(
         f"\nfoad-bench: {word}: finished runs are kept, the same command goes on from there\n"
     )
     assert {each: signal.getsignal(each) for each in handlers} == handlers
+
+
+@pytest.mark.usefixtures("_foreground")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_forks_leave_signals_to_their_parent(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    with ending_cleanly():
+        handler = signal.getsignal(number)
+        assert callable(handler)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 0)
+            handler(number, None)
+        assert signal.getsignal(number) is handler
+        with pytest.raises(AskedToEndError):
+            handler(number, None)
 
 
 def test_a_full_disk_is_said_in_one_line(
