@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -58,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         # argparse leaves the process itself, after --help and after an error that it has printed.
         return int(stop.code or 0)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A sign that the terminal's encoding lacks must not cost the table.
+        sys.stdout.reconfigure(errors="replace")
     try:
         _require_extra()
         with warnings.catch_warnings(), ending_cleanly():

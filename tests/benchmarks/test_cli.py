@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -302,6 +303,14 @@ def test_a_report_of_nothing_says_how_to_make_something(tmp_path: Path, capsys: 
     assert f"foad-bench: no records in {tmp_path}" in captured.err
     assert "foad-bench run" in captured.err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_terminal_cannot_show_does_not_end_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    monkeypatch.setattr(report, "render", lambda folder: "90.1 \u00b1 0.2")
+    assert cli.main(["report", "here"]) == 0
+    assert written.getvalue().startswith(b"90.1 ? 0.2\n")
 
 
 @pytest.mark.parametrize("name", cli._NEEDED)
