@@ -42,7 +42,14 @@ class PrunedModel:
     @classmethod
     def of(cls, model: nn.Module, report: PruneReport) -> PrunedModel:
         """The outcome of a call of ``prune``."""
-        removed = {group.name: tuple(sorted(group.selection.removed)) for group in report.groups}
+        removed = {
+            group.name: tuple(
+                part * group.selection.num_channels + channel
+                for part in range(group.parts)
+                for channel in group.selection.removed
+            )
+            for group in report.groups
+        }
         return cls(model, report.removed / report.channels if report.channels else 0.0, removed)
 
 

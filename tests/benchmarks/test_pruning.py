@@ -87,6 +87,22 @@ def test_removed_channels_and_the_widths_that_are_left_make_up_the_model(model: 
     assert pruned.pruning_ratio == pytest.approx(sum(map(len, pruned.removed.values())) / sum(widths))
 
 
+def test_channels_of_all_parts_of_a_grouped_convolution_are_told() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.Conv2d(8, 12, 3, padding=1, groups=2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 10),
+    ).eval()
+    pruned = prune_to_target(model, IMAGES, book(), HALF, tolerance=0.1)
+    before, after = layer_widths(model), layer_widths(pruned.model)
+    assert pruned.removed.keys() == {"0", "1"}
+    assert all(before[name] - len(gone) == after[name] for name, gone in pruned.removed.items())
+    kept = [channel for channel in range(12) if channel not in pruned.removed["1"]]
+    assert torch.equal(pruned.model[1].bias, model[1].bias[kept])
+
+
 @pytest.mark.parametrize("order", ["reconstruction", "rounds", "backward"])
 @pytest.mark.parametrize(("compensate", "reestimate_bn"), [(None, False), ("least_squares", True)])
 def test_foad_is_pruned_as_the_package_does_it(
