@@ -67,6 +67,9 @@ class MapCriterion(Calibrated):
         kept: dict[nn.Module, list[Any]] = {}
 
         def add(layer: nn.Module, feature_map: torch.Tensor) -> None:
+            if isinstance(layer, nn.Linear) and feature_map.dim() > 2:
+                # On tokens its channels come last.
+                feature_map = feature_map.movedim(-1, 1)
             try:
                 kept.setdefault(layer, []).append(self.keep(feature_map))
             except ValueError as error:

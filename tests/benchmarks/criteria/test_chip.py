@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from foad_plugins.benchmarks.criteria import CHIP, CriterionContext, chip
+from foad_plugins.benchmarks.criteria import CHIP, CriterionContext, HRank, chip
 from foad_plugins.benchmarks.criteria.chip import MapMatrices
+from foad_plugins.benchmarks.criteria.hrank import rank_sums
 
 from ..conftest import GroupOf
 
@@ -67,6 +68,29 @@ def test_scores_are_of_maps_after_bn_and_relu_and_before_pooling(
         second = F.relu(chain.bn2(chain.conv2(chain.pool(first))))
     assert score(group_of(chain, "conv1")).tolist() == pytest.approx(independence_by_svd(first), rel=1e-5)
     assert score(group_of(chain, "conv2")).tolist() == pytest.approx(independence_by_svd(second), rel=1e-5)
+
+
+class Tokens(nn.Module):
+    """A Linear layer on the positions of a map, behind which channels are last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(1, 4, 1)
+        self.mix = nn.Linear(4, 5)
+        self.classifier = nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(torch.relu(self.mix(self.embed(x).movedim(1, -1))).mean((1, 2)))
+
+
+def test_channels_of_a_linear_layer_on_tokens_are_last(group_of: GroupOf, context: CriterionContext) -> None:
+    torch.manual_seed(0)
+    model = Tokens().eval()
+    with torch.no_grad():
+        maps = torch.relu(model.mix(model.embed(context.images).movedim(1, -1))).movedim(-1, 1)
+    group = group_of(model, "mix")
+    assert CHIP(context)(group).tolist() == pytest.approx(independence_by_svd(maps), rel=1e-5)
+    assert HRank(context)(group).tolist() == pytest.approx((rank_sums(maps) / len(maps)).tolist())
 
 
 def test_only_layers_that_are_asked_for_are_decomposed(
