@@ -179,6 +179,8 @@ class Walk:
 
     def run(self, neighbors: int, threshold: float) -> dict[int, int]:
         """One pass: the channels that it removes, and the keeper of each."""
+        # In the precision of the similarities: NumPy before 2 compares some in double precision, and some not.
+        threshold = float(self._table.dtype.type(threshold))
         if neighbors == 1:
             return self._run_nearest(threshold)
         kept = np.zeros(len(self._table), dtype=bool)

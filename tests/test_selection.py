@@ -36,6 +36,14 @@ def test_equals_the_literal_rule_with_ties_and_all(channels, neighbors, threshol
         assert alike >= threshold
 
 
+@pytest.mark.parametrize("neighbors", [1, 2])
+def test_a_channel_as_similar_as_the_threshold_goes_with_any_numpy(neighbors):
+    # In single precision 0.9 is less than it is in double precision, and 0.3 is more.
+    for threshold in (0.9, 0.3):
+        similarity = torch.tensor([[1, threshold], [threshold, 1]])
+        assert greedy_select(similarity, neighbors, threshold).removed == (1,)
+
+
 def test_dead_channels_survive_as_the_published_rule_has_it():
     features = torch.zeros(2, 8, 4, 4)
     features[:, 0] = 1
