@@ -58,11 +58,10 @@ def _leaderboard(records: Sequence[RunRecord], failures: Sequence[FailureRecord]
     setup, done = records[0].inputs.setup, {record.inputs.key for record in records}
     failures = [failure for failure in failures if failure.inputs.key not in done]
     seeds = {record.inputs.seed for record in records} | {failure.inputs.seed for failure in failures}
-    reference = {
-        record.inputs.seed: last_accuracy(record)
-        for record in records
-        if record.inputs.criterion.title == setup.reference
-    }
+    # The newest record comes first: of two versions of a suite that both use the title, the later one counts.
+    entries = (record.inputs.criterion for record in records)
+    referred = next((entry for entry in entries if entry.title == setup.reference), None)
+    reference = {record.inputs.seed: last_accuracy(record) for record in records if record.inputs.criterion == referred}
     rows = [row_of(group, seeds, reference) for group in by_entry.values()]
     return Leaderboard(
         setup=setup,

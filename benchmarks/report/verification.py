@@ -50,7 +50,9 @@ def last_evaluation(record: RunRecord) -> Verification | None:
 
 def paired_with_reference(board: Leaderboard, row: Row) -> Paired | None:
     """A row beside the reference on the same pairs, over the seeds both have; None for itself and without any."""
-    reference = next((other for other in board.rows if other.criterion == board.setup.reference), None)
+    called = [other for other in board.rows if other.criterion == board.setup.reference]
+    # Of two versions of a suite that both use the title, the later one counts.
+    reference = max(called, key=lambda other: max(run.created for run in other.runs), default=None)
     if reference is None or reference is row:
         return None
     sides = [_right(other, board.test_images) for other in (row, reference)]
@@ -79,14 +81,14 @@ def verification_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     far = base_evaluation(board).far
     columns = ["criterion", "stage", "accuracy (%)", "standard error (points)", f"TAR at FAR {far:g} (%)"]
     name = board.setup.reference
-    compared = {row.criterion: paired_with_reference(board, row) for row in board.rows}
-    if any(compared.values()):
+    compared = [paired_with_reference(board, row) for row in board.rows]
+    if any(compared):
         columns += [f"Δ {name} on the same pairs (points)", "McNemar's p by seed"]
     lines = [["not pruned", "base", *_figures(board.rows[0], "base")]]
-    for row in board.rows:
+    for row, paired in zip(board.rows, compared, strict=True):
         stages = [stage for stage in _STAGES if stage != "base" and stage in row.runs[0].evaluations]
         lines += [[row.criterion, _STAGES[stage], *_figures(row, stage)] for stage in stages]
-        if (paired := compared[row.criterion]) is not None:
+        if paired is not None:
             lines[-1] += [_interval(paired), ", ".join(f"{value:.2g}" for value in paired.p_values)]
     return columns, [line + [""] * (len(columns) - len(line)) for line in lines]
 

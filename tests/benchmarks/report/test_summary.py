@@ -207,6 +207,17 @@ def test_differences_are_over_the_seeds_that_both_have(make_record: MakeRecord) 
     assert {row.criterion: row.difference for row in leaderboards([*records, other])[0].rows}["fpgm"] is None
 
 
+def test_of_two_versions_of_the_reference_the_later_one_counts(make_record: MakeRecord) -> None:
+    shared = {"setup": {"reference": "foad"}}
+    records = [make_record("l1", seed=seed, accuracy=(0.9, 0.5, 0.6), **shared) for seed in range(2)]
+    earlier = {"settings": {"neighbors": 2}}
+    records += [make_record("foad", seed=seed, accuracy=(0.9, 0.5, 0.1), entry=earlier, **shared) for seed in range(2)]
+    records += [make_record("foad", seed=0, accuracy=(0.9, 0.5, 0.5), minute=1, **shared)]
+    for order in (records, records[::-1]):
+        (difference,) = [row.difference for row in leaderboards(order)[0].rows if row.criterion == "l1"]
+        assert (difference.mean, difference.count) == (pytest.approx(0.1), 1)
+
+
 def test_without_fine_tuning_the_last_one_shot_accuracy_counts(make_record: MakeRecord) -> None:
     shared = {"setup": {"reference": "foad"}}
     records = [
