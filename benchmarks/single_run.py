@@ -88,7 +88,7 @@ def run_one(
         if data.evaluates_in_detail:
             judged["fine_tuned"] = data.evaluate(pruned.model)
     after = _cost(pruned.model, data.example)
-    share = conditions.target.flops_reduction
+    share = None if entry.rule is not None else conditions.target.flops_reduction
     return RunRecord(
         inputs=inputs,
         environment=Environment.current(inputs.setup.device),

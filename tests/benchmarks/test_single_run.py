@@ -191,6 +191,15 @@ def test_an_entry_with_a_rule_ends_where_the_rule_does(inputs: Inputs, data: Ima
     assert (by_rule.flops_target, l1.flops_target) == (None, None)
 
 
+def test_an_entry_with_a_rule_has_no_target_in_a_study_of_stability(
+    inputs: Inputs, data: ImageData, base: BaseModel
+) -> None:
+    criteria = [CriterionSpec(name="foad", rule=Rule())]
+    run = inputs(criteria=criteria, kind="stability", image_counts=(8, 16))[0]
+    assert run.setup.conditions.target.flops_reduction == 0.4
+    assert run_one(run, data, base, quiet=True).flops_target is None
+
+
 def test_a_criterion_that_scores_badly_is_named(
     inputs: Inputs, data: ImageData, base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
