@@ -6,6 +6,7 @@ import copy
 import math
 from collections import defaultdict
 from itertools import chain
+from types import MethodType
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from .nni_masks import batch_norm_masks, batch_norm_wrappers
 from .nni_reads import check_traceable, model_call, reads_by_layer
 from .nni_repairs import repair_nni
 from .refusals import refuse_sealed
+from .transaction import restored_on_error
 
 # NNI's pruners import its tracer, so the repairs come first.
 repair_nni()
@@ -128,7 +130,8 @@ class FOADPruner(_NormPruner):
             self._original = copy.deepcopy(model)
         existed = existed_wrappers or {}
         norms = {name: wrapper for name, wrapper in batch_norm_wrappers(model).items() if name not in existed}
-        super().__init__(model, config_list, evaluator, {**norms, **existed})
+        with restored_on_error(model):
+            super().__init__(model, config_list, evaluator, {**norms, **existed})
         if data is None and training_steps is not None:
             self.interval_steps = training_steps
 
@@ -147,8 +150,9 @@ class FOADPruner(_NormPruner):
         if self._hook is not None:
             self._hook.remove()
         for wrapper in self._module_wrappers.values():
-            # NNI puts the forward method back as an attribute of the instance, where there was none.
-            vars(wrapper.module).pop("forward", None)
+            # NNI puts the forward method back as an attribute of the instance, also where there was none.
+            if wrapper.module_forward == MethodType(type(wrapper.module).forward, wrapper.module):
+                vars(wrapper.module).pop("forward", None)
 
     def _collect_data(self) -> _ByTarget:
         if self._data is not None:

@@ -13,31 +13,34 @@ __all__ = ["restored_on_error"]
 
 @contextmanager
 def restored_on_error(model: nn.Module) -> Iterator[None]:
-    """Undo removals if anything raises; otherwise keep which parameters are frozen.
+    """Undo removals, and wrapping by NNI, if anything raises; otherwise keep which parameters are frozen.
 
-    Torch-Pruning puts new tensors in place of the old ones, so names suffice. Values written into a tensor that was
+    Both put new tensors in place of the old ones, so names suffice. Values written into a tensor that was
     there before are not undone.
     """
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters(remove_duplicate=False)}
     saved = [
-        (module, dict(module.__dict__), dict(module._parameters), dict(module._buffers), _lists(module))
+        (module, dict(module.__dict__), [(table, dict(table)) for table in _tables(module)], _lists(module))
         for module in model.modules()
     ]
     try:
         yield
     except BaseException:
-        for module, attributes, parameters, buffers, lists in saved:
+        for module, attributes, tables, lists in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            module._parameters.clear()
-            module._parameters.update(parameters)
-            module._buffers.clear()
-            module._buffers.update(buffers)
+            for table, entries in tables:
+                table.clear()
+                table.update(entries)
             for original, content in lists:
                 original[:] = content
         raise
     for name, parameter in model.named_parameters(remove_duplicate=False):
         parameter.requires_grad_(trainable.get(name, parameter.requires_grad))
+
+
+def _tables(module: nn.Module) -> list[dict[str, Any]]:
+    return [module._parameters, module._buffers, module._modules]
 
 
 def _lists(module: nn.Module) -> list[tuple[list[Any], list[Any]]]:

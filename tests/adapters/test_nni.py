@@ -47,6 +47,12 @@ def snapshot(model: nn.Module) -> tuple[Any, ...]:
     )
 
 
+def nni_wrapper(model: nn.Module, name: str) -> Any:
+    from nni.compression.base.wrapper import ModuleWrapper
+
+    return ModuleWrapper(model.get_submodule(name), name, {"pruning": {"target_names": ["weight"]}})
+
+
 def torch_evaluator(model: nn.Module, batches: int = 8) -> Any:
     import nni
     from nni.compression.utils import TorchEvaluator
@@ -239,6 +245,31 @@ def test_unwrapping_leaves_no_trace():
     pruner.compress()
     pruner.unwrap_model()
     assert snapshot(model) == before
+
+
+def test_unwrapping_keeps_a_forward_that_the_user_has_replaced():
+    model = seeded_norms(Chain()).eval()
+    plain = model.conv2.forward
+    model.conv2.forward = lambda x: 2 * plain(x)
+    before, expected = snapshot(model), host.run(model, IMAGES)
+    pruner = FOADPruner(model, conv_config(), data=IMAGES)
+    pruner.compress()
+    pruner.unwrap_model()
+    assert snapshot(model) == before
+    assert torch.equal(host.run(model, IMAGES), expected)
+
+
+@pytest.mark.parametrize("wrapped", ["conv2", "norm2"])
+def test_a_fault_while_nni_wraps_leaves_the_model_as_it_was(wrapped):
+    model = seeded_norms(Chain()).train()
+    taken = nni_wrapper(model, wrapped)
+    taken.wrap()
+    before = snapshot(model)
+    with pytest.raises(AssertionError, match=f"{wrapped} is already wrapped"):
+        FOADPruner(model, conv_config(), data=IMAGES)
+    assert snapshot(model) == before
+    taken.unwrap()
+    FOADPruner(model, conv_config(), data=IMAGES).compress()
 
 
 def test_calibrating_on_the_evaluators_batches():

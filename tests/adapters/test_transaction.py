@@ -42,6 +42,12 @@ def test_everything_is_undone():
     assert not hasattr(model[0], "extra")
 
 
+def test_modules_that_were_put_in_are_out_again():
+    model = _model()
+    _try(model, lambda network: setattr(network[0], "wrapper", nn.ReLU()))
+    assert [name for name, _ in model.named_modules()] == ["", "0", "1"]
+
+
 def test_success_keeps_changes_and_frozen_parameters():
     model = _model()
     model[0].weight.requires_grad_(False)
