@@ -173,7 +173,7 @@ class _ModelState:
                 ref() is tensor and version == tensor._version
                 for tensor, (ref, version) in zip(tensors, self._tensors, strict=True)
             )
-            and torch.equal(self._values, _first_values(tensors))
+            and torch.allclose(self._values, _first_values(tensors), rtol=0, atol=0, equal_nan=True)
         )
 
 
@@ -181,6 +181,7 @@ def _first_values(tensors: list[Tensor]) -> Tensor:
     if not tensors:
         return torch.empty(0)
     with torch.no_grad():
-        firsts = [tensor.reshape(-1)[:1].to(torch.float64) for tensor in tensors]
+        firsts = [tensor.reshape(-1)[:1] for tensor in tensors]
+        firsts = [(torch.view_as_real(one)[:, 0] if one.is_complex() else one).to(torch.float64) for one in firsts]
         # A model is on one device mostly, and then the host waits for it once.
         return torch.cat([part.to(firsts[0].device) for part in firsts]).to("cpu")

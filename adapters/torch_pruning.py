@@ -197,6 +197,10 @@ class FOADImportance(tp.importance.Importance):
             raise ValueError("not calibrated yet: call calibrate(model, data) first")
         return self._calibration
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A calibration is of one model, which it knows by reference: a copy makes its own.
+        return {**vars(self), "_calibration": None}
+
     def _find(self, group: tp.Group) -> Calibration:
         """A calibration that knows a full group, made now if there is none for the model as it stands."""
         graph, known = group._DG, self._calibration

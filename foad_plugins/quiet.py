@@ -111,17 +111,24 @@ def _refuse_lazy(model: nn.Module) -> None:
 def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[bool]:
     """Which buffers are what they were. Those on a GPU are all compared before the host waits for the first answer."""
     alike = [
-        torch.equal(buffer, value) if buffer.device.type == "cpu" or buffer.shape != value.shape else None
+        torch.equal(buffer, value) or bool(_same(buffer, value))
+        if buffer.device.type == "cpu" or buffer.shape != value.shape
+        else None
         for _, _, buffer, value in buffers
     ]
-    answers = {
-        number: (buffers[number][2] == buffers[number][3]).all() for number, same in enumerate(alike) if same is None
-    }
+    answers = {number: _same(*buffers[number][2:]) for number, same in enumerate(alike) if same is None}
     for device in {answer.device for answer in answers.values()}:
         here = [number for number, answer in answers.items() if answer.device == device]
         for number, same in zip(here, torch.stack([answers[number] for number in here]).tolist(), strict=True):
             alike[number] = same
     return [bool(same) for same in alike]
+
+
+def _same(buffer: Tensor, value: Tensor) -> Tensor | bool:
+    """Whether two tensors hold the same, NaN included."""
+    if buffer.shape != value.shape:
+        return False
+    return ((buffer == value) | ((buffer != buffer) & (value != value))).all()
 
 
 def _hook_tables(module: nn.Module) -> list[dict[int, object]]:

@@ -55,6 +55,17 @@ def test_nothing_is_left_behind(fail):
     assert trace(model) == before
 
 
+def test_a_buffer_of_nan_is_not_written_to():
+    model = network()
+    model.register_buffer("unset", torch.full((2,), float("nan")))
+    with undisturbed(model):
+        pass
+    assert model.unset._version == 0
+    with undisturbed(model):
+        model.unset[0] = 1.0
+    assert model.unset.isnan().all()
+
+
 def test_random_layers_give_the_same_each_time():
     model = network()
     draws = []

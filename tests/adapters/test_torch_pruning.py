@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -123,6 +124,24 @@ def test_one_calibration_serves_all_groups_of_a_step_and_none_the_next():
     assert len(calls) == 1
     tool.step()
     assert len(calls) == 2
+
+
+def test_buffers_that_hold_nan_or_complex_numbers_are_no_change():
+    calls = []
+    importance = FOADImportance(IMAGES, forward_fn=lambda model, batch: (calls.append(1), model(batch)))
+    model = Chain()
+    model.register_buffer("unset", torch.full((2,), float("nan")))
+    model.register_buffer("turns", torch.polar(torch.ones(2), torch.arange(2.0)))
+    pruner(model, importance).step()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_calibrates_for_itself(duplicate):
+    model = seeded_norms(Chain()).eval()
+    importance = FOADImportance(IMAGES, order="reconstruction").calibrate(model)
+    group = groups_of(model)["conv1"]
+    assert torch.equal(duplicate(importance)(group), importance(group))
 
 
 @pytest.mark.parametrize("change", ["weight", "data", "statistics", "replaced", "model"])
