@@ -148,7 +148,9 @@ def _move(value: Any, device: torch.device | None) -> Any:
     if device is None:
         return value
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        value = value.to(device, non_blocking=True)
+        # Autograd, which models are traced by, takes nothing that was made in inference mode.
+        return value.clone() if value.is_inference() else value
     if isinstance(value, Mapping):
         return {name: _move(part, device) for name, part in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -77,6 +77,14 @@ def test_everything_is_moved_to_the_device():
     assert named.rest[1] == "text"
 
 
+def test_what_was_made_in_inference_mode_can_be_traced():
+    with torch.inference_mode():
+        images = IMAGES.clone()
+    (call,) = as_calls([(images, 0)], torch.device("cpu"))
+    assert not call.args[0].is_inference()
+    assert torch.equal(call.args[0], images)
+
+
 class _Stream(IterableDataset):
     def __iter__(self):
         yield IMAGES
