@@ -34,6 +34,7 @@ __all__ = [
     "is_output",
     "prunable_groups",
     "read_columns",
+    "removed_with",
     "rooted_at_reader",
 ]
 
@@ -57,7 +58,8 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
         if not tensors:
             raise ValueError(f"the model returns no tensor, and nothing that holds one, but a {type(output).__name__}")
         ran = True
-        return tensors
+        # Torch-Pruning takes for an output only what no other output was made from.
+        return [tensor.clone() for tensor in tensors]
 
     with torch.enable_grad(), _trainable(model), batches_only(model), _nothing_saved():
         # Weights that autocast has kept from a run without gradients have no place in a graph.
@@ -153,10 +155,15 @@ def is_output(group: Group) -> bool:
 def bundles(group: Group) -> int:
     """Into how many equal parts the channels fall that must lose the same relative indices.
 
-    These are the groups of grouped convolutions and of GroupNorm and the heads of ``nn.MultiheadAttention``; where
-    several of them meet, parts that suit all.
+    These are the groups of grouped convolutions and of GroupNorm, the heads of ``nn.MultiheadAttention``, and what is
+    split and then taken together, as the halves whose maximum is a max feature map; where several of them meet, parts
+    that suit all.
     """
     counts = [1]
+    if any(item.dep.target.type == OPTYPE.SPLIT for item in group):
+        together = removed_with(group, [0])
+        if together == set(range(0, _root_channels(group), _root_channels(group) // len(together))):
+            counts.append(len(together))
     for item in group:
         layer = item.dep.target.module
         if isinstance(layer, nn.MultiheadAttention):
@@ -166,6 +173,18 @@ def bundles(group: Group) -> int:
         elif isinstance(layer, _ConvNd) and layer.groups != layer.out_channels:
             counts.append(layer.groups)
     return math.lcm(*counts)
+
+
+def removed_with(group: Group, channels: list[int]) -> set[int]:
+    """The channels of a group's root that go when Torch-Pruning removes some of them, these included."""
+    root = group[0].dep
+    gone = group._DG.get_pruning_group(root.target.module, root.handler, channels)
+    return {
+        index
+        for item in gone
+        if item.dep.target is root.target and item.dep.handler == root.handler
+        for index in item.idxs
+    }
 
 
 def group_reads(group: Group) -> Reads:

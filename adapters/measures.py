@@ -51,7 +51,8 @@ def measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> Si
     if forward_fn is None:
         try:
             return Size(widths, flops_table(model, example.kwargs or example.args), True)
-        except RuntimeError:
+        # A tracer hands a model tensors for sizes, at which its own code may fail in any way.
+        except Exception:
             pass
     layers = tuple(
         LayerFlops(name, type(module).__name__, count_params(module), 0)

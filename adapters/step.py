@@ -20,7 +20,7 @@ from . import history
 from .calibration import DataOptions
 from .compensate import Removal, TakeOver
 from .goals import Goal
-from .groups import build_graph, group_name, is_output, prunable_groups
+from .groups import build_graph, group_name, is_output, prunable_groups, removed_with
 from .measures import Size, measure, output_shapes
 from .pairs import channel_pairs
 from .planning import Choice, Outcome, Plan, Planner
@@ -234,6 +234,8 @@ def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Ten
         cut = graph.get_pruning_group(root.target.module, root.handler, channels)
         if not graph.check_pruning_group(cut):
             raise RuntimeError("a layer of the group would be left without channels")
+        if removed_with(choice.group, channels) != set(channels):
+            raise RuntimeError("it would remove other channels of that layer as well")
         gone: dict[nn.Module, set[int]] = {}
         for item in cut:
             if item.dep.target.module in tracked:

@@ -164,10 +164,43 @@ def test_output_groups_are_told_from_the_rest():
     assert names == ["2"]
 
 
+def test_outputs_that_are_read_on_are_outputs():
+    class Levels(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3), nn.Conv2d(6, 2, 3)
+
+        def forward(self, x):
+            first = self.first(x).relu()
+            return [first, self.third(self.second(first).relu())]
+
+    graph = graph_of(Levels())
+    names = [g.group_name(group) for group in g.prunable_groups(graph, []) if g.is_output(group)]
+    assert sorted(names) == ["first", "third"]
+
+
 def test_parts_that_must_lose_the_same_indices():
     assert g.bundles(group_of(graph_of(model := Chain(groups=4)), model.conv1)) == 4
     assert g.bundles(group_of(graph_of(model := Chain(norm="group")), model.conv1)) == 2
     assert g.bundles(group_of(graph_of(model := Residual()), model.stem)) == 1
+
+
+@pytest.mark.parametrize(("parts", "bundles"), [([8, 8], 2), ([4, 4, 4, 4], 4), ([4, 12], 1)])
+def test_split_channels_that_are_taken_together_are_parts(parts, bundles):
+    class Split(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 16, 3)
+            self.rest = nn.ModuleList([nn.Conv2d(width, 2, 1) for width in dict.fromkeys(parts)])
+
+        def forward(self, x):
+            maps = self.first(x).split(parts, 1)
+            if len(self.rest) > 1:
+                return sum(layer(part) for layer, part in zip(self.rest, maps, strict=True))
+            return self.rest[0](torch.stack(maps).amax(0) if len(maps) > 2 else torch.maximum(*maps))
+
+    model = Split()
+    assert g.bundles(group_of(graph_of(model), model.first)) == bundles
 
 
 def test_the_similarity_of_bundles_is_their_mean():

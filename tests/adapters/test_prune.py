@@ -204,6 +204,54 @@ def test_a_model_that_torch_pruning_cannot_trace():
     assert snapshot(model) == before
 
 
+def test_a_model_that_fails_under_the_tracer_that_counts_has_no_flops():
+    class ByTable(Chain):
+        def forward(self, x):
+            return super().forward(x * {8: 1.0}[x.shape[-1]])
+
+    model = ByTable()
+    report = prune(model, IMAGES, params=0.5, measure_latency=False)
+    assert (report.flops_before, report.flops_after) == (None, None)
+    assert report.params_after < report.params_before
+    with pytest.raises(ValueError, match="FLOPs of this model cannot be counted"):
+        prune(model, IMAGES, flops=0.5)
+
+
+def test_outputs_on_the_way_keep_their_shape():
+    class Features(Residual):
+        def forward(self, x):
+            first = functional.relu(self.stem(x))
+            return super().forward(x), first
+
+    model = Features()
+    report = prune(model, IMAGES, pruning_ratio=0.5, order="rounds", compensate=None, measure_latency=False)
+    assert (model.stem.out_channels, model.block1[0].out_channels) == (8, 3)
+    assert [group.name for group in report.groups] == ["block1.0"]
+
+
+class _MaxFeatureMap(nn.Module):
+    """The greater of two halves, as in LightCNN."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(8, 12, 3), nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.head(self.second(torch.maximum(*self.first(x).chunk(2, 1))).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("options", [{}, {"pruning_ratio": 0.25, "order": "rounds", "compensate": None}])
+def test_halves_of_a_max_feature_map_go_together(options):
+    model = _MaxFeatureMap()
+    original = copy.deepcopy(model)
+    report = prune(model, IMAGES, measure_latency=False, **options)
+    selection = {group.name: group.selection for group in report.groups}["first"]
+    assert selection.removed
+    kept = [*selection.kept, *(8 + channel for channel in selection.kept)]
+    assert torch.equal(model.first.weight, original.first.weight[kept])
+    assert len(selection.kept) == model.second.in_channels == (6 if options else model.first.out_channels // 2)
+
+
 def test_a_single_layer_name_is_a_name():
     model = Chain()
     prune(model, IMAGES, ignored_layers="conv1")
