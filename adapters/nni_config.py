@@ -27,9 +27,9 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
     Raises:
         TypeError: not a list of dicts.
         ValueError: an empty list, a key or value that NNI does not know, a ratio out of its range, a name, type or
-            expression that matches no layer, layers that are neither convolutions nor linear, another granularity than
-            output channels, or layers of one dependency group that differ in width or ratio. The text says which and
-            where.
+            expression that matches no layer, layers that are neither convolutions nor linear, one layer under two
+            names, another granularity than output channels, layers of one dependency group that differ in width or
+            ratio, or a global group without one ratio. The text says which and where.
     """
     from nni.compression.base.config import default_config_schema, select_modules_by_config, trans_legacy_config_list
     from schema import SchemaError
@@ -39,7 +39,9 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
     if not config_list:
         raise ValueError("config_list is empty: say what to prune, as in [{'op_types': ['Conv2d']}]")
     coupled: dict[Any, dict[str, tuple[int, Any]]] = defaultdict(dict)
-    for number, config in enumerate(trans_legacy_config_list([dict(config) for config in config_list])):
+    ranked: dict[Any, set[Any]] = defaultdict(set)
+    configs = trans_legacy_config_list([dict(config) for config in config_list])
+    for number, (config, given) in enumerate(zip(configs, config_list, strict=True)):
         where = f"config_list[{number}]"
         settings = [config, *config.get("target_settings", {}).values()]
         for setting in settings:
@@ -53,8 +55,10 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
             raise ValueError(f"{where}: FOADPruner's targets are weight and bias, got {sorted(targets)}")
         _check_names(where, model, config)
         selected, _, _ = select_modules_by_config(model, config)
-        if not selected:
+        # In lists of NNI before 3.0, an entry may say what all others leave out.
+        if not selected and not given.get("exclude"):
             raise ValueError(f"{where} selects no layer of the model")
+        _check_one_name(where, selected)
         for name, layer in selected.items():
             if not isinstance(layer, _PRUNABLE):
                 raise ValueError(
@@ -63,12 +67,37 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
                 )
             for setting in settings:
                 if setting.get("dependency_group_id") is not None:
-                    coupled[setting["dependency_group_id"]][name] = (layer.weight.shape[0], setting.get("sparse_ratio"))
+                    coupled[setting["dependency_group_id"]][name] = (layer.weight.shape[0], _share(setting))
+                if setting.get("global_group_id") is not None:
+                    ranked[setting["global_group_id"]].add(setting.get("sparse_ratio"))
+    for group, ratios in ranked.items():
+        if len(ratios - {None}) != 1:
+            found = ", ".join(sorted(map(str, ratios)))
+            raise ValueError(f"global group {group!r} needs one sparse_ratio for all of its layers, got {found}")
     for group, layers in coupled.items():
         for what, values in (("widths", [w for w, _ in layers.values()]), ("ratios", [r for _, r in layers.values()])):
             if len(set(values)) > 1:
                 found = ", ".join(sorted(f"{name!r}: {value}" for name, value in zip(layers, values, strict=True)))
                 raise ValueError(f"dependency group {group!r} joins layers of different {what}: {found}")
+
+
+def _share(setting: Mapping[str, Any]) -> Any:
+    """How much goes: a ratio, or what bounds the published rule where there is none."""
+    if setting.get("sparse_ratio") is not None:
+        return setting["sparse_ratio"]
+    return ", ".join(f"{key}={setting[key]:g}" for key in _RATIOS if setting.get(key) is not None) or None
+
+
+def _check_one_name(where: str, selected: Mapping[str, nn.Module]) -> None:
+    names: dict[nn.Module, str] = {}
+    for name, layer in selected.items():
+        other = names.setdefault(layer, name)
+        if other != name:
+            first, second = sorted((other, name))
+            raise ValueError(
+                f"{where} selects one layer under two names, {first!r} and {second!r}, and NNI wraps a layer once: put "
+                "one of them into exclude_op_names"
+            )
 
 
 def _check_setting(where: str, setting: Mapping[str, Any]) -> None:
@@ -89,7 +118,7 @@ def _check_setting(where: str, setting: Mapping[str, Any]) -> None:
 
 
 def _check_names(where: str, model: nn.Module, config: Mapping[str, Any]) -> None:
-    names = [name for name, _ in model.named_modules() if name]
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     types = sorted({type(module).__name__ for module in model.modules()})
     for key, known in (("op_names", names), ("exclude_op_names", names), ("op_types", types)):
         for wanted in config.get(key, ()):

@@ -394,6 +394,17 @@ CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "no sparse_threshold",
     ),
+    ({"config_list": conv_config(None, global_group_id="all")}, ValueError, "'all' needs one sparse_ratio .* got None"),
+    (
+        {
+            "config_list": [
+                {"op_names": ["conv1"], "global_group_id": 1, "sparse_ratio": 0.5},
+                {"op_names": ["conv2"], "global_group_id": 1, "sparse_ratio": 0.25},
+            ]
+        },
+        ValueError,
+        "global group 1 needs one sparse_ratio for all of its layers, got 0.25, 0.5",
+    ),
     ({"config_list": {"op_types": ["Conv2d"]}}, TypeError, "list of dicts"),
     ({"config_list": None}, TypeError, "config_list must be a list of dicts, got None"),
     ({"config_list": []}, ValueError, "config_list is empty"),
@@ -480,6 +491,32 @@ def test_conflicting_ratios_in_a_group():
     ]
     with pytest.raises(ValueError, match="different ratios: 'block2': 0.25, 'stem': 0.5"):
         FOADPruner(Residual(), config, data=IMAGES)
+
+
+def test_bounds_of_the_rule_in_a_group_must_agree():
+    config = [
+        {"op_names": ["stem"], "min_sparse_ratio": 0.5, "dependency_group_id": 0},
+        {"op_names": ["block2"], "dependency_group_id": 0},
+    ]
+    with pytest.raises(ValueError, match=r"different ratios: 'block2': None, 'stem': min_sparse_ratio=0.5"):
+        FOADPruner(Residual(), config, data=IMAGES)
+
+
+def test_config_lists_from_before_nni_3():
+    config = [{"op_types": ["Conv2d"], "sparsity_per_layer": 0.5}, {"exclude": True, "op_names": ["conv2"]}]
+    _, masks = FOADPruner(seeded_norms(Chain()), config, data=IMAGES).compress()
+    assert len(kept_of(masks["conv1"]["weight"])) == 4
+    assert "conv2" not in masks
+
+
+def test_a_layer_with_two_names():
+    model = Residual()
+    model.again = model.block2
+    before = snapshot(model)
+    with pytest.raises(ValueError, match="one layer under two names, 'again' and 'block2'.* exclude_op_names"):
+        FOADPruner(model, conv_config(), data=IMAGES)
+    assert snapshot(model) == before
+    FOADPruner(model, conv_config(0.5, exclude_op_names=["again"]), data=IMAGES).compress()
 
 
 def test_without_nni_one_error_names_the_extra():
