@@ -230,12 +230,12 @@ def _layers(group: Group) -> tuple[str, ...]:
 def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> history.Removal:
     """Remove channels, and keep account of which ones are left in the layers tracked."""
     root, channels = choice.group[0].dep, sorted(choice.keepers)
+    if removed_with(choice.group, channels) != set(channels):
+        raise _WrongRemovalError("other channels of a layer would go as well")
     try:
         cut = graph.get_pruning_group(root.target.module, root.handler, channels)
         if not graph.check_pruning_group(cut):
             raise RuntimeError("a layer of the group would be left without channels")
-        if removed_with(choice.group, channels) != set(channels):
-            raise RuntimeError("it would remove other channels of that layer as well")
         gone: dict[nn.Module, set[int]] = {}
         for item in cut:
             if item.dep.target.module in tracked:
