@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .. import PruneReport, TargetError, prune
+from ..adapters.planning import TOLERANCE
 from .errors import BenchmarkError
 from .scoring import ScoreBook
 from .suite import Ranking
@@ -200,7 +201,8 @@ def _check(report: PruneReport, shares: Mapping[str, float], tolerance: float) -
     }
     for name, share in shares.items():
         if abs(reached[name] - share) > tolerance:
+            why = "widths allow no nearer" if tolerance >= TOLERANCE else f"the search ends within {TOLERANCE:.0%}"
             raise UnreachableTargetError(
-                f"widths allow no nearer to {share:.1%} of the network's {name} than {reached[name]:.1%}, which is not "
-                f"within {tolerance:.1%}"
+                f"pruning ended at {reached[name]:.2%} of the network's {name}, not within {tolerance:.2%} of "
+                f"{share:.2%}: {why}"
             )

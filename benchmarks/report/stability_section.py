@@ -76,9 +76,18 @@ def stability_notes(study: Study) -> list[str]:
         "numbers of images are compared on nested sets; different draws share images only by chance.",
         f"{conditions.model.name} on {conditions.dataset.name}: {study.boards[0].train_images} training images to draw "
         f"from; target {conditions.target}.{spared}",
+        *_by_rule(study),
         *_uncompared(study),
         *origin(study.boards[0]),
     ]
+
+
+def _by_rule(study: Study) -> list[str]:
+    """Which criteria end elsewhere than at the target."""
+    rules = dict.fromkeys(row.criterion for board in study.boards for row in board.rows if row.rule)
+    if not rules:
+        return []
+    return [f"{', '.join(rules)}: how many channels go is decided by the published rule, whatever the target."]
 
 
 def _uncompared(study: Study) -> list[str]:

@@ -11,6 +11,7 @@ from foad_plugins.benchmarks.report import leaderboards
 from foad_plugins.benchmarks.report.stability import Study, studies
 from foad_plugins.benchmarks.report.stability_section import stability_section
 from foad_plugins.benchmarks.report.stability_tables import counts_table, draws_table, layers_table, stability_csv
+from foad_plugins.benchmarks.targets import Rule
 
 from ..conftest import MakeRecord
 
@@ -137,3 +138,14 @@ def test_draws_with_networks_of_their_own_are_not_compared(records: list[RunReco
     section = stability_section(study)
     assert set(section.files) == {"stability_images.png"}
     assert "draws are not compared" in section.markdown
+
+
+def test_an_entry_that_ends_by_its_own_rule_is_named(study: Study, make_record: MakeRecord) -> None:
+    words = "the published rule, whatever the target"
+    assert words not in stability_section(study).markdown
+    records = [
+        make_record("foad", entry={"label": "paper", "rule": Rule()}, setup={"kind": "stability"}, seed=seed)
+        for seed in (0, 1)
+    ]
+    (ruled,) = studies(leaderboards(records))
+    assert f"- paper: how many channels go is decided by {words}." in stability_section(ruled).markdown
