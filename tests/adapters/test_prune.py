@@ -5,10 +5,12 @@ import dataclasses
 
 import pytest
 import torch
+import torch_pruning as tp
 from torch import nn
 from torch.nn import functional
 
 from foad_plugins import (
+    FOADImportance,
     NoEffectWarning,
     UnreadGroupWarning,
     channel_similarity,
@@ -250,6 +252,17 @@ def test_halves_of_a_max_feature_map_go_together(options):
     kept = [*selection.kept, *(8 + channel for channel in selection.kept)]
     assert torch.equal(model.first.weight, original.first.weight[kept])
     assert len(selection.kept) == model.second.in_channels == (6 if options else model.first.out_channels // 2)
+
+
+def test_torch_prunings_pruners_take_whole_channels_of_a_max_feature_map():
+    model = _MaxFeatureMap()
+    fresh = {"in_channel_groups": {}, "out_channel_groups": {}, "num_heads": {}}
+    pruner = tp.pruner.MetaPruner(
+        model, (IMAGES[:1],), FOADImportance(IMAGES), pruning_ratio=0.5, ignored_layers=[model.head], **fresh
+    )
+    pruner.step()
+    assert (model.first.out_channels, model.second.in_channels, model.second.out_channels) == (8, 4, 6)
+    model(IMAGES).sum().backward()
 
 
 def test_a_single_layer_name_is_a_name():
