@@ -111,7 +111,7 @@ def _refuse_lazy(model: nn.Module) -> None:
 def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[bool]:
     """Which buffers are what they were. Those on a GPU are all compared before the host waits for the first answer."""
     alike = [
-        torch.equal(buffer, value) or bool(_same(buffer, value))
+        torch.equal(buffer, value) or (buffer.shape == value.shape and bool(_same(buffer, value)))
         if buffer.device.type == "cpu" or buffer.shape != value.shape
         else None
         for _, _, buffer, value in buffers
@@ -124,10 +124,8 @@ def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[boo
     return [bool(same) for same in alike]
 
 
-def _same(buffer: Tensor, value: Tensor) -> Tensor | bool:
-    """Whether two tensors hold the same, NaN included."""
-    if buffer.shape != value.shape:
-        return False
+def _same(buffer: Tensor, value: Tensor) -> Tensor:
+    """Whether two tensors of one shape hold the same, NaN included."""
     return ((buffer == value) | ((buffer != buffer) & (value != value))).all()
 
 
