@@ -32,9 +32,9 @@ __all__ = [
     "group_name",
     "group_reads",
     "is_output",
+    "of_root",
     "prunable_groups",
     "read_columns",
-    "removed_with",
     "rooted_at_reader",
 ]
 
@@ -161,7 +161,8 @@ def bundles(group: Group) -> int:
     """
     counts = [1]
     if any(item.dep.target.type == OPTYPE.SPLIT for item in group):
-        together = removed_with(group, [0])
+        root = group[0].dep
+        together = of_root(group._DG.get_pruning_group(root.target.module, root.handler, [0]))
         if together == set(range(0, _root_channels(group), _root_channels(group) // len(together))):
             counts.append(len(together))
     for item in group:
@@ -175,16 +176,11 @@ def bundles(group: Group) -> int:
     return math.lcm(*counts)
 
 
-def removed_with(group: Group, channels: list[int]) -> set[int]:
-    """The channels of a group's root that go when Torch-Pruning removes some of them, these included."""
+def of_root(group: Group) -> set[int]:
+    """The channels of its root that a group holds: more than were asked for where some take others along."""
     root = group[0].dep
-    gone = group._DG.get_pruning_group(root.target.module, root.handler, channels)
-    return {
-        index
-        for item in gone
-        if item.dep.target is root.target and item.dep.handler == root.handler
-        for index in item.idxs
-    }
+    same = [item for item in group if item.dep.target is root.target and item.dep.handler == root.handler]
+    return {index for item in same for index in item.idxs}
 
 
 def group_reads(group: Group) -> Reads:

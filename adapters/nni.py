@@ -55,7 +55,8 @@ class FOADPruner(_NormPruner):
     of :func:`~foad_plugins.elimination_order`. A layer without a ratio or threshold is pruned by the published rule
     (``neighbors``, ``threshold``). Channels are judged by the feature maps that their readers see, and layers of one
     dependency group by their mean similarity. Batch normalisation behind a removed channel is masked as well, so that
-    the masked model gives what the speedup of it gives. Channels that are masked already stay masked, and no layer
+    the masked model gives what the speedup of it gives, unless something that makes more than zero of zeros, such as a
+    sigmoid or GroupNorm, comes behind. Channels that are masked already stay masked, and no layer
     loses all that it has.
 
     Args:

@@ -20,7 +20,7 @@ from . import history
 from .calibration import DataOptions
 from .compensate import Removal, TakeOver
 from .goals import Goal
-from .groups import build_graph, group_name, is_output, prunable_groups, removed_with
+from .groups import build_graph, group_name, is_output, of_root, prunable_groups
 from .measures import Size, measure, output_shapes
 from .pairs import channel_pairs
 from .planning import Choice, Outcome, Plan, Planner
@@ -230,10 +230,10 @@ def _layers(group: Group) -> tuple[str, ...]:
 def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> history.Removal:
     """Remove channels, and keep account of which ones are left in the layers tracked."""
     root, channels = choice.group[0].dep, sorted(choice.keepers)
-    if removed_with(choice.group, channels) != set(channels):
-        raise _WrongRemovalError("other channels of a layer would go as well")
     try:
         cut = graph.get_pruning_group(root.target.module, root.handler, channels)
+        if of_root(cut) != set(channels):
+            raise _WrongRemovalError("other channels of a layer would go as well")
         if not graph.check_pruning_group(cut):
             raise RuntimeError("a layer of the group would be left without channels")
         gone: dict[nn.Module, set[int]] = {}
@@ -241,6 +241,8 @@ def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Ten
             if item.dep.target.module in tracked:
                 gone.setdefault(item.dep.target.module, set()).update(item.idxs)
         cut.prune()
+    except _WrongRemovalError:
+        raise
     except Exception as error:
         raise RuntimeError(
             f"Torch-Pruning cannot remove channels of the group of layer {choice.name!r}: {error}. The model is as it "
