@@ -105,12 +105,15 @@ def read_image(path: Path, shape: Shape, seed: int | None = None) -> Tensor:
             with probability one half (Szegedy et al. 2015), decided by this number alone.
 
     Raises:
-        ImageFileError: if it cannot be read.
+        ImageFileError: if it cannot be read, or its pixels have more than 8 bits.
     """
     from torchvision.transforms.v2 import functional as transforms
 
     try:
         with Image.open(path) as file:
+            if file.mode[0] in "IF":
+                # Pillow would cut them off at 255, which leaves most such images white.
+                raise ImageFileError(f"{path} has pixels of more than 8 bits (mode {file.mode}), save it with 8")
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).replace(f" '{path}'", "")

@@ -17,12 +17,12 @@ def first_of_each(labels: Tensor, limit: int | None, setting: str) -> Tensor:
         setting: what it is called, for the message.
 
     Raises:
-        ValueError: if ``limit`` is below 1.
+        ValueError: if ``limit`` is no whole number or below 1.
     """
     if limit is None:
         return torch.arange(len(labels))
-    if limit < 1:
-        raise ValueError(f"{setting}: at least 1, or None for all, got {limit}")
+    if not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"{setting}: at least 1, or None for all, got {limit!r}")
     by_class = labels.argsort(stable=True)
     counts = labels.bincount()
     turn = torch.empty_like(by_class)

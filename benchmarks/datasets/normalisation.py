@@ -43,8 +43,8 @@ class Normalisation:
         """
         channels = images.shape[1]
         for name, values in (("mean", mean), ("std", deviation)):
-            if values is not None and len(values) != channels:
-                raise ValueError(f"{name} must hold {channels} numbers, one a channel, got {list(values)}")
+            if values is not None and not _are_numbers(values, channels):
+                raise ValueError(f"{name} must hold {channels} numbers, one a channel, got {values!r}")
         if mean is None or deviation is None:
             measured = _measure(images)
             mean, deviation = mean or measured[0], deviation or measured[1]
@@ -68,6 +68,12 @@ class Normalisation:
 def _column(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     # Kept, because a copy to the device for every batch would wait for its queue.
     return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    if not isinstance(values, (list, tuple)) or len(values) != count:
+        return False
+    return all(isinstance(value, (int, float)) for value in values)
 
 
 def _measure(images: Tensor) -> tuple[list[float], list[float]]:

@@ -107,6 +107,14 @@ def test_a_corrupt_image_is_named(root: Path, kind: str, part: str) -> None:
         load(root, size=8)
 
 
+@pytest.mark.parametrize(("kind", "mode"), [("uint16", "I;16"), ("float32", "F")])
+def test_pixels_that_eight_bits_cannot_hold(root: Path, kind: str, mode: str) -> None:
+    path = root / "pets" / "train" / "ant" / "0.tif"
+    Image.fromarray(np.full((8, 10), 300, kind)).save(path)
+    with pytest.raises(ImageFileError, match=f"{path} has pixels of more than 8 bits .mode {mode}"):
+        load(root)
+
+
 @pytest.mark.parametrize("content", [False, True])
 def test_a_class_without_images(root: Path, content: bool) -> None:
     (root / "pets" / "train" / "bee2").mkdir()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,20 @@ def test_mean_and_deviation_can_be_given(tmp_path: Path) -> None:
     assert data.num_classes == 5
 
 
+@pytest.mark.parametrize("mean", [0.5, "abc", [0.5, 0.5], ["a", "b", "c"], [None, 0, 0]])
+def test_a_mean_that_is_not_a_number_for_each_channel(tmp_path: Path, mean: object) -> None:
+    with pytest.raises(SettingsError, match=f"mean must hold 3 numbers, one a channel, got {re.escape(repr(mean))}"):
+        load(tmp_path, arrays(), mean=mean)
+
+
 def test_limits_leave_every_class_its_share(tmp_path: Path) -> None:
     data = load(tmp_path, arrays(), limit_train=6, limit_test=2)
     assert data.train_labels.bincount().tolist() == [2, 2, 2]
     assert data.test_count == 2
     with pytest.raises(SettingsError, match="limit_test: at least 1"):
         load(tmp_path, arrays(), limit_test=0)
+    with pytest.raises(SettingsError, match="limit_train: at least 1, or None for all, got '6'"):
+        load(tmp_path, arrays(), limit_train="6")
 
 
 @pytest.mark.parametrize(
