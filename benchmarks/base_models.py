@@ -24,6 +24,8 @@ from .weights import WeightsError, WeightsFile
 
 __all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]
 
+_LONGEST_NAME = 100
+
 
 @dataclass(frozen=True)
 class BaseModel:
@@ -58,8 +60,8 @@ def base_path(folder: Path, setup: Setup, seed: int) -> Path:
         "limit_steps": conditions.limit_steps,
         "seed": seed,
     }
-    # The name of a user's own model is a path and a colon.
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in conditions.model.name)
+    # The name of a user's own model is a path and a colon, and may be longer than a file's name can be.
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in conditions.model.name)[-_LONGEST_NAME:]
     return folder / f"{name}-seed{seed}-{hash_json(inputs)[:16]}.safetensors"
 
 

@@ -102,6 +102,15 @@ def test_the_name_goes_by_what_decides_the_weights_and_by_nothing_else(setup: Se
     assert base_path(tmp_path, setup.model_copy(update={"suite": "other", "ranking": "global"}), 0) == path
 
 
+def test_a_factory_far_down_makes_no_file_name_that_is_too_long(tmp_path: Path, setup: Setup) -> None:
+    names = [f"{'deep/' * 60}{name}.py:make" for name in ("one", "two")]
+    paths = [base_path(tmp_path, conditions_changed(setup, model=Spec(name=name)), 0) for name in names]
+    assert len(set(paths)) == 2
+    for path in paths:
+        assert "-deep-" in path.name
+        (tmp_path / f".{path.name}.lock").touch()
+
+
 def test_a_users_own_model_has_a_file_in_the_folder_too(setup: Setup, tmp_path: Path) -> None:
     paths = [
         base_path(tmp_path, conditions_changed(setup, model=Spec(name=name)), 0)
