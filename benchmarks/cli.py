@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -66,12 +67,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         _require_extra()
         with warnings.catch_warnings(), ending_cleanly():
             warnings.showwarning = _show_warning
-            return int(arguments.command(arguments))
+            status = int(arguments.command(arguments))
+            sys.stdout.flush()
+            return status
     except (AskedToEndError, KeyboardInterrupt) as end:
         terminated = isinstance(end, AskedToEndError) and end.number != 2
         word = "terminated" if terminated else "interrupted"
         print(f"\nfoad-bench: {word}: finished runs are kept, the same command goes on from there", file=sys.stderr)
         return 143 if terminated else 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; what is left of it must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (BenchmarkError, OSError) as error:
         print(f"foad-bench: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

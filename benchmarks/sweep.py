@@ -82,6 +82,8 @@ class Sweep:
             WorkerLostError: if a worker process died.
             OSError: if something cannot be written.
         """
+        # What cannot be kept is not worth doing.
+        self._records.folder.mkdir(parents=True, exist_ok=True)
         self._executor, self._progress = executor, progress
         self._place = replace(place, states=self._states)
         self._waiting = {name for name in self._runs if not self._is_there(name)}

@@ -305,6 +305,18 @@ def test_a_report_of_nothing_says_how_to_make_something(tmp_path: Path, capsys: 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_reader_that_has_seen_enough_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert cli.main(["list"]) == 1
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
 def test_what_the_terminal_cannot_show_does_not_end_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))

@@ -93,6 +93,13 @@ def test_a_failure_that_a_kill_left_beside_the_record_goes_away(tiny_suite: Suit
     assert store.all() == []
 
 
+def test_what_cannot_be_kept_is_not_begun(tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InProcess, "submit", lambda *arguments: pytest.fail("something was begun"))
+    (tmp_path / "records").touch()
+    with pytest.raises(FileExistsError):
+        run_suite(tiny_suite, tmp_path, quiet=True)
+
+
 def test_a_target_out_of_reach_is_the_reason(tiny_suite: Suite, tmp_path: Path) -> None:
     conditions = tiny_suite.conditions.model_copy(update={"tolerance": 0.0})
     outcome = run_suite(tiny_suite.model_copy(update={"conditions": conditions}), tmp_path, quiet=True)
