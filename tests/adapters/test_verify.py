@@ -46,7 +46,8 @@ def test_removals_that_break_the_network_are_undone(network, verify):
         # Whether such a group can be read at all is another question.
         warnings.simplefilter("ignore", FOADWarning)
         with pytest.raises(RuntimeError, match="right channels of the group|the network|cannot remove"):
-            prune(model, IMAGES, pruning_ratio=0.4, verify=verify)
+            # An odd number of channels: by luck, an even one goes in halves as those networks need it.
+            prune(model, IMAGES, pruning_ratio=0.3, verify=verify)
     assert snapshot(model) == before
 
 
