@@ -28,7 +28,7 @@ MODELS = {
     "efficientnet_b0": 64,
     "regnet_y_400mf": 64,
     "convnext_tiny": 64,
-    "vit_b_16": 224,
+    "vit_b_16": 32,
     "alexnet": 96,
 }
 
