@@ -166,7 +166,7 @@ class _Turns:
 
     def run(self, number: int, loop: Callable[[nn.Module], None], model: nn.Module) -> list[float]:
         """Run one of the two loops; the seconds of its turns."""
-        seconds = []
+        seconds, start = list[float](), 0.0
 
         def pass_on(*_: object) -> None:
             nonlocal start
