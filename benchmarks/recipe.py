@@ -11,6 +11,8 @@ from .mistakes import mistake, refusal
 
 __all__ = ["Epoch", "Recipe", "learning_rate_at"]
 
+_HARMLESS_RATE = 0.01
+
 
 class Recipe(BaseModel):
     """How a network is trained: an objective, an optimizer and a schedule over all steps.
@@ -90,8 +92,9 @@ class Recipe(BaseModel):
         return epoch == self.epochs or epoch % self.measure_every == 0
 
     def shortened(self) -> Recipe:
-        """The same for one epoch, or for none where there was none."""
-        return self.model_copy(update={"epochs": min(1, self.epochs), "warmup_epochs": 0})
+        """The same for one epoch, or for none where there was none, at a rate that needs no warm-up."""
+        rate = min(_HARMLESS_RATE, self.learning_rate)
+        return self.model_copy(update={"epochs": min(1, self.epochs), "warmup_epochs": 0, "learning_rate": rate})
 
 
 class Epoch(BaseModel):

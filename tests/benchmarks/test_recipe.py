@@ -56,4 +56,5 @@ def test_recipes_out_of_range_are_refused(wrong: dict[str, object]) -> None:
 def test_shortened_recipes_can_be_read_back(epochs: int) -> None:
     short = Recipe(epochs=epochs, learning_rate=0.1, warmup_epochs=epochs // 4).shortened()
     assert short.epochs == min(epochs, 1)
+    assert short.learning_rate == 0.01
     assert Recipe.model_validate(short.model_dump()) == short
