@@ -12,6 +12,7 @@ from .mistakes import mistake, refusal
 __all__ = ["Epoch", "Recipe", "learning_rate_at"]
 
 _HARMLESS_RATE = 0.01
+"""At a large rate without its warm-up, two steps can drive a deep network's maps to infinity."""
 
 
 class Recipe(BaseModel):

@@ -126,7 +126,7 @@ def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[boo
 
 def _same(buffer: Tensor, value: Tensor) -> Tensor:
     """Whether two tensors of one shape hold the same, NaN included."""
-    return ((buffer == value) | ((buffer != buffer) & (value != value))).all()
+    return torch.isclose(buffer, value, rtol=0, atol=0, equal_nan=True).all()
 
 
 def _hook_tables(module: nn.Module) -> list[dict[int, object]]:
