@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..files import write_atomically
+from ..utils.files import write_atomically
 
 __all__ = ["hash_json", "hash_tensors", "write_atomically", "write_state_dict"]
 

@@ -10,22 +10,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .flops import FlopsTable, LayerFlops, count_flops, count_params, flops_table
-from .messages import FOADWarning, NoEffectWarning, ScarceDataWarning, UnreadGroupWarning
-from .ordering import ChannelOrder, elimination_order
-from .reconstruction import ReadTerm
-from .report import ChannelPair, GroupReport, LatencyTrial, LayerWidth, PruneReport
-from .sealed import CheckpointError
-from .selection import Selection, greedy_select
-from .similarity import ChannelStatistics, channel_similarity
+from .cost.flops import FlopsTable, LayerFlops, count_flops, count_params, flops_table
+from .criterion.ordering import ChannelOrder, elimination_order
+from .criterion.reconstruction import ReadTerm
+from .criterion.selection import Selection, greedy_select
+from .criterion.similarity import ChannelStatistics, channel_similarity
+from .report.data import ChannelPair, GroupReport, LatencyTrial, LayerWidth
+from .report.prune_report import PruneReport
+from .utils.warnings import FOADWarning, NoEffectWarning, ScarceDataWarning, UnreadGroupWarning
 
 if TYPE_CHECKING:
-    from .adapters.checkpoint import load_pruned, save_pruned
-    from .adapters.compensate import Compensator
-    from .adapters.nni import FOADPruner
-    from .adapters.prune import TargetError, prune
-    from .adapters.torch_pruning import FOADImportance
-    from .export import ExportError, ExportReport, check_compiled, export_model
+    from .adapters.checkpoint import CheckpointError, load_pruned, save_pruned
+    from .adapters.nni.pruner import FOADPruner
+    from .adapters.prune.api import TargetError, prune
+    from .adapters.torch_pruning.compensator import Compensator
+    from .adapters.torch_pruning.importance import FOADImportance
+    from .export.exporter import ExportError, ExportReport, check_compiled, export_model
 
 __all__ = [
     "ChannelOrder",
@@ -64,7 +64,8 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Compensator": ".adapters.compensate",
+    "CheckpointError": ".adapters.checkpoint",
+    "Compensator": ".adapters.torch_pruning",
     "ExportError": ".export",
     "ExportReport": ".export",
     "FOADImportance": ".adapters.torch_pruning",

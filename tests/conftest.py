@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from foad_plugins.latency import measure_latency
-from tests.seeds import SEED
+from foad_plugins.cost.latency import measure_latency
+from tests.helpers.seeds import SEED
 
 ROOT = Path(os.environ.get("FOAD_DATA") or Path(__file__).resolve().parents[2] / "shared")
 MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .build import CriterionContext, Scorer, register_criterion
 from .groups import group_score
+from .register import CriterionContext, Scorer, register_criterion
 
 __all__ = ["bn_scale"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .build import register_criterion
-from .map_criterion import MapCriterion
+from .feature_map_base import MapCriterion
+from .register import register_criterion
 
 __all__ = ["CHIP", "MapMatrices"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import FOADImportance
-from .build import CriterionContext, Scorer, register_criterion
+from .register import CriterionContext, Scorer, register_criterion
 
 __all__ = ["foad"]
 

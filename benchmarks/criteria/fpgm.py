@@ -6,8 +6,8 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from .build import CriterionContext, register_criterion
 from .groups import by_filter, group_score
+from .register import CriterionContext, register_criterion
 
 __all__ = ["FPGM", "filter_distances"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .build import register_criterion
-from .map_criterion import MapCriterion
+from .feature_map_base import MapCriterion
+from .register import register_criterion
 
 __all__ = ["HRank", "rank_sums"]
 

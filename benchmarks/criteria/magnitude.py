@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .build import CriterionContext, Scorer, register_criterion
 from .groups import by_filter, first_score
+from .register import CriterionContext, Scorer, register_criterion
 
 __all__ = ["l1", "l2", "lamp", "lamp_scores", "power_sums"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch_pruning as tp
 
-from .build import CriterionContext, register_criterion
+from .register import CriterionContext, register_criterion
 
 __all__ = ["Random"]
 

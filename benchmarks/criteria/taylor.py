@@ -8,11 +8,11 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ...quiet import undisturbed
-from .build import register_criterion
-from .calibrated import Calibrated
-from .context import CriterionContext
+from ...calibration.preserve import undisturbed
+from .base import Calibrated
 from .groups import by_filter, group_totals, producers
+from .register import register_criterion
+from .spec import CriterionContext
 
 __all__ = ["Taylor"]
 

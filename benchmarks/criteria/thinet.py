@@ -8,14 +8,14 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from ...adapters.groups import full_group, group_reads
-from ...gram import GramStatistics
-from ...quiet import undisturbed
-from ...taps import Tap
-from .build import register_criterion
-from .calibrated import Calibrated
-from .context import CriterionContext
+from ...adapters.torch_pruning.groups import full_group, group_reads
+from ...calibration.observers import Tap
+from ...calibration.preserve import undisturbed
+from ...criterion.gram import GramStatistics
+from .base import Calibrated
 from .patches import kernels, sampled_patches
+from .register import register_criterion
+from .spec import CriterionContext
 
 __all__ = ["ThiNet", "greedy_order"]
 

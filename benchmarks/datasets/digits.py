@@ -6,9 +6,9 @@ import torch
 from sklearn import datasets as sklearn_datasets
 from sklearn.model_selection import train_test_split
 
-from ..data_root import DataRoot
-from .load import register_dataset
+from .data_root import DataRoot
 from .memory import ImageData
+from .register import register_dataset
 
 __all__ = ["load_digits"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import BenchmarkError
-from .limits import first_of_each
+from .stratified import first_of_each
 
 __all__ = ["ImageFileError", "ImageFiles", "Shape", "list_files", "read_image"]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data_root import DataRoot, MissingFileError
-from ..reading import read_in_threads
+from .data_root import DataRoot, MissingFileError
 from .image_files import ImageFileError, ImageFiles, Shape, list_files, read_image
-from .load import register_dataset
 from .memory import ImageData
-from .normalisation import Normalisation
+from .normalization import Normalisation
+from .register import register_dataset
 from .source import ImageSource
 from .streamed import StreamedData
+from .threaded_reading import read_in_threads
 
 __all__ = ["load_image_folder", "load_imagenet"]
 

@@ -10,9 +10,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..augmentation import Moves, move
 from ..files import hash_tensors
-from .normalisation import Normalisation
+from .augmentation import Moves, move
+from .normalization import Normalisation
 from .source import Batch, ImageSource, batch_edges
 
 __all__ = ["ImageData"]
@@ -30,7 +30,7 @@ class ImageData(ImageSource):
     """A classification task in memory.
 
     Images are float and ready for the network, or uint8 with a normalisation that every batch goes through: a quarter
-    of the memory. Augmentation is :func:`~foad_plugins.benchmarks.augmentation.crop_and_flip`.
+    of the memory. Augmentation is :func:`~foad_plugins.benchmarks.datasets.augmentation.crop_and_flip`.
 
     Args:
         train_images: (N, C, H, W), float or uint8.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data_root import DataRoot
-from .arrays import read_array
-from .limits import first_of_each
-from .load import register_dataset
+from .data_root import DataRoot
 from .memory import ImageData
-from .normalisation import Normalisation
+from .normalization import Normalisation
+from .register import register_dataset
+from .stratified import first_of_each
 
-__all__ = ["load_npz"]
+__all__ = ["load_npz", "read_array"]
 
 _COLOURS = (1, 3)
 
@@ -94,3 +96,26 @@ def _part(path: Path, part: str, limit: int | None) -> tuple[Tensor, Tensor]:
     if not np.isfinite(images).all():
         raise ValueError(f"{path}: {part}_images must be finite numbers, some are NaN or infinite")
     return torch.from_numpy(images.astype(np.float32)), classes[chosen]
+
+
+_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def read_array(path: Path, key: str) -> np.ndarray[Any, Any]:
+    """The array of that name in an npz file; nothing is unpickled.
+
+    Raises:
+        ValueError: if it is no npz file, or holds no such array.
+    """
+    try:
+        # Opened here, because numpy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file) as arrays:
+            if key not in arrays.files:
+                raise KeyError(f"{path} holds no array {key!r} (it holds: {', '.join(arrays.files) or 'none'})")
+            array: np.ndarray[Any, Any] = arrays[key]
+            return array
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
+    except (*_BROKEN, AttributeError, TypeError) as error:
+        # A lone array, which an npy file holds, is no context manager.
+        raise ValueError(f"{path} is no readable npz file ({error})") from None

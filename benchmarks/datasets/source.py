@@ -10,8 +10,9 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ...calibration.data import model_device
 from ..errors import SettingsError
-from ..evaluation import Evaluation, classify
+from .evaluation import Evaluation
 
 __all__ = ["Batch", "ImageSource", "batch_edges"]
 
@@ -116,3 +117,20 @@ def batch_edges(count: int, size: int) -> list[tuple[int, int]]:
     if len(edges) > 2 and edges[-1] - edges[-2] == 1 and size > 1:
         del edges[-2]
     return list(pairwise(edges))
+
+
+@torch.no_grad()
+def classify(model: nn.Module, data: ImageSource, batch_size: int = 512) -> Evaluation:
+    """The fraction of the test images of which the highest output is that of their class.
+
+    Args:
+        model: put into eval mode, in which it is left.
+        data: on any device; batches go to the model's.
+        batch_size: images in a call.
+    """
+    model.eval()
+    device = model_device(model) or data.device
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    for images, labels in data.test_batches(batch_size):
+        right += (model(images.to(device)).argmax(1) == labels.to(device)).sum()
+    return Evaluation(accuracy=right.item() / data.test_count)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .image_files import ImageFileError, ImageFiles, Shape, read_image
-from .normalisation import Normalisation
+from .normalization import Normalisation
 from .source import Batch, ImageSource, batch_edges
 
 __all__ = ["StreamedData"]

@@ -1,14 +1,14 @@
 """Networks a suite can name."""
 
-from .build import MODELS, build_model, register_model
 from .densenet_cifar import DenseNet40
 from .foad_resnet import FOADResNet
 from .googlenet_cifar import GoogLeNetCIFAR
 from .mobilefacenet import MobileFaceNet
+from .register import MODELS, build_model, register_model
 from .resnet_cifar import CIFARResNet
 from .torchvision_models import torchvision_factory
-from .vgg import DigitsVGG
 from .vgg_cifar import VGG16CIFAR
+from .vgg_digits import DigitsVGG
 
 __all__ = [
     "MODELS",

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from .build import register_model
+from .register import register_model
 
 __all__ = ["FOADResNet", "foad_resnet20", "foad_resnet56", "foad_resnet110"]
 

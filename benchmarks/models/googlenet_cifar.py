@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from .build import register_model
+from .register import register_model
 
 __all__ = ["GoogLeNetCIFAR"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .build import register_model
+from .register import register_model
 
 __all__ = ["MobileFaceNet", "mobilefacenet"]
 

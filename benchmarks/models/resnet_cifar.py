@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .build import register_model
+from .register import register_model
 
 __all__ = ["CIFARResNet", "Shortcut", "resnet20", "resnet56", "resnet110"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ..errors import SettingsError
-from ..registry import UnknownNameError
-from .build import MODELS
+from ..registry.registry import UnknownNameError
+from .register import MODELS
 
 __all__ = ["torchvision_factory"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .build import register_model
+from .register import register_model
 
 __all__ = ["VGG16CIFAR"]
 

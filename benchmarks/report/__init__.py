@@ -1,9 +1,9 @@
 """Tables and plots, from records alone."""
 
-from .board import LatencyEstimate, Leaderboard, Row
-from .estimates import Estimate, estimate
+from .data.estimates import Estimate, estimate
+from .data.from_records import leaderboards
+from .data.leaderboard import LatencyEstimate, Leaderboard, Row
 from .render import NoRecordsError, render
-from .summary import leaderboards
 
 __all__ = [
     "Estimate",

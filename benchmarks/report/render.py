@@ -7,20 +7,19 @@ from pathlib import Path
 
 from ..errors import BenchmarkError
 from ..files import write_atomically
-from ..records import FailureRecord
-from ..store import FailureStore, RecordStore
-from .ablation import ablation_section
-from .board import Leaderboard
-from .cells import escaped
-from .comparison import comparison_section
-from .csv_files import runs_csv, summary_csv, widths_csv
-from .notes import failed
-from .page import page_bytes
-from .section import Section
-from .stability import studies
-from .stability_section import stability_section
-from .stability_tables import stability_csv
-from .summary import leaderboards
+from ..records.schema import FailureRecord
+from ..records.store import FailureStore, RecordStore
+from .data.from_records import leaderboards
+from .data.leaderboard import Leaderboard
+from .data.stability import studies
+from .formatting import escaped
+from .html.page import page_bytes
+from .text.ablation import ablation_section
+from .text.comparison import comparison_section
+from .text.csv_files import runs_csv, summary_csv, widths_csv
+from .text.notes import failed
+from .text.section import Section
+from .text.stability import stability_csv, stability_section
 
 __all__ = ["NoRecordsError", "render"]
 

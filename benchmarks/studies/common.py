@@ -12,8 +12,8 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from ..datasets.cifar10 import read_part
-from ..weights import WeightsFile
+from ..datasets.cifar_npz import read_part
+from ..runs.weights_file import WeightsFile
 
 __all__ = ["arguments", "cifar_images", "load_weights", "write_page"]
 

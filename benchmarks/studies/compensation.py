@@ -14,8 +14,8 @@ from ... import prune
 from ..criteria import CriterionContext, CriterionSpec, build_criterion
 from ..datasets import ImageData, ImageSource
 from ..models.foad_resnet import FOADResNet
-from ..scoring import ScoreBook
-from ..training import evaluate
+from ..runs.cached_scores import ScoreBook
+from ..training.train import evaluate
 from .common import arguments, cifar_images, load_weights, write_page
 
 _SETS = 4

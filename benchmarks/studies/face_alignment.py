@@ -7,15 +7,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..datasets.face_pairs import embed
-from ..datasets.faces import NORMALISATION
-from ..evaluation import Evaluation
-from ..faces.alignment import Alignment, CentreCrop
-from ..faces.eyes import EyeCrop
-from ..faces.photos import Photos, open_photos
-from ..faces.reading import read_faces
-from ..faces.verification import FAR, verify
-from ..faces.view2 import View2, read_pairs
+from ..datasets.evaluation import Evaluation
+from ..datasets.faces.alignment import Alignment, CentreCrop
+from ..datasets.faces.eyes import EyeCrop
+from ..datasets.faces.lfw import NORMALISATION, read_faces
+from ..datasets.faces.pairs_dataset import embed
+from ..datasets.faces.photos import Photos, open_photos
+from ..datasets.faces.verification import FAR, verify
+from ..datasets.faces.view2 import View2, read_pairs
 from ..models import MobileFaceNet
 from .common import arguments, load_weights, write_page
 

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ... import FOADImportance, elimination_order, greedy_select
-from ...adapters.groups import group_name, group_reads, prunable_groups
-from ...taps import Tap
+from ...adapters.torch_pruning.graph import prunable_groups
+from ...adapters.torch_pruning.groups import group_name, group_reads
+from ...calibration.observers import Tap
 from ..models.foad_resnet import FOADResNet
 from ..models.mobilefacenet import MobileFaceNet
 from ..models.vgg_cifar import VGG16CIFAR

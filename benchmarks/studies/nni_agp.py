@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ... import FOADPruner, count_flops, count_params
 from ..datasets import ImageData, calibration_images, load_digits
-from ..models.vgg import DigitsVGG
-from ..suite_file import find_suite
-from ..training import evaluate, train
+from ..models.vgg_digits import DigitsVGG
+from ..suites.loader import find_suite
+from ..training.train import evaluate, train
 from .common import write_page
 
 ROUNDS = 3

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from ... import FOADImportance
-from ...ordering import ORDERS
+from ...criterion.ordering import ORDERS
 from ..models.foad_resnet import FOADResNet
 from .common import arguments, cifar_images, load_weights, write_page
 

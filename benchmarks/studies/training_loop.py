@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from ... import prune
 from ..datasets import ImageData, load_digits
 from ..models import DigitsVGG, FOADResNet
-from ..recipe import Recipe, learning_rate_at
-from ..suite_file import find_suite
-from ..training import train
+from ..suites.loader import find_suite
+from ..training.recipe import Recipe, learning_rate_at
+from ..training.train import train
 from .common import arguments, cifar_images, load_weights, write_page
 
 

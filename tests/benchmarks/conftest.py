@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionContext, CriterionSpec
-from foad_plugins.benchmarks.criteria.factories import as_factory
-from foad_plugins.benchmarks.environment import Environment, Versions
+from foad_plugins.benchmarks.criteria.register import as_factory
 from foad_plugins.benchmarks.models import build_model
-from foad_plugins.benchmarks.recipe import Recipe
-from foad_plugins.benchmarks.records import Accuracies, Cost, RunInputs, RunRecord, Setup
-from foad_plugins.benchmarks.registry import Spec
-from foad_plugins.benchmarks.suite import Conditions, Suite, SuiteConditions
-from foad_plugins.benchmarks.targets import Target
+from foad_plugins.benchmarks.records.environment import Environment, Versions
+from foad_plugins.benchmarks.records.schema import Accuracies, Cost, RunInputs, RunRecord, Setup
+from foad_plugins.benchmarks.registry.registry import Spec
+from foad_plugins.benchmarks.suites.schema import Conditions, Suite, SuiteConditions
+from foad_plugins.benchmarks.suites.targets import Target
+from foad_plugins.benchmarks.training.recipe import Recipe
 
 GroupOf: TypeAlias = Callable[..., tp.Group]
 AddCriterion: TypeAlias = Callable[[str, Callable[..., Any]], CriterionSpec]

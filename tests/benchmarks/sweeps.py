@@ -18,9 +18,10 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from foad_plugins.benchmarks import cli, report
-from foad_plugins.benchmarks.records import RunRecord
-from foad_plugins.benchmarks.store import RecordStore
+from foad_plugins.benchmarks import report
+from foad_plugins.benchmarks.cli import entry as cli
+from foad_plugins.benchmarks.records.schema import RunRecord
+from foad_plugins.benchmarks.records.store import RecordStore
 
 PLUGIN = '''\
 """A network that stops where a test wants to break in, and criteria that go wrong."""
@@ -82,7 +83,7 @@ seeds: 2
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once; every process is a fork of one that has done nothing yet.
-_CONTEXT.set_forkserver_preload(["tests.benchmarks.sweeps", "foad_plugins.benchmarks.cli_run"])
+_CONTEXT.set_forkserver_preload(["tests.benchmarks.sweeps", "foad_plugins.benchmarks.cli.commands"])
 
 
 def lasting(record: RunRecord) -> dict[str, Any]:

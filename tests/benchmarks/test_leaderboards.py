@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
+from foad_plugins.benchmarks.records.store import RecordStore
 from foad_plugins.benchmarks.report import render
-from foad_plugins.benchmarks.store import RecordStore
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parents[2] / "docs" / "leaderboards").glob("*/records"))
 TEXTS = ("*.md", "*.csv")

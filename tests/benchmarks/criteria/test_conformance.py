@@ -15,7 +15,7 @@ from torch import nn
 
 from foad_plugins import FOADImportance
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionContext, CriterionSpec, build_criterion
-from foad_plugins.ordering import ORDERS
+from foad_plugins.criterion.ordering import ORDERS
 
 from ..conftest import GroupOf
 

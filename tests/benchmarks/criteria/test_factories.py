@@ -13,12 +13,12 @@ from foad_plugins.benchmarks.criteria import (
     CRITERIA,
     CriterionContext,
     CriterionSpec,
-    build,
     build_criterion,
     register_criterion,
 )
+from foad_plugins.benchmarks.criteria import register as build
 from foad_plugins.benchmarks.errors import SettingsError
-from foad_plugins.benchmarks.registry import Spec
+from foad_plugins.benchmarks.registry.registry import Spec
 
 from ..conftest import GroupOf
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import pytest
 from matplotlib.figure import Figure
 
-from foad_plugins.benchmarks.records import FailureRecord
+from foad_plugins.benchmarks.records.schema import FailureRecord
 
 from ..conftest import MakeRecord
 

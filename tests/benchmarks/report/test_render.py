@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from foad_plugins.benchmarks.registry import Spec
+from foad_plugins.benchmarks.criteria.spec import Rule
+from foad_plugins.benchmarks.records.store import FailureStore, RecordStore, RecordWarning
+from foad_plugins.benchmarks.registry.registry import Spec
 from foad_plugins.benchmarks.report import NoRecordsError, render
-from foad_plugins.benchmarks.store import FailureStore, RecordStore, RecordWarning
-from foad_plugins.benchmarks.targets import Rule, Target
+from foad_plugins.benchmarks.suites.targets import Target
 
 from ..conftest import MakeRecord
 from .conftest import MakeFailure
@@ -132,7 +133,7 @@ def test_a_report_that_fails_leaves_the_old_one_whole(
     render(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     store.save(make_record("foad"))
-    monkeypatch.setattr("foad_plugins.benchmarks.report.comparison.score_times", lambda board: 1 / 0)
+    monkeypatch.setattr("foad_plugins.benchmarks.report.text.comparison.score_times", lambda board: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         render(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

@@ -1,0 +1,199 @@
+"""The command line ``foad``: pruning without writing Python."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from ...report.prune_report import PruneReport
+from .arguments import TARGETS, make_parser
+from .errors import CommandError, UsageError
+from .images import calibration_loader
+from .models import build_model, importable_here, torchvision_name
+from .outputs import check_outputs, write_or_rescue
+from .preprocessing import preprocessing_for
+from .weights import find_weights, load_weights
+
+__all__ = ["main"]
+
+_NEEDED = {"torchvision": "torchvision", "PIL": "pillow"}
+_FOR_TARGETS = ("ranking", "round_to", "max_pruning_ratio")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status.
+
+    The report goes to the standard output, everything else to the standard error.
+
+    Args:
+        argv: the arguments without the program's name; those of the process if None.
+
+    Returns:
+        0 if all went well, 1 on a failure, 2 on a wrong argument, 130 after Ctrl-C.
+    """
+    try:
+        arguments = make_parser(_prune).parse_args(argv)
+    except SystemExit as stop:
+        # argparse leaves the process itself, after --help and after an error that it has printed.
+        return int(stop.code or 0)
+    try:
+        with warnings.catch_warnings(), importable_here():
+            warnings.showwarning = _show_warning
+            return int(arguments.command(arguments))
+    except KeyboardInterrupt:
+        print("\nfoad: interrupted", file=sys.stderr)
+        return 130
+    # Models and their factories are the user's own code, and may fail in any way.
+    except Exception as error:
+        if arguments.traceback:
+            traceback.print_exc()
+        print(f"foad: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    _require_extra()
+    settings = _settings(arguments)
+    name = torchvision_name(arguments.model)
+    weights = None if arguments.as_built else find_weights(arguments.weights, name)
+    file = weights if isinstance(weights, Path) else None
+    _check_outputs(arguments, file)
+    preprocessing = preprocessing_for(name, weights if file is None else None).changed(
+        arguments.size, arguments.resize, arguments.mean, arguments.std
+    )
+    loader, images = calibration_loader(
+        arguments.data, arguments.images, arguments.batch_size, preprocessing, arguments.array
+    )
+    device = _device(arguments.device)
+    say = _nothing if arguments.quiet else _say
+    model = build_model(arguments.model, None if file else weights, arguments.num_classes, progress=not arguments.quiet)
+    if file is not None:
+        load_weights(model, file)
+    elif arguments.as_built and name is not None:
+        say("the weights are random: what comes out is good for a try only")
+    say(f"model: {arguments.model}, on {device}")
+    say(f"images: {images}")
+
+    from ..prune.api import prune
+
+    report = prune(model.to(device), loader, progress=not arguments.quiet, **settings)
+    problems = _write(arguments, model, report, say)
+    print(report)
+    if problems:
+        raise CommandError("; ".join(problems))
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of :func:`~foad_plugins.prune` that the user gave; its own defaults do for the rest."""
+    names = (*TARGETS, "neighbors", "threshold", "order", *_FOR_TARGETS, "compensate", "reestimate_bn", "steps")
+    settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    target = [name for name in TARGETS if name in settings]
+    rule = [name for name in ("neighbors", "threshold") if name in settings]
+    if target and rule:
+        kept, other = _dashed(rule[0]), _dashed(target[0])
+        raise UsageError(f"--{kept} belongs to the published rule, which takes no target: drop it or --{other}")
+    if arguments.layer_ratio:
+        settings["pruning_ratio_dict"] = dict(arguments.layer_ratio)
+    alone = [name for name in (*_FOR_TARGETS, "pruning_ratio_dict") if name in settings]
+    if alone and not target and (rule or "pruning_ratio_dict" not in settings):
+        option = "layer-ratio" if alone[0] == "pruning_ratio_dict" else _dashed(alone[0])
+        raise UsageError(f"--{option} needs a target: --flops, --params, --latency or --pruning-ratio")
+    if settings.get("compensate") == "none":
+        settings["compensate"] = None
+    if arguments.ignore:
+        settings["ignored_layers"] = tuple(arguments.ignore)
+    return settings | {
+        "verify": not arguments.no_verify,
+        "measure_latency": not arguments.no_latency,
+        "dry_run": arguments.dry_run,
+    }
+
+
+def _check_outputs(arguments: argparse.Namespace, weights: Path | None) -> None:
+    if arguments.out is None and not arguments.dry_run:
+        raise UsageError("--out is needed: the file to save the pruned model to (or --dry-run)")
+    outputs = {"--out": arguments.out, "--report": arguments.report}
+    inputs = [arguments.data, *([weights] if weights is not None else [])]
+    check_outputs({option: path for option, path in outputs.items() if path is not None}, inputs)
+
+
+def _write(arguments: argparse.Namespace, model: torch.nn.Module, report: PruneReport, say: Any) -> list[str]:
+    """Write all there is to write, whatever fails; what failed, in words."""
+    from ..checkpoint.api import save_pruned
+
+    writers = []
+    if arguments.out is not None and not arguments.dry_run:
+        writers.append((lambda path: save_pruned(model, path), arguments.out, "pruned model"))
+    if arguments.report is not None:
+        writers.append((report.to_html, arguments.report, "report"))
+    problems = []
+    for write, path, what in writers:
+        try:
+            write_or_rescue(write, path)
+        except CommandError as error:
+            problems.append(str(error))
+        else:
+            say(f"{what}: {path}")
+    return problems
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UsageError(f"--device {name!r} is no device: cpu, cuda, cuda:1, mps") from error
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise CommandError(f"--device {name}: this device cannot be used here: {error}") from error
+    return device
+
+
+def _require_extra() -> None:
+    missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
+    if missing:
+        raise CommandError(
+            f'packages are not installed ({", ".join(missing)}); install them with: pip install "foad-plugins[cli]"'
+        )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    known = isinstance(error, (CommandError, ValueError, RuntimeError, OSError)) and text
+    return text if known else f"{type(error).__name__}: {text}"
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _nothing(text: str) -> None:
+    pass
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"foad: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""From ``--data`` to calibration batches: a folder of images, or an array in an .npz file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .errors import CommandError
+from .preprocessing import Preprocessing
+
+__all__ = ["SUFFIXES", "calibration_loader", "find_images", "spread"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".jp2")
+
+
+def calibration_loader(
+    data: Path, count: int, batch_size: int, preprocessing: Preprocessing, array: str | None = None
+) -> tuple[DataLoader[Tensor], str]:
+    """A loader of calibration batches that reads the images when they are asked for, always the same ones.
+
+    Args:
+        data: a folder, searched with all folders in it, or an .npz file with uint8 images (N, H, W, 3), (N, H, W, 1)
+            or (N, H, W), or floating-point inputs of the model (N, C, H, W).
+        count: use so many images at most, spread evenly over all there are.
+        batch_size: images in a batch at most; all batches are of one size or differ by one image.
+        preprocessing: what to do to images. Arrays keep their size unless a size was asked for; floating-point inputs
+            are taken as they are.
+        array: the array's name in the file; None for ``images`` or the only one.
+
+    Returns:
+        The loader, whose batches are (N, C, H, W) float32, and one line that says what is read, and how.
+
+    Raises:
+        CommandError: nothing there, no images in it, or an array of another form. The loader raises it as well, for a
+            file that is no image or damaged.
+    """
+    if not data.exists():
+        raise CommandError(f"there is no {str(data)!r} to read calibration images from")
+    if data.is_dir():
+        if array is not None:
+            raise CommandError(f"--array names an array in an .npz file, and {str(data)!r} is a folder")
+        paths = find_images(data)
+        images = [paths[place] for place in spread(len(paths), count)]
+        dataset: Dataset[Tensor] = _Files(images, preprocessing.transform(channels=3))
+        how, total = str(preprocessing), len(paths)
+    elif data.suffix.lower() == ".npz":
+        values = _read_array(data, array)
+        total = len(values)
+        places = spread(total, count)
+        if values.dtype == np.uint8:
+            own_size = preprocessing.without_defaults()
+            dataset, how = _Arrays(values, places, own_size.transform(channels=values.shape[-1])), str(own_size)
+        elif preprocessing.asked:
+            asked = ", ".join(f"--{name}" for name in preprocessing.asked)
+            raise CommandError(f"{str(data)!r} holds floating-point inputs, which are used as they are: drop {asked}")
+        else:
+            dataset, how = _Arrays(values, places, None), "as they are"
+    else:
+        raise CommandError(f"--data must be a folder of images or an .npz file, got {str(data)!r}")
+    number = min(count, total)
+    batches = [part.tolist() for part in np.array_split(np.arange(number), -(-number // batch_size))]
+    return DataLoader(dataset, batch_sampler=batches), f"{number} of {total} in {data}, {how}"
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files in a folder and the folders in it, sorted; hidden ones are passed over.
+
+    Raises:
+        CommandError: there is none.
+    """
+    found, entered = [], set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        # Links may lead back up.
+        real = os.path.realpath(here)
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in entered else []
+        if real not in entered:
+            found += [Path(here, name) for name in files if not name.startswith(".")]
+        entered.add(real)
+    images = [path for path in found if path.suffix.lower() in SUFFIXES]
+    if not images:
+        other = f", among {len(found)} files" if found else ""
+        raise CommandError(f"there are no images in {str(folder)!r}{other} (looked for {', '.join(SUFFIXES)})")
+    return sorted(images, key=lambda path: path.relative_to(folder).parts)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """``count`` of ``total`` places at even distances, or all of them where there are no more."""
+    number = min(total, count)
+    return [place * total // number for place in range(number)]
+
+
+class _Files(Dataset[Tensor]):
+    def __init__(self, paths: Sequence[Path], transform: Callable[[Any], Tensor]) -> None:
+        self._paths = paths
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, place: int) -> Tensor:
+        from PIL import Image
+
+        path = self._paths[place]
+        try:
+            with Image.open(path) as image:
+                mode = image.mode
+                colours = image.convert("RGB")
+        # Decoders fail in many ways, and what the user needs is the file's name.
+        except Exception as error:
+            raise CommandError(f"{str(path)!r} cannot be read as an image: {error}") from error
+        if mode.startswith(("I", "F")):
+            raise CommandError(
+                f"{str(path)!r} has more than 8 bits a pixel; give such images as an .npz array of floats"
+            )
+        return self._transform(colours)
+
+
+class _Arrays(Dataset[Tensor]):
+    def __init__(self, values: Any, places: Sequence[int], transform: Callable[[Any], Tensor] | None) -> None:
+        self._values = values
+        self._places = places
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, place: int) -> Tensor:
+        values = torch.from_numpy(np.array(self._values[self._places[place]]))
+        return values if self._transform is None else self._transform(values.permute(2, 0, 1))
+
+
+def _read_array(path: Path, name: str | None) -> Any:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = list(arrays)
+            wanted = name or ("images" if "images" in names or len(names) != 1 else names[0])
+            if wanted not in names:
+                there = ", ".join(map(repr, names)) or "nothing"
+                raise CommandError(f"{str(path)!r} has no array {wanted!r}; it has {there}: choose one with --array")
+            values = arrays[wanted]
+    except (OSError, ValueError, BadZipFile) as error:
+        raise CommandError(f"{str(path)!r} cannot be read: {error}") from error
+    if values.dtype == np.uint8 and values.ndim == 3:
+        values = values[..., None]
+    images = values.dtype == np.uint8 and values.ndim == 4 and values.shape[-1] in (1, 3)
+    inputs = np.issubdtype(values.dtype, np.floating) and values.ndim >= 2
+    if not (images or inputs) or 0 in values.shape:
+        raise CommandError(
+            f"{str(path)!r}: {wanted!r} must be uint8 images of shape (N, H, W, 3) or (N, H, W, 1), or floating-point "
+            f"inputs (N, C, H, W); it is {values.dtype} of shape {values.shape}"
+        )
+    return values if images else values.astype(np.float32, copy=False)

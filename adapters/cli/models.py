@@ -1,0 +1,149 @@
+"""From ``--model`` to a network: one of torchvision's, or what a user's own module makes."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import CommandError, UsageError
+
+__all__ = ["build_model", "importable_here", "torchvision_models", "torchvision_name"]
+
+_PREFIX = "torchvision:"
+
+
+def torchvision_name(spec: str) -> str | None:
+    """The name of a model of torchvision; None for a user's own.
+
+    Raises:
+        UsageError: torchvision has no such model, or ``spec`` is of no known form.
+    """
+    known = torchvision_models().list_models()
+    if spec.startswith(_PREFIX):
+        name = spec.removeprefix(_PREFIX)
+        if name not in known:
+            raise UsageError(f"torchvision has no model {name!r}{_near(name, known)}")
+        return name
+    module, colon, factory = spec.partition(":")
+    if not (module and colon and factory):
+        near = _near(spec, known, _PREFIX)
+        raise UsageError(f"--model must be torchvision:NAME or MODULE:FACTORY, got {spec!r}{near}")
+    if "/" in module or os.sep in module or module.endswith(".py"):
+        raise UsageError(
+            f"--model {spec!r}: a module is named as in an import, such as package.module:{factory}, not by its path"
+        )
+    return None
+
+
+def build_model(spec: str, weights: Any = None, num_classes: int | None = None, *, progress: bool = False) -> nn.Module:
+    """The network, with random weights drawn from seed 0, those of a torchvision enum, or what a factory gave it.
+
+    Args:
+        spec: ``torchvision:NAME``, or ``MODULE:FACTORY`` for a module that can be imported; ``FACTORY`` is called
+            without arguments, or is a network itself.
+        weights: a member of the model's weights enum; torchvision downloads them. None for none.
+        num_classes: outputs of a torchvision model; None for its own number.
+        progress: show a bar while downloading.
+
+    Raises:
+        UsageError: no such model, or ``num_classes`` for a model that does not take it.
+        CommandError: a module that cannot be imported, a factory that is missing, fails or makes no network, or
+            weights that cannot be had.
+    """
+    name = torchvision_name(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        if name is not None:
+            return _from_torchvision(name, weights, num_classes, progress)
+        if num_classes is not None:
+            raise UsageError("--num-classes is for torchvision's models; a factory of your own sets the number itself")
+        return _from_module(spec)
+
+
+@contextmanager
+def importable_here() -> Iterator[None]:
+    """Let modules in the current folder be imported, as ``python -m`` does."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def torchvision_models() -> ModuleType:
+    """``torchvision.models``.
+
+    Raises:
+        CommandError: torchvision cannot be imported, as happens beside a torch it was not built for.
+    """
+    try:
+        return import_module("torchvision.models")
+    except Exception as error:
+        raise CommandError(f"torchvision cannot be imported beside torch {torch.__version__}: {error}") from error
+
+
+def _from_torchvision(name: str, weights: Any, num_classes: int | None, progress: bool) -> nn.Module:
+    models = torchvision_models()
+    settings: dict[str, Any] = {"weights": weights, "progress": progress}
+    if num_classes is not None:
+        settings["num_classes"] = num_classes
+    # Detectors would download weights of their backbone even without any of their own.
+    if weights is None and "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        settings["weights_backbone"] = None
+    try:
+        model: nn.Module = models.get_model(name, **settings)
+    except OSError as error:
+        raise CommandError(f"the weights of {name} cannot be downloaded: {error}") from error
+    except ValueError as error:
+        if num_classes is None or weights is None:
+            raise
+        message = f"--num-classes {num_classes} does not fit torchvision's own weights: {error}"
+        raise UsageError(message) from error
+    return model
+
+
+def _from_module(spec: str) -> nn.Module:
+    path, _, name = spec.partition(":")
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise CommandError(f"importing {path!r} fails: {error}") from error
+        message = f"there is no module {path!r}, neither installed nor in the current folder"
+        raise CommandError(message) from error
+    except (Exception, SystemExit) as error:
+        raise CommandError(f"importing {path!r} fails: {type(error).__name__}: {error}") from error
+    try:
+        found = attrgetter(name)(module)
+    except AttributeError as error:
+        raise CommandError(f"module {path!r} has no {name!r}{_near(name, dir(module))}") from error
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise CommandError(f"{spec} must be a network, or make one when called; it is of type {type(found).__name__}")
+    try:
+        made = found()
+    except (Exception, SystemExit) as error:
+        message = f"{spec} fails when called without arguments: {type(error).__name__}: {error}"
+        raise CommandError(message) from error
+    if not isinstance(made, nn.Module):
+        raise CommandError(f"{spec} must return a torch.nn.Module, it returned an object of type {type(made).__name__}")
+    return made
+
+
+def _near(name: str, known: Iterable[str], prefix: str = "") -> str:
+    near = [repr(prefix + match) for match in difflib.get_close_matches(name, known, n=3)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,131 @@
+"""From ``--weights`` to weights in a network: safetensors files and torchvision's own, never a pickle."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from .errors import CommandError, UsageError
+from .models import torchvision_models
+
+__all__ = ["find_weights", "load_weights"]
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".npz", ".onnx")
+# torch.save writes a zip file, or in its old form a pickle, which names its protocol in the first two bytes.
+_PICKLES = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
+_CONVERT = (
+    "import torch; from safetensors.torch import save_file; "
+    "state = torch.load({source!r}, map_location='cpu', weights_only=True); "
+    "save_file({{name: value.clone() for name, value in state.items()}}, {target!r})"
+)
+
+
+def find_weights(text: str, name: str | None) -> Any:
+    """What ``--weights`` means: a file, as a path, or a member of a torchvision model's weights enum.
+
+    Args:
+        text: the option's value.
+        name: the torchvision model's name; None for a user's own.
+
+    Raises:
+        UsageError: torchvision has no weights of that name.
+        CommandError: there is no such file.
+    """
+    path = Path(text)
+    if path.exists():
+        return path
+    if name is None or path.suffix in _SUFFIXES or len(path.parts) > 1:
+        raise CommandError(f"there is no weights file {text!r}")
+    weights = torchvision_models().get_model_weights(name)
+    known = list(weights.__members__)
+    member = text.removeprefix(f"{weights.__name__}.")
+    if member not in known:
+        raise UsageError(
+            f"--weights {text!r} is neither a file nor weights that torchvision has for {name} ({', '.join(known)})"
+        )
+    return getattr(weights, member)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Give a network the weights in a safetensors file: a state dict, or what ``save_pruned`` wrote.
+
+    A pruned model's file prunes the network in the same way first. A prefix ``module.`` before all names, which
+    wrappers for several devices leave, is taken off.
+
+    Raises:
+        CommandError: a pickle, no safetensors file, or tensors that do not fit the network.
+    """
+    import safetensors.torch
+
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        raise CommandError(f"the weights file cannot be read: {error}") from error
+    if start.startswith(_PICKLES):
+        target = str(path.with_suffix(".safetensors"))
+        command = shlex.quote(_CONVERT.format(source=str(path), target=target))
+        raise CommandError(
+            f"{str(path)!r} is a pickle, which can run any code when it is opened, and is not read here. If you trust "
+            f"it, and it is a state dict, convert it: python -c {command}"
+        )
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            pruned = "foad_plugins" in (file.metadata() or {})
+        state = safetensors.torch.load_file(path)
+    except Exception as error:
+        raise CommandError(f"{str(path)!r} is no whole safetensors file: {error}") from error
+    if pruned:
+        from ..checkpoint.api import load_pruned
+
+        load_pruned(model, path)
+        return
+    _fill(model, state, path)
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    if state and not own.keys() & state.keys() and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    # A tensor under two names may be in a file once.
+    present = {own[name].data_ptr() for name in state if name in own} - {0}
+    missing = [
+        name
+        for name, value in own.items()
+        if name not in state and value.data_ptr() not in present and not name.endswith("num_batches_tracked")
+    ]
+    unexpected = [name for name in state if name not in own]
+    other = [
+        f"{name} ({_shape(value)} in the file, {_shape(own[name])} in the model)"
+        for name, value in state.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    wrong = [
+        f"{len(names)} {what}: {_some(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
+        if names
+    ]
+    if wrong:
+        raise CommandError(f"{str(path)!r} does not fit the model: {'; '.join(wrong)}{_hint(own, state, other)}")
+    model.load_state_dict(dict(state), strict=False)
+
+
+def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], other: Sequence[str]) -> str:
+    """Where nothing but the last layer's number of outputs differs, what to do about it."""
+    differing = [name for name in own if name in state and own[name].shape != state[name].shape]
+    last = {name.rpartition(".")[0] for name in differing}
+    if len(last) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in differing):
+        return ""
+    return f". The model in the file may have {len(state[differing[0]])} classes: see --num-classes"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "scalar"

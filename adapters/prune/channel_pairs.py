@@ -1,0 +1,83 @@
+"""Removed channels beside their keepers, as images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_pruning.dependency import Group
+
+from ...calibration.collect import ForwardFn
+from ...calibration.data import Call
+from ...calibration.observers import Tap
+from ...calibration.preserve import undisturbed
+from ...criterion.selection import Selection
+from ...report.data import ChannelPair
+from ..torch_pruning.groups import group_reads
+
+__all__ = ["channel_pairs"]
+
+
+def channel_pairs(
+    model: nn.Module,
+    call: Call,
+    forward_fn: ForwardFn | None,
+    selections: Sequence[tuple[Group, Selection]],
+    most: int = 4,
+) -> list[tuple[ChannelPair, ...]]:
+    """For each group its most similar pairs, read on the first image; none where the maps are no images.
+
+    Args:
+        model: before anything is removed; left as it was.
+        call: with at least one image.
+        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+        selections: full groups and what is decided for them.
+        most: pairs for each group.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    found: list[tuple[ChannelPair, ...]] = [() for _ in selections]
+
+    def keep(number: int, tap: Tap, selection: Selection, tensor: Any) -> None:
+        if found[number] or not isinstance(tensor, Tensor):
+            return
+        maps = tap.maps(tensor)
+        # Channels picked from a concatenation come with an axis of their own.
+        maps = maps.squeeze(2) if maps.dim() == 5 and maps.shape[2] == 1 else maps
+        if maps.dim() != 4 or min(maps.shape[2:]) < 2:
+            return
+        ranked = sorted(range(len(selection.removed)), key=lambda place: -selection.similarity[place])
+        found[number] = tuple(
+            ChannelPair(
+                names[tap.module],
+                selection.removed[place],
+                selection.keeper[place],
+                selection.similarity[place],
+                maps[0, [selection.removed[place], selection.keeper[place]]].detach().to("cpu", torch.float32),
+            )
+            for place in ranked[:most]
+        )
+
+    with ExitStack() as stack, torch.no_grad():
+        stack.enter_context(undisturbed(model))
+        for number, (group, selection) in enumerate(selections):
+            for tap in group_reads(group).taps:
+                if selection.removed and tap.side == "input":
+
+                    def hook(
+                        _: nn.Module,
+                        args: tuple[Any, ...],
+                        number: int = number,
+                        tap: Tap = tap,
+                        selection: Selection = selection,
+                    ) -> None:
+                        keep(number, tap, selection, args[0] if args else None)
+
+                    stack.callback(tap.module.register_forward_pre_hook(hook).remove)
+        if forward_fn is not None:
+            forward_fn(model, call.item)
+        else:
+            model(*call.args, **call.kwargs)
+    return found

@@ -1,0 +1,78 @@
+"""The size of a network: widths, parameters, FLOPs, shapes of what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from ...calibration.collect import ForwardFn
+from ...calibration.data import Call
+from ...cost.flops import FlopsTable, LayerFlops, count_params, flops_table
+from ...report.data import LayerWidth
+from ...utils.outputs import output_tensors
+
+__all__ = ["Size", "layer_widths", "measure", "output_shapes"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a network costs.
+
+    Attributes:
+        widths: output channels (features) of convolutions and linear layers, by name.
+        table: parameters and FLOPs by layer; the latter are 0 where they cannot be counted.
+        counted: whether FLOPs could be counted.
+    """
+
+    widths: dict[str, int]
+    table: FlopsTable
+    counted: bool
+
+    @property
+    def flops(self) -> int | None:
+        """FLOPs of the example, None if not countable."""
+        return self.table.flops if self.counted else None
+
+    def layer_flops(self) -> dict[str, int]:
+        """FLOPs by layer; empty if not countable."""
+        return {layer.name: layer.flops for layer in self.table.layers} if self.counted else {}
+
+
+def measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> Size:
+    """The size of a model; FLOPs are countable where fvcore can trace the model itself."""
+    widths = {
+        name: module.out_channels if isinstance(module, _ConvNd) else module.out_features
+        for name, module in model.named_modules()
+        if isinstance(module, (_ConvNd, nn.Linear))
+    }
+    if forward_fn is None:
+        try:
+            return Size(widths, flops_table(model, example.kwargs or example.args), True)
+        # A tracer hands a model tensors for sizes, at which its own code may fail in any way.
+        except Exception:
+            pass
+    layers = tuple(
+        LayerFlops(name, type(module).__name__, count_params(module), 0)
+        for name, module in model.named_modules()
+        if not any(module.children())
+    )
+    return Size(widths, FlopsTable(layers, count_params(model), 0), False)
+
+
+def layer_widths(before: Size, after: Size) -> tuple[LayerWidth, ...]:
+    """Both sizes side by side."""
+    first, second = before.layer_flops(), after.layer_flops()
+    return tuple(
+        LayerWidth(name, width, after.widths[name], first.get(name), second.get(name))
+        for name, width in before.widths.items()
+    )
+
+
+@torch.no_grad()
+def output_shapes(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> list[tuple[int, ...]]:
+    """The shapes of all tensors that a call returns."""
+    output = forward_fn(model, example.item) if forward_fn is not None else model(*example.args, **example.kwargs)
+    return [tuple(tensor.shape) for tensor in output_tensors(output)]

@@ -1,0 +1,148 @@
+"""Proof that Torch-Pruning removed what it was told to: the original, with those channels zeroed, says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_map
+from torch_pruning.dependency import Group
+
+from ...calibration.collect import ForwardFn
+from ...calibration.data import Call
+from ...calibration.preserve import undisturbed
+from ...utils.outputs import output_tensors
+from ..torch_pruning.groups import read_columns
+
+__all__ = ["differs", "is_provable", "outputs", "outputs_without"]
+
+# Greatest difference that counts as rounding, relative to the greatest output.
+_TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
+_COARSE = 3e-2
+
+_MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.MultiheadAttention, nn.Softmax, nn.RMSNorm)
+
+
+def is_provable(group: Group) -> bool:
+    """Whether zeroing channels where they are read is the same as removing them.
+
+    It is not where a normalisation goes over removed and kept channels together, or where nothing reads the channels.
+    """
+    modules = [item.dep.target.module for item in group]
+    if any(isinstance(module, _MIXING) for module in modules) or not any(read_columns(group, [0]).values()):
+        return False
+    makes = group._DG.is_out_channel_pruning_fn
+    # Where one root channel is several of a layer's, as in queries, keys and values, they also meet in products.
+    return all(
+        len(set(item.root_idxs)) == len(item.root_idxs)
+        for item in group
+        if isinstance(item.dep.target.module, nn.Linear) and makes(item.dep.handler)
+    )
+
+
+def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[Tensor]:
+    """All tensors that a call returns, in float64 where the model can be run so, else in its own precision."""
+    with undisturbed(model), torch.no_grad():
+        try:
+            found = _run(model, call, forward_fn, torch.float64)
+        except Exception:
+            # Operators or hard-coded types without double precision; the model's own must do.
+            found = _run(model, call, forward_fn, None)
+    return [tensor.detach().clone() for tensor in output_tensors(found)]
+
+
+def outputs_without(
+    model: nn.Module, call: Call, forward_fn: ForwardFn | None, removals: Sequence[tuple[Group, Sequence[int]]]
+) -> list[Tensor]:
+    """What the model returns when some channels are zero wherever they are read.
+
+    Args:
+        model: before those channels are removed; left as it was.
+        call: what to call it with.
+        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+        removals: full groups, and the channels of their roots.
+    """
+    zeroed: dict[nn.Module, set[int]] = {}
+    for group, channels in removals:
+        for module, columns in read_columns(group, channels).items():
+            zeroed.setdefault(module, set()).update(columns)
+    with ExitStack() as stack:
+        for module, indices in zeroed.items():
+            hook = _zero(module, torch.tensor(sorted(indices), dtype=torch.long))
+            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        return outputs(model, call, forward_fn)
+
+
+def differs(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> bool:
+    """Whether two lists of outputs differ by more than rounding."""
+    if [tensor.shape for tensor in expected] != [tensor.shape for tensor in actual]:
+        return True
+    return any(_far(first, second) for first, second in zip(expected, actual, strict=True))
+
+
+def _far(expected: Tensor, actual: Tensor) -> bool:
+    if not expected.is_floating_point() or expected.numel() == 0:
+        # Indices and masks follow from what is compared beside them, and may flip on a tie.
+        return False
+    coarser = min(expected.dtype, actual.dtype, key=lambda dtype: -torch.finfo(dtype).eps)
+    first, second = expected.double(), actual.double()
+    if not torch.equal(first.isfinite(), second.isfinite()):
+        return True
+    usable = first.isfinite()
+    if not usable.any():
+        return False
+    gap = (first - second)[usable].abs().max()
+    return bool(gap > _TOLERANCE.get(coarser, _COARSE) * first[usable].abs().max())
+
+
+def _zero(module: nn.Module, columns: Tensor) -> Callable[..., Any]:
+    """A hook that zeroes some channels (or features) of a layer's input."""
+    axis = -1 if isinstance(module, nn.Linear) else 1
+
+    def cleared(tensor: Tensor) -> Tensor:
+        return tensor.index_fill(axis, columns.to(tensor.device), 0)
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (cleared(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "input": cleared(kwargs["input"])}
+
+    return hook
+
+
+def _run(model: nn.Module, call: Call, forward_fn: ForwardFn | None, dtype: torch.dtype | None) -> Any:
+    if dtype is None:
+        return forward_fn(model, call.item) if forward_fn is not None else model(*call.args, **call.kwargs)
+
+    def cast(value: Any) -> Any:
+        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    caller = _Caller(model, forward_fn)
+    # Every module once and nothing tied: a module with two names would be swapped twice, and put back wrongly.
+    state: Mapping[str, Tensor] = {
+        f"{prefix}.{name}": cast(value)
+        for prefix, module in caller.named_modules()
+        for name, value in [*module._parameters.items(), *module._buffers.items()]
+        if value is not None
+    }
+    inputs = Call(tree_map(cast, call.args), tree_map(cast, call.item), tree_map(cast, call.kwargs))
+    return functional_call(caller, dict(state), (inputs,), tie_weights=False)
+
+
+class _Caller(nn.Module):
+    """A model behind one argument, so that its parameters can be swapped for others during a call."""
+
+    def __init__(self, model: nn.Module, forward_fn: ForwardFn | None) -> None:
+        super().__init__()
+        self.model = model
+        self._forward_fn = forward_fn
+
+    def forward(self, call: Call) -> Any:
+        """Call the model."""
+        if self._forward_fn is not None:
+            return self._forward_fn(self.model, call.item)
+        return self.model(*call.args, **call.kwargs)

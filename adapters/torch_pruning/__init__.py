@@ -1,0 +1,6 @@
+"""FOAD in Torch-Pruning: dependency graph, hook points, scores."""
+
+from .compensator import Compensator
+from .importance import FOADImportance
+
+__all__ = ["Compensator", "FOADImportance"]

@@ -1,0 +1,90 @@
+"""What must not be removed from, found before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
+from torch_pruning.dependency import Group
+
+from ...calibration.preserve import check_model
+
+__all__ = ["refuse_computed", "refuse_sealed", "refuse_shared"]
+
+
+def refuse_sealed(model: nn.Module) -> None:
+    """Refuse models that cannot be read or changed layer by layer.
+
+    Raises:
+        TypeError: it is no model.
+        ValueError: it is TorchScript or exported, has no data, or was made in inference mode.
+    """
+    check_model(model)
+    for name, module in model.named_modules():
+        where = f"layer {name!r}" if name else "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{where} is TorchScript, whose layers are fixed: prune the module it was made from")
+        if "eval" in vars(module):
+            raise ValueError(f"{where} was exported, which fixed its layers: prune the module it was made from")
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is None or is_lazy(tensor):
+                continue
+            if tensor.is_meta:
+                raise ValueError(f"{where} has no data, it is on the meta device: load weights first")
+            if tensor.is_inference():
+                raise ValueError(
+                    f"{where} was made in inference mode, so that no graph can be traced through it: make the model "
+                    "outside torch.inference_mode(), or copy it there with copy.deepcopy"
+                )
+
+
+def refuse_computed(model: nn.Module, groups: Sequence[Group]) -> None:
+    """Refuse layers whose weights are computed from other parameters, which removal would write past.
+
+    Raises:
+        ValueError: there is one in a group; names it.
+    """
+    touched = _touched(groups)
+    for name, module in model.named_modules():
+        if module in touched and "weight_fake_quant" in module._modules:
+            raise ValueError(
+                f"the weight of layer {name!r} is quantised with a scale for each channel, as for quantisation-aware "
+                "training, and channels cannot be removed from it: prune before prepare_qat, or name the layer in "
+                "ignored_layers, with the layers whose channels it takes in"
+            )
+        # Old-style hooks leave the result among the plain attributes; looking at a parametrized one would compute it.
+        if module in touched and (is_parametrized(module) or isinstance(module.__dict__.get("weight"), Tensor)):
+            raise ValueError(
+                f"the weight of layer {name!r} is computed from other parameters, as weight_norm, spectral_norm and "
+                "torch.nn.utils.prune do, and channels cannot be removed from it: make it a plain parameter first "
+                "(torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove), or name the layer "
+                "in ignored_layers, with the layers whose channels it takes in"
+            )
+
+
+def refuse_shared(model: nn.Module, groups: Sequence[Group]) -> None:
+    """Refuse layers with one parameter: each would get a smaller copy of its own without a word.
+
+    Raises:
+        ValueError: there are some in the groups; names them.
+    """
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(name)
+    for module in _touched(groups):
+        parameters = module.parameters(recurse=False) if isinstance(module, nn.Module) else [module]
+        for parameter in parameters:
+            names = owners.get(id(parameter), [])
+            if len(names) > 1:
+                raise ValueError(
+                    f"layers {' and '.join(map(repr, names))} share a parameter, which removing channels would split: "
+                    "name them in ignored_layers, with the layers that read them"
+                )
+
+
+def _touched(groups: Sequence[Group]) -> dict[nn.Module | nn.Parameter, None]:
+    return {item.dep.target.module: None for group in groups for item in group}

@@ -1,0 +1,5 @@
+"""The command ``foad-bench``."""
+
+from .entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,85 @@
+"""What a run hands to its criterion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..registry.field_errors import mistake, refusal
+from ..registry.registry import Spec
+
+__all__ = ["CriterionContext"]
+
+
+@dataclass(frozen=True)
+class CriterionContext:
+    """What a run hands to its criterion.
+
+    Attributes:
+        images: calibration images (N, C, H, W), the same for every criterion of a seed.
+        seed: of the run, for criteria that draw numbers.
+        labels: classes of the images, int64 (N,), or None. Only a criterion that says so in its docstring may use them.
+
+    Raises:
+        ValueError: if there are labels and they are not one integer for each image.
+    """
+
+    images: torch.Tensor
+    seed: int
+    labels: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            return
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels: int64, one for each of the {len(self.images)} images, got {self.labels.dtype} of shape "
+                f"{tuple(self.labels.shape)}"
+            )
+
+
+class CriterionSpec(Spec):
+    """An entry of a comparison: a criterion and what follows the removal.
+
+    Attributes:
+        label: what tables call it; its name, if left empty.
+        compensate: how the layers that read removed channels take over, as for :func:`~foad_plugins.prune`.
+        reestimate_bn: whether the statistics of batch normalisation are moved by the calibration images.
+        rule: the published rule decides how many channels go, with these parameters, and no target does; only for
+            ``foad``, which then takes no settings.
+    """
+
+    label: str = Field(default="", max_length=60)
+    compensate: Literal["least_squares", "keeper"] | None = None
+    reestimate_bn: bool = False
+    rule: Rule | None = None
+
+    @model_validator(mode="after")
+    def _rule_is_foads(self) -> CriterionSpec:
+        if self.rule is not None and self.name != "foad":
+            raise refusal(mistake(f"only foad has one, not {self.name!r}", "rule"))
+        if self.rule is not None and self.settings:
+            raise refusal(mistake("must be none with a rule, which says all", "settings"))
+        return self
+
+    @property
+    def title(self) -> str:
+        """What tables and file names call it."""
+        return self.label or self.name
+
+
+class Rule(BaseModel):
+    """The parameters of the published rule, which say how far it goes.
+
+    Attributes:
+        neighbors: the paper's t, at least 1.
+        threshold: the paper's s, in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    neighbors: int = Field(default=1, ge=1)
+    threshold: float = Field(default=0.0, ge=0, le=1)

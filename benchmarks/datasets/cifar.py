@@ -1,0 +1,91 @@
+"""CIFAR-10 and CIFAR-100 as torchvision keeps them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .data_root import DataRoot, MissingFileError
+from .memory import ImageData
+from .normalization import Normalisation
+from .register import register_dataset
+from .stratified import first_of_each
+
+__all__ = ["load_cifar10", "load_cifar100"]
+
+_CIFAR10 = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+_CIFAR100 = Normalisation((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+
+
+@register_dataset("cifar10")
+def load_cifar10(
+    root: DataRoot,
+    folder: str = ".",
+    download: bool = False,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+) -> ImageData:
+    """CIFAR-10 in torchvision's layout, normalised by the usual mean and deviation of each colour.
+
+    Args:
+        root: where the user's files lie.
+        folder: under the data root, with ``cifar-10-batches-py`` in it. torchvision unpickles only files whose
+            checksum is that of the published ones.
+        download: whether torchvision may fetch what is not there.
+        limit_train: so many images of the training part, every class with its share; all if None.
+        limit_test: likewise of the test part.
+
+    Raises:
+        MissingFileError: if the files are not there or not those that were published, or cannot be fetched.
+        ValueError: a limit below 1.
+    """
+    from torchvision.datasets import CIFAR10
+
+    return _load(CIFAR10, root, folder, download, (limit_train, limit_test), _CIFAR10, 10)
+
+
+@register_dataset("cifar100")
+def load_cifar100(
+    root: DataRoot,
+    folder: str = ".",
+    download: bool = False,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+) -> ImageData:
+    """CIFAR-100 in torchvision's layout; settings and errors as for ``cifar10``, the folder ``cifar-100-python``."""
+    from torchvision.datasets import CIFAR100
+
+    return _load(CIFAR100, root, folder, download, (limit_train, limit_test), _CIFAR100, 100)
+
+
+def _load(
+    dataset: Callable[..., Any],
+    root: DataRoot,
+    folder: str,
+    download: bool,
+    limits: tuple[int | None, int | None],
+    normalisation: Normalisation,
+    num_classes: int,
+) -> ImageData:
+    path = root.path(folder)
+    tensors = []
+    for part, limit in zip(("train", "test"), limits, strict=True):
+        try:
+            with warnings.catch_warnings():
+                # The published pickles are of an age that numpy warns about.
+                warnings.simplefilter("ignore")
+                data = dataset(str(path), train=part == "train", download=download)
+        except (OSError, RuntimeError) as error:
+            name = dataset.__name__
+            hint = "" if download else "; put them there or set download to true"
+            raise MissingFileError(
+                f"{path} does not hold torchvision's files of {name} whole ({error}){hint}"
+            ) from None
+        labels = torch.tensor(data.targets, dtype=torch.int64)
+        chosen = first_of_each(labels, limit, f"limit_{part}")
+        images = torch.from_numpy(data.data)[chosen].permute(0, 3, 1, 2).contiguous()
+        tensors += [images, labels[chosen]]
+    return ImageData(*tensors, normalisation=normalisation, num_classes=num_classes)

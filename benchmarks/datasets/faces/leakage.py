@@ -1,0 +1,71 @@
+"""Which photographs may be learnt from, so that none of a test is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from ...errors import BenchmarkError
+from .view2 import View2
+
+__all__ = ["LeakError", "Subset", "check_apart", "drop_copies", "may_be_learnt_from"]
+
+Subset = Literal["unpaired", "disjoint"]
+
+
+class LeakError(BenchmarkError, ValueError):
+    """An image of the test stands among those that are learnt from."""
+
+
+def may_be_learnt_from(names: Sequence[str], view: View2, subset: Subset) -> list[str]:
+    """Photographs that no pair shows.
+
+    Args:
+        names: of all there are.
+        view: the test's pairs.
+        subset: ``"unpaired"`` leaves out the photographs of any pair, ``"disjoint"`` all of any person in a pair too.
+
+    Raises:
+        ValueError: another subset.
+        LeakError: if none is left.
+    """
+    if subset not in ("unpaired", "disjoint"):
+        raise ValueError(f"subset: 'unpaired' or 'disjoint', got {subset!r}")
+    tested, people = set(view.images), view.people
+    left = [name for name in names if name not in tested]
+    if subset == "disjoint":
+        left = [name for name in left if name.partition("/")[0] not in people]
+    if len(left) < 2:
+        raise LeakError(f"subset {subset!r}: {len(left)} of {len(names)} photographs are left to learn from, too few")
+    return left
+
+
+def check_apart(names: Sequence[str], view: View2, source: str) -> None:
+    """Refuse photographs that are called like some of a test.
+
+    Raises:
+        LeakError: names the first.
+    """
+    files = {name.rpartition("/")[2]: name for name in view.images}
+    shared = [name for name in names if name.rpartition("/")[2] in files]
+    if shared:
+        more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+        raise LeakError(f"{source}: {shared[0]}{more} stand in pairs of the test and must not be learnt from")
+
+
+def drop_copies(faces: Tensor, tested: Tensor) -> list[int]:
+    """Numbers of the faces that are not, pixel for pixel, among those of the test.
+
+    Args:
+        faces: (N, 3, H, W), uint8.
+        tested: (M, 3, H, W), uint8.
+    """
+    known = {_digest(face) for face in tested}
+    return [number for number, face in enumerate(faces) if _digest(face) not in known]
+
+
+def _digest(face: Tensor) -> bytes:
+    return hashlib.blake2b(face.contiguous().numpy().tobytes(), digest_size=16).digest()

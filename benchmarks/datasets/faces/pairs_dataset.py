@@ -1,0 +1,141 @@
+"""A data set that is learnt from like any other and judged by pairs of faces."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ....calibration.data import model_device
+from ...errors import SettingsError
+from ...files import hash_json, hash_tensors
+from ..evaluation import Evaluation
+from ..source import Batch, ImageSource
+from .verification import verify
+from .view2 import View2
+
+__all__ = ["FacePairs", "embed"]
+
+_BATCH = 128
+"""Faces in a call: more take no less time each, and much memory."""
+
+
+class FacePairs(ImageSource):
+    """Verification: do two photographs show one person?
+
+    Args:
+        images: its training part is learnt from, its test part are the photographs of the pairs.
+        view: the pairs; ``view.images`` are those photographs, in their order.
+        flip: whether an image's embedding is that of itself and that of its mirror image, one behind the other.
+
+    Raises:
+        ValueError: if there are not as many test images as photographs.
+    """
+
+    evaluates_in_detail = True
+
+    def __init__(self, images: ImageSource, view: View2, *, flip: bool = True) -> None:
+        if images.test_count != len(view.images):
+            raise ValueError(f"images: {len(view.images)} in the test part, one a photograph, got {images.test_count}")
+        self._images = images
+        self.view = view
+        self.flip = flip
+        self._last: tuple[str, Evaluation] | None = None
+
+    @property
+    def train_count(self) -> int:
+        """Number of training images."""
+        return self._images.train_count
+
+    @property
+    def test_count(self) -> int:
+        """Number of pairs."""
+        return len(self.view.pairs)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of people among the training images, or 1 if they are not told apart."""
+        return self._images.num_classes
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the images' hash and the pairs."""
+        pairs = [(pair.first, pair.second, pair.same, pair.fold) for pair in self.view.pairs]
+        return hash_json([self._images.hash, pairs])
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches lie."""
+        return self._images.device
+
+    @property
+    def example(self) -> Tensor:
+        """The first training image as a batch (1, 3, H, W): photographs of pairs are for the evaluation alone."""
+        return self._train(torch.tensor([0]))[0]
+
+    def to(self, device: torch.device | str) -> FacePairs:
+        """The same with batches on another device; itself if it is there already."""
+        images = self._images.to(device)
+        if images is self._images:
+            return self
+        moved = copy.copy(self)
+        moved._images = images
+        return moved
+
+    def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
+        """One epoch, see :meth:`ImageSource.train_batches`."""
+        return self._images.train_batches(batch_size, random, augment=augment)
+
+    def test_batches(self, batch_size: int = 512) -> Iterator[Batch]:
+        """Every photograph of the pairs once, in their order; the labels say nothing."""
+        return self._images.test_batches(batch_size)
+
+    def evaluate(self, model: nn.Module, *, batch_size: int = 512) -> Evaluation:
+        """Verification accuracy by the protocol of :func:`~foad_plugins.benchmarks.datasets.faces.verification.verify`.
+
+        The last outcome is kept: training measures its last epoch, and whoever trains asks for the details after it.
+
+        Raises:
+            SettingsError: if the network's outputs are no embeddings (N, D), or not finite.
+        """
+        model.eval()
+        key = f"{type(model).__qualname__} {hash_tensors(model.state_dict())}"
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        try:
+            evaluation = verify(embed(model, self.test_batches(min(batch_size, _BATCH)), flip=self.flip), self.view)
+        except ValueError as error:
+            raise SettingsError(f"{type(model).__name__} gives no embeddings of faces: {error}") from None
+        self._last = key, evaluation
+        return evaluation
+
+    def _train(self, chosen: Tensor) -> Batch:
+        return self._images._train(chosen)
+
+
+@torch.no_grad()
+def embed(model: nn.Module, batches: Iterable[Batch], *, flip: bool) -> NDArray[np.floating]:
+    """Embeddings of faces.
+
+    Args:
+        model: in eval mode.
+        batches: of faces; go to the model's device.
+        flip: whether a face's mirror image is embedded too.
+
+    Returns:
+        (N, D), or (N, 2D) with those of the mirror images behind.
+    """
+    device = model_device(model)
+    parts = []
+    for batch, _ in batches:
+        # Depthwise layers are faster so on a CPU.
+        images = batch.to(device or batch.device).contiguous(memory_format=torch.channels_last)
+        found = [model(images)]
+        if flip:
+            found.append(model(images.flip(3)))
+        parts.append(torch.cat(found, dim=1).float().cpu())
+    return torch.cat(parts).numpy()

@@ -1,0 +1,42 @@
+"""From a dataset's name and settings to its images."""
+
+from __future__ import annotations
+
+import torch
+
+from ..registry.registry import FactoryRegistry, Spec
+from .data_root import DataRoot
+from .memory import ImageData
+from .source import ImageSource
+
+__all__ = ["DATASETS", "ImageData", "ImageSource", "calibration_images", "load_dataset", "register_dataset"]
+
+
+DATASETS: FactoryRegistry[ImageSource] = FactoryRegistry("dataset", given=1, product=ImageSource)
+
+register_dataset = DATASETS.register
+"""Decorator ``@register_dataset("name")`` for a loader ``(data_root, **settings) -> ImageSource``."""
+
+
+def load_dataset(spec: Spec, root: DataRoot | None = None) -> ImageSource:
+    """Load what ``spec`` names.
+
+    Args:
+        spec: name and settings.
+        root: where the user's files lie, for data that does not come with a package.
+
+    Raises:
+        UnknownNameError: if no dataset has that name.
+        MissingFileError: if it lies in a file that is not there.
+        SettingsError: if the settings do not fit it, or the file does not hold it.
+    """
+    return DATASETS.make(spec, root or DataRoot())
+
+
+def calibration_images(data: ImageSource, count: int, *, seed: int) -> torch.Tensor:
+    """The images alone of :meth:`ImageSource.calibration`, (count, C, H, W).
+
+    Raises:
+        SettingsError: if ``count`` is below 1 or above the number of training images.
+    """
+    return data.calibration(count, seed=seed)[0]

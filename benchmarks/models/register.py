@@ -1,0 +1,27 @@
+"""From a model's name and settings to a network with seeded weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..registry.registry import FactoryRegistry, Spec
+
+__all__ = ["MODELS", "build_model", "register_model"]
+
+MODELS: FactoryRegistry[nn.Module] = FactoryRegistry("model", product=nn.Module)
+
+register_model = MODELS.register
+"""Decorator ``@register_model("name")`` for a factory ``(**settings) -> nn.Module``."""
+
+
+def build_model(spec: Spec, *, seed: int) -> nn.Module:
+    """The network with weights drawn from ``seed``; torch's global random state is left as it was.
+
+    Raises:
+        UnknownNameError: if no model has that name.
+        SettingsError: if the settings do not fit it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return MODELS.make(spec)

@@ -1,0 +1,6 @@
+"""One run, one JSON file."""
+
+from .schema import FailureRecord, RunRecord
+from .store import FailureStore, RecordStore
+
+__all__ = ["FailureRecord", "FailureStore", "RecordStore", "RunRecord"]

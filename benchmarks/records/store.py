@@ -1,0 +1,105 @@
+"""A folder of records in which only whole ones count."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from ..files import write_atomically
+from .schema import READABLE_VERSIONS, FailureRecord, RunInputs, RunRecord, upgraded
+
+__all__ = ["FailureStore", "RecordStore", "RecordWarning"]
+
+
+class RecordWarning(UserWarning):
+    """A file in the records folder, or what it says, cannot be used."""
+
+
+R = TypeVar("R", RunRecord, FailureRecord)
+
+
+class _Store(Generic[R]):
+    """Reads and writes the records of one folder.
+
+    Args:
+        folder: where the ``*.json`` files lie; made at the first write.
+    """
+
+    kind: type[R]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, inputs: RunInputs) -> Path:
+        """Where the record of a run with these inputs lies, or would lie."""
+        return self.folder / inputs.file_name
+
+    def save(self, record: R) -> Path:
+        """Write a record in one step, replacing an earlier one with the same inputs; returns its path."""
+        path = self.path(record.inputs)
+        write_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
+        return path
+
+    def all(self) -> list[R]:
+        """Every record that can be read, in the order of file names, each run once; the others are warned about."""
+        found: dict[str, R] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            record = self._read(path)
+            if record is None:
+                continue
+            key = record.inputs.key
+            if key in found:
+                warnings.warn(f"{path.name}: another file holds the same run, one counts", RecordWarning, stacklevel=2)
+            if key not in found or path == self.path(record.inputs):
+                found[key] = record
+        return list(found.values())
+
+    def remove(self, runs: Iterable[RunInputs]) -> None:
+        """Delete the records of these runs, if they are there."""
+        for inputs in runs:
+            self.path(inputs).unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> R | None:
+        try:
+            content = json.loads(path.read_bytes())
+            version = content.get("schema_version") if isinstance(content, dict) else None
+            if isinstance(version, int) and version not in READABLE_VERSIONS:
+                known = ", ".join(map(str, READABLE_VERSIONS))
+                reason = f"schema version {version}, this program reads {known}"
+            else:
+                return self.kind.model_validate(upgraded(content) if isinstance(content, dict) else content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"not a valid record ({'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']})"
+        except (ValueError, RecursionError):
+            reason = "not a whole JSON file"
+        except OSError as error:
+            reason = error.strerror or "cannot be read"
+        warnings.warn(f"{path.name}: ignored, {reason}", RecordWarning, stacklevel=3)
+        return None
+
+
+class RecordStore(_Store[RunRecord]):
+    """The finished runs of a results folder."""
+
+    kind = RunRecord
+
+    def find(self, inputs: RunInputs) -> RunRecord | None:
+        """The finished run with exactly these inputs, None if there is none that can be read."""
+        path = self.path(inputs)
+        record = self._read(path) if path.exists() else None
+        if record is not None and record.inputs != inputs:
+            warnings.warn(f"{path.name}: ignored, it holds a run with other inputs", RecordWarning, stacklevel=2)
+            return None
+        return record
+
+
+class FailureStore(_Store[FailureRecord]):
+    """The runs of a results folder that failed when they were last tried."""
+
+    kind = FailureRecord

@@ -1,0 +1,135 @@
+"""Factories of the user's own, named by where they stand: ``package.module:factory`` or ``path/to/file.py:factory``."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import operator
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import SettingsError
+
+__all__ = ["describe_error", "find_factory", "import_all", "import_place", "is_reference"]
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name says where a factory stands, and is not one that something is registered under."""
+    return ":" in name
+
+
+def find_factory(kind: str, name: str) -> Callable[..., Any]:
+    """The callable that ``name`` says where to find.
+
+    Modules are looked for as Python does, and in the current folder too. A file is run once in a process; its
+    own folder is searched for what it imports.
+
+    Args:
+        kind: what it makes, for messages.
+        name: ``package.module:factory`` or ``path/to/file.py:factory``; the factory may be dotted.
+
+    Raises:
+        SettingsError: if the module or file is not there or cannot be imported, has no such attribute, or it cannot
+            be called.
+    """
+    place, _, attribute = name.rpartition(":")
+    if not place or not all(part.isidentifier() for part in attribute.split(".")):
+        raise SettingsError(f"{kind} {name!r}: write package.module:factory or path/to/file.py:factory")
+    try:
+        module = import_place(place)
+    except SettingsError as error:
+        raise SettingsError(f"{kind} {name!r}: {error}") from error
+    try:
+        factory = operator.attrgetter(attribute)(module)
+    except AttributeError:
+        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        near = difflib.get_close_matches(attribute, names, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise SettingsError(f"{kind} {name!r}: {place} has no attribute {attribute!r}{hint}") from None
+    if not callable(factory):
+        raise SettingsError(f"{kind} {name!r}: {attribute} must be callable, got {type(factory).__name__}")
+    found: Callable[..., Any] = factory
+    return found
+
+
+def import_place(place: str) -> ModuleType:
+    """The module of that dotted name, or the Python file at a path that ends in ``.py``.
+
+    Raises:
+        SettingsError: if it is not there, or fails.
+    """
+    try:
+        return _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    except SettingsError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SettingsError(f"importing {place} fails: {describe_error(error)}") from error
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception of the user's code in one line: type, message, and the line it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    text = f"{type(error).__name__}: {error}"
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+
+
+def _from_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise SettingsError(f"{name} is neither a module's name nor a file that ends in .py")
+    _search(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that is there may itself import one that is not.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        where = f"neither installed nor in {Path.cwd()}"
+        raise SettingsError(f"there is no module {error.name} ({where})") from None
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SettingsError(f"there is no file {path.absolute()}")
+    path = path.resolve()
+    name = f"foad_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SettingsError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    _search(path.parent)
+    # Known before it is run, as dataclasses and pickle look modules up by name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _search(folder: Path) -> None:
+    """Let imports look into a folder, last: it must not hide what is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
+def import_all(names: tuple[str, ...]) -> None:
+    """Import modules by dotted name, or Python files by a path that ends in ``.py``; each once in a process.
+
+    Raises:
+        SettingsError: if one is not there, or fails.
+    """
+    for name in names:
+        try:
+            import_place(name)
+        except SettingsError as error:
+            raise SettingsError(f"import: {error}") from error

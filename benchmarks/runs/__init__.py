@@ -1,0 +1,1 @@
+"""One run: score, prune, evaluate, fine-tune."""

@@ -1,0 +1,209 @@
+"""Prune a copy of a network to a comparison's target with the package's own ``prune``, whatever the criterion."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from ... import PruneReport, TargetError, prune
+from ...adapters.prune.planner import TOLERANCE
+from ..criteria.spec import Rule
+from ..errors import BenchmarkError
+from ..suites.schema import Ranking
+from ..suites.targets import Target
+from .cached_scores import ScoreBook
+from .two_targets import dense_ratio
+
+__all__ = ["PrunedModel", "UnreachableTargetError", "ignored", "layer_widths", "prune_by_rule", "prune_to_target"]
+
+
+class UnreachableTargetError(BenchmarkError, ValueError):
+    """No removal of channels brings the network near enough to the target."""
+
+
+@dataclass(frozen=True)
+class PrunedModel:
+    """A pruned copy and how much of it went.
+
+    Attributes:
+        model: the copy, in eval mode.
+        pruning_ratio: the share of the channels that went, over all coupled groups.
+        removed: output channels that went, by the layer at the root of each coupled group.
+    """
+
+    model: nn.Module
+    pruning_ratio: float
+    removed: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, model: nn.Module, report: PruneReport) -> PrunedModel:
+        """The outcome of a call of ``prune``."""
+        removed = {
+            group.name: tuple(
+                part * group.selection.num_channels + channel
+                for part in range(group.parts)
+                for channel in group.selection.removed
+            )
+            for group in report.groups
+        }
+        return cls(model, report.removed / report.channels if report.channels else 0.0, removed)
+
+
+def layer_widths(model: nn.Module) -> dict[str, int]:
+    """Output channels of every convolution and Linear layer, by the layer's name."""
+    widths = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            widths[name] = module.out_channels
+        elif isinstance(module, nn.Linear):
+            widths[name] = module.out_features
+    return widths
+
+
+def ignored(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
+    """Names of the layers that any of the patterns fits; ``*`` stands for anything.
+
+    Raises:
+        BenchmarkError: if a pattern fits no layer.
+    """
+    names = list(layer_widths(model))
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise BenchmarkError(f"ignored_layers: {pattern!r} fits no layer of {type(model).__name__}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def prune_by_rule(
+    model: nn.Module,
+    images: torch.Tensor,
+    rule: Rule,
+    *,
+    ignored_layers: tuple[str, ...] = (),
+    compensate: str | None = None,
+    reestimate_bn: bool = False,
+) -> PrunedModel:
+    """Prune a copy of ``model`` by the published rule, which decides itself how far to go.
+
+    Args:
+        model: left as it is.
+        images: calibration images (N, C, H, W).
+        rule: t and s.
+        ignored_layers: patterns of the layers that keep all channels.
+        compensate: how readers take over what is removed, None for not at all.
+        reestimate_bn: whether to move the statistics of batch normalisation.
+    """
+    pruned = copy.deepcopy(model).eval()
+    report = prune(
+        pruned,
+        images,
+        rule.neighbors,
+        rule.threshold,
+        ignored(model, ignored_layers),
+        compensate=compensate,
+        reestimate_bn=reestimate_bn,
+        measure_latency=False,
+    )
+    return PrunedModel.of(pruned, report)
+
+
+def prune_to_target(
+    model: nn.Module,
+    images: torch.Tensor,
+    importance: ScoreBook,
+    target: Target,
+    *,
+    tolerance: float,
+    ranking: Ranking = "local",
+    ignored_layers: tuple[str, ...] = (),
+    compensate: str | None = None,
+    reestimate_bn: bool = False,
+) -> PrunedModel:
+    """Prune a copy of ``model`` until it has the size that is asked for.
+
+    With local ranking every criterion that scores all groups ends at the same widths.
+
+    Args:
+        model: left as it is.
+        images: calibration images (N, C, H, W).
+        importance: asked once for each group.
+        target: where to end; must say something.
+        tolerance: how far the result may be off, as a fraction of the unpruned model's FLOPs or parameters.
+        ranking: how groups compete.
+        ignored_layers: patterns of the layers that keep all channels.
+        compensate: how readers take over what is removed, None for not at all.
+        reestimate_bn: whether to move the statistics of batch normalisation.
+
+    Raises:
+        UnreachableTargetError: if the pruned network does not end within the tolerance; says how near it came.
+        CriterionError: if the criterion fails, or gives no score a channel.
+        ValueError: if the tolerance is out of range, or the target says nothing.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance: a fraction of the model's cost, at least 0, got {tolerance!r}")
+    layers = ignored(model, ignored_layers)
+    shares = shares_kept(model, images, target, layers)
+    if not shares:
+        raise ValueError("target: none is given; an entry that ends by its own rule is pruned by prune_by_rule")
+    asked: dict[str, Any] = dict(shares)
+    try:
+        if len(shares) == 2:
+            dense = dense_ratio(model, images, layers, tolerance=tolerance, **shares)
+            asked = {"flops": shares["flops"], "pruning_ratio_dict": dense}
+        pruned = copy.deepcopy(model).eval()
+        report = prune(
+            pruned,
+            images,
+            **asked,
+            importance=importance,
+            ranking=ranking,
+            ignored_layers=layers,
+            compensate=compensate,
+            reestimate_bn=reestimate_bn,
+            measure_latency=False,
+        )
+    except TargetError as error:
+        raise UnreachableTargetError(str(error)) from error
+    except ValueError as error:
+        if isinstance(error.__cause__, BenchmarkError):
+            # The score book's own error names the criterion; what prune makes of it names the score book. What the
+            # criterion raised stays its cause, as the traceback must lead into the user's own code.
+            raise error.__cause__ from error.__cause__.__cause__
+        raise
+    _check(report, shares, tolerance)
+    return PrunedModel.of(pruned, report)
+
+
+def shares_kept(model: nn.Module, images: torch.Tensor, target: Target, layers: list[str]) -> dict[str, float]:
+    """The shares of FLOPs and parameters to end at, by the names that ``prune`` has for them; each in (0, 1)."""
+    if target.operating_point is not None:
+        rule = target.operating_point
+        outcome = prune(model, images, rule.neighbors, rule.threshold, layers, dry_run=True, measure_latency=False)
+        if outcome.flops_before is None or outcome.flops_after is None:
+            raise UnreachableTargetError("fvcore cannot count the FLOPs of this network")
+        if outcome.flops_after == outcome.flops_before:
+            raise UnreachableTargetError(f"the published rule ({rule}) removes nothing from this network")
+        return {"flops": outcome.flops_after / outcome.flops_before}
+    asked = {"flops": target.flops_reduction, "params": target.params_reduction}
+    return {name: 1 - share for name, share in asked.items() if share is not None}
+
+
+def _check(report: PruneReport, shares: Mapping[str, float], tolerance: float) -> None:
+    if report.flops_before is None or report.flops_after is None:
+        raise UnreachableTargetError("fvcore cannot count the FLOPs of this network")
+    reached = {
+        "flops": report.flops_after / report.flops_before,
+        "params": report.params_after / report.params_before,
+    }
+    for name, share in shares.items():
+        if abs(reached[name] - share) > tolerance:
+            why = "widths allow no nearer" if tolerance >= TOLERANCE else f"the search ends within {TOLERANCE:.0%}"
+            raise UnreachableTargetError(
+                f"pruning ended at {reached[name]:.2%} of the network's {name}, not within {tolerance:.2%} of "
+                f"{share:.2%}: {why}"
+            )

@@ -1,0 +1,101 @@
+"""One network, two targets: what parameter-heavy layers must lose so that FLOPs and parameters both fit."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch_pruning.pruner.importance import MagnitudeImportance
+
+from ... import PruneReport, TargetError, prune
+
+__all__ = ["dense_layers", "dense_ratio"]
+
+_HALVINGS = 10
+_CLOSE_ENOUGH = 4
+"""The search ends where this many times what is still off would be tolerated."""
+_IMAGES = 2
+
+
+def dense_layers(report: PruneReport, model: nn.Module) -> list[str]:
+    """The layers that hold many parameters for their FLOPs: those with small maps.
+
+    The line is drawn in the middle, on a logarithmic scale, between the layers with most and fewest.
+
+    Args:
+        report: of any pruning of the model; says which layers lead a coupled group, and what each layer costs.
+        model: unpruned.
+    """
+    costs = {layer.name: layer.flops_before for layer in report.layers}
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    density = {
+        group.name: math.log(sizes[f"{group.name}.weight"] / flops)
+        for group in report.groups
+        if (flops := costs.get(group.name))
+    }
+    if not density:
+        return []
+    line = (max(density.values()) + min(density.values())) / 2
+    return [name for name, value in density.items() if value > line]
+
+
+def dense_ratio(
+    model: nn.Module, images: torch.Tensor, ignored_layers: list[str], *, flops: float, params: float, tolerance: float
+) -> dict[str, float]:
+    """Ratios for the parameter-heavy layers with which a FLOPs target also meets a target for parameters.
+
+    Found by bisection on dry runs with two images, ranked by magnitude: with local ranking widths do not depend on
+    what the channels are ranked by.
+
+    Args:
+        model: left as it is.
+        images: calibration images (N, C, H, W).
+        ignored_layers: names of layers that keep all channels.
+        flops: share of the FLOPs to end at, in (0, 1).
+        params: share of the parameters to end at, in (0, 1).
+        tolerance: how far from ``params`` the result may be.
+
+    Returns:
+        The pruning ratio of each such layer, by its name.
+
+    Raises:
+        TargetError: if no ratio meets both.
+    """
+
+    def outcome(ratios: dict[nn.Module | str, float]) -> PruneReport:
+        return prune(
+            model,
+            images[:_IMAGES],
+            flops=flops,
+            pruning_ratio_dict=ratios or None,
+            importance=MagnitudeImportance(),
+            ignored_layers=ignored_layers,
+            compensate=None,
+            reestimate_bn=False,
+            verify=False,
+            dry_run=True,
+            measure_latency=False,
+        )
+
+    layers = dense_layers(outcome({}), model)
+    best, nearest = 0.0, math.inf
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS if layers else 0):
+        ratio = (low + high) / 2
+        try:
+            report = outcome(dict.fromkeys(layers, ratio))
+        except TargetError:
+            # These layers alone take more FLOPs than the target allows, or too few for the others to take the rest.
+            high = ratio
+            continue
+        share = report.params_after / report.params_before
+        if abs(share - params) < abs(nearest - params):
+            best, nearest = ratio, share
+        if abs(share - params) <= tolerance / _CLOSE_ENOUGH:
+            break
+        low, high = (ratio, high) if share > params else (low, ratio)
+    if abs(nearest - params) <= tolerance:
+        return dict.fromkeys(layers, best)
+    found = f"the nearest had {nearest:.1%} of the parameters" if math.isfinite(nearest) else "none met the FLOPs"
+    raise TargetError(f"no widths end at {flops:.1%} of the FLOPs and {params:.1%} of the parameters; {found}")

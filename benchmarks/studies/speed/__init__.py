@@ -1,0 +1,1 @@
+"""How long a calibration takes, on a CPU and on a GPU."""

@@ -1,0 +1,1 @@
+"""Many runs: who does what, where, and what is left to do."""

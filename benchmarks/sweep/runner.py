@@ -1,0 +1,221 @@
+"""Runs what a suite asks for and is not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ...calibration.preflight import described
+from ..datasets import ImageSource
+from ..errors import SettingsError
+from ..models import build_model
+from ..records.environment import Versions
+from ..records.schema import RunInputs, Setup
+from ..registry.user_code import import_all
+from ..runs.prune_to_target import ignored
+from ..runs.run import criterion_for
+from ..runs.weights_file import WeightsFile
+from ..suites.schema import Suite
+from ..training.hardware import Hardware
+from .executors import Executor, InProcess
+from .progress import Progress
+from .scheduler import Outcome, Sweep
+from .worker import Place, load_data, read_again, read_given
+
+__all__ = ["Outcome", "Prepared", "plan", "prepare", "run_suite"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A suite whose settings, data and weights were seen to fit together.
+
+    Attributes:
+        suite: what was given.
+        runs: in the order in which they are done.
+        given: weights of the base model; None if it is trained.
+        place: where a worker finds the user's things.
+    """
+
+    suite: Suite
+    runs: list[RunInputs]
+    given: WeightsFile | None
+    place: Place
+
+
+def prepare(
+    suite: Suite,
+    *,
+    data_root: Path | None = None,
+    imports: tuple[str, ...] = (),
+    hardware: Hardware | None = None,
+    local: bool = True,
+    quiet: bool = False,
+) -> Prepared:
+    """Load a suite's data and weights, and see that nothing is wrong with its settings.
+
+    Args:
+        suite: what to prepare.
+        data_root: folder of the user's own with the data and weights that the suite names.
+        imports: modules and Python files that register what the suite names.
+        hardware: what networks are trained on; the CPU if None.
+        local: whether that is part of this machine, and can be looked for.
+        quiet: no progress bars in workers.
+
+    Raises:
+        SettingsError: if a setting is wrong.
+        MissingFileError: if data or weights are not there.
+        WeightsError: if the weights are not those of the model.
+        HardwareError: if a device is not there.
+    """
+    hardware = hardware or Hardware()
+    if local:
+        hardware.check()
+    import_all(imports)
+    read_again()
+    name = suite.conditions.base_weights
+    given = None if name is None else read_given(name, data_root)
+    data = load_data(suite.conditions.dataset, data_root, hardware.device if local else "cpu")
+    runs = plan(suite, data, Versions.installed(), given, hardware)
+    _check(runs, data, given)
+    return Prepared(suite, runs, given, Place(data_root, imports, quiet=quiet))
+
+
+def run_suite(
+    suite: Suite,
+    folder: Path,
+    *,
+    data_root: Path | None = None,
+    imports: tuple[str, ...] = (),
+    hardware: Hardware | None = None,
+    executor: Executor | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    say: Callable[[str], None] = tqdm.write,
+) -> Outcome:
+    """Run a suite and keep every finished run in ``folder``.
+
+    Each record is written as soon as its run ends, so that an interrupted suite goes on where it was. A run that fails
+    leaves its reason in ``failures/`` and is tried again by the next call; the others go on. Several sweeps may work
+    on one folder at a time: none does what another is at.
+
+    Args:
+        suite: what to run.
+        folder: gets ``records/*.json``, ``failures/*.json`` and, where base models are trained, ``base/*.safetensors``.
+        data_root: as for :func:`prepare`, as are ``imports`` and ``hardware``.
+        imports: modules and Python files.
+        hardware: what networks are trained on.
+        executor: where runs take place; in this process if None. Closed at the end.
+        fresh: delete this suite's records and base models first.
+        quiet: no progress bars and no line for each run.
+        say: prints one line.
+
+    Raises:
+        SettingsError: if a setting is wrong.
+        MissingFileError: if data or weights are not there.
+        WeightsError: if the weights are not those of the model.
+        HardwareError: if a device is not there.
+        WorkerLostError: if a worker process died.
+        OSError: if a record cannot be written.
+    """
+    executor = executor or InProcess()
+    try:
+        # Bars of several jobs would write over each other.
+        alone = executor.slots == 1
+        prepared = prepare(
+            suite,
+            data_root=data_root,
+            imports=imports,
+            hardware=hardware,
+            local=executor.local,
+            quiet=quiet or not alone,
+        )
+        sweep = Sweep(prepared.runs, folder, prepared.given)
+        if fresh:
+            sweep.forget()
+        with Progress(suite.name, prepared.runs, quiet=quiet, say=say) as progress:
+            return sweep.run(executor, prepared.place, progress)
+    finally:
+        executor.close()
+
+
+def _check(runs: list[RunInputs], data: ImageSource, given: WeightsFile | None) -> None:
+    """A wrong setting should show now and not after minutes of training."""
+    model = build_model(runs[0].setup.conditions.model, seed=0)
+    if given is not None:
+        given.load_into(model)
+    ignored(model, runs[0].setup.conditions.ignored_layers)
+    if not data.evaluates_in_detail:
+        check_logits(model, data)
+    for inputs in runs:
+        if inputs.seed == runs[0].seed:
+            criterion_for(inputs, data)
+
+
+def plan(
+    suite: Suite,
+    data: ImageSource,
+    versions: Versions,
+    given: WeightsFile | None = None,
+    hardware: Hardware | None = None,
+) -> list[RunInputs]:
+    """The runs of a suite, seed by seed, so that a broken-off suite leaves whole comparisons.
+
+    Args:
+        suite: what to run.
+        data: its data.
+        versions: of the libraries.
+        given: weights of the base model, if it is not trained.
+        hardware: what networks are trained on; the CPU if None.
+    """
+    setups = [
+        Setup(
+            suite=suite.name,
+            kind=suite.kind,
+            conditions=conditions,
+            data_hash=data.hash,
+            weights_hash=given.hash if given else None,
+            pruner="prune",
+            ranking=ranking,
+            reference=suite.reference,
+            versions=versions,
+            **dict(hardware or Hardware()),
+        )
+        for conditions, ranking in suite.tables()
+    ]
+    return [
+        RunInputs(setup=setup, criterion=entry, seed=seed)
+        for seed in range(suite.seeds)
+        for setup in setups
+        for entry in suite.entries(setup.conditions.target)
+    ]
+
+
+@torch.no_grad()
+def check_logits(model: nn.Module, data: ImageSource) -> None:
+    """See that a network gives an image of the data a number for each class, before anything is trained.
+
+    Args:
+        model: put on the data's device and into eval mode, in which it is left.
+        data: what it is to be judged on.
+
+    Raises:
+        SettingsError: if it does not.
+    """
+    name, image = type(model).__name__, data.example
+    model.to(image.device).eval()
+    try:
+        output = model(image)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SettingsError(
+            f"model: {name} does not run on an image of the data ({described(image)}): {reason}"
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[1] < data.num_classes:
+        wanted = f"a tensor (N, {data.num_classes}), a number for each class"
+        found = described(output) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise SettingsError(f"model: {name} must give {wanted}, got {found} for one image")

@@ -1,0 +1,220 @@
+"""Starts the jobs of a suite, one after the other or several at once, and keeps what they return."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..records.schema import FailureRecord, RunInputs, RunRecord
+from ..records.store import FailureStore, RecordStore, RecordWarning
+from ..runs.weights_file import WeightsFile
+from ..training.resume import forget_state
+from .base_model_store import Base, Bases
+from .executors import Executor, WorkerLostError
+from .locks import Claims
+from .progress import Progress
+from .worker import Failed, Place, do_base, do_run
+
+__all__ = ["Outcome", "Sweep"]
+
+_POLL = 1.0
+"""Seconds between two looks at what another sweep over the same folder has finished."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep did.
+
+    Attributes:
+        records: of all finished runs, in the order of the plan.
+        executed: how many of them were run now; the others were there.
+        failures: the runs that failed now, in the same order.
+    """
+
+    records: tuple[RunRecord, ...]
+    executed: int
+    failures: tuple[FailureRecord, ...] = ()
+
+
+class Sweep:
+    """Does those of some runs that are not done, each after the training of its base model.
+
+    Several sweeps may go over one folder at a time: each takes what no other is at, and in the end all have all.
+
+    Args:
+        runs: what to do, in this order.
+        folder: gets the records, the failures, the trained base models and, while they last, trainings under way.
+        given: the base model's weights, if it is not trained.
+    """
+
+    def __init__(self, runs: list[RunInputs], folder: Path, given: WeightsFile | None) -> None:
+        self._runs = {run.file_name: run for run in runs}
+        self._records = RecordStore(folder / "records")
+        self._failures = FailureStore(folder / "failures")
+        self._claims = Claims(folder / ".claims")
+        self._bases = Bases(folder / "base", runs[0].setup, given)
+        self._states = folder.absolute() / "states"
+        self._waiting: set[str] = set()
+        self._found: dict[str, RunRecord] = {}
+        self._failed: dict[str, FailureRecord] = {}
+        self._flying: dict[Future[Any], str | int] = {}
+        """Names of runs, and seeds whose base models are trained."""
+        self._compared: set[int] = set()
+        self._executed = 0
+
+    def forget(self) -> None:
+        """Delete the records and base models of the runs."""
+        self._records.remove(self._runs.values())
+        self._failures.remove(self._runs.values())
+        bases = self._bases.remove({run.base_seed for run in self._runs.values()})
+        for name in (*self._runs, *bases):
+            forget_state(self._states, name)
+
+    def run(self, executor: Executor, place: Place, progress: Progress) -> Outcome:
+        """Do what is missing.
+
+        Raises:
+            WorkerLostError: if a worker process died.
+            OSError: if something cannot be written.
+        """
+        # What cannot be kept is not worth doing.
+        self._records.folder.mkdir(parents=True, exist_ok=True)
+        self._executor, self._progress = executor, progress
+        self._place = replace(place, states=self._states)
+        self._waiting = {name for name in self._runs if not self._is_there(name)}
+        try:
+            while self._waiting or self._flying:
+                self._fill()
+                self._harvest()
+                busy = {what for what in self._flying.values() if isinstance(what, int)}
+                self._bases.keep(busy | {self._runs[name].base_seed for name in self._waiting})
+        except BrokenExecutor:
+            raise WorkerLostError from None
+        finally:
+            self._claims.give_back_all()
+        return Outcome(self._ordered(self._found), self._executed, self._ordered(self._failed))
+
+    def _fill(self) -> None:
+        while len(self._flying) < self._executor.slots and self._start_one():
+            pass
+
+    def _harvest(self) -> None:
+        """Wait for a job to end, but not for long: what another sweep is at may be free before."""
+        if not self._flying:
+            if self._waiting:
+                time.sleep(_POLL)
+            return
+        done, _ = wait(self._flying, timeout=_POLL, return_when=FIRST_COMPLETED)
+        # What has come to an end is kept before a broken pool ends all.
+        for future in sorted(done, key=lambda future: isinstance(future.exception(), BrokenExecutor)):
+            self._finish(future, self._flying.pop(future))
+
+    def _start_one(self) -> bool:
+        """Start the next job that nobody is at; False if there is none to start now."""
+        for seed in sorted({self._runs[name].base_seed for name in self._waiting}):
+            if seed in self._flying.values():
+                continue
+            base = self._bases.find(seed)
+            if base is None:
+                started = self._start_base(seed)
+            elif isinstance(base, Failed):
+                for name in self._of(seed, self._waiting):
+                    self._fail(name, base)
+                continue
+            else:
+                if seed not in self._compared:
+                    self._compare(seed, base)
+                started = self._start_run(seed, base)
+            if started:
+                return True
+        return False
+
+    def _start_base(self, seed: int) -> bool:
+        lock = self._bases.path(seed).name
+        if not self._claims.take(lock):
+            return False
+        # Another sweep may have finished it between the look and the claim.
+        if self._bases.find(seed) is not None:
+            self._claims.give_back(lock)
+            return self._start_one()
+        inputs = self._runs[self._of(seed, self._waiting)[0]]
+        self._flying[self._executor.submit(do_base, inputs.setup, seed, self._place)] = seed
+        return True
+
+    def _start_run(self, seed: int, base: Base) -> bool:
+        for name in self._of(seed, self._waiting):
+            if self._claims.take(name):
+                self._waiting.remove(name)
+                # Another sweep may have done it since.
+                if self._is_there(name):
+                    self._claims.give_back(name)
+                    continue
+                self._flying[self._executor.submit(do_run, self._runs[name], base.content, self._place)] = name
+                return True
+            if self._is_there(name):
+                self._waiting.remove(name)
+        return False
+
+    def _compare(self, seed: int, base: Base) -> None:
+        """Do again what stems from other base weights than those that the seed's other runs will have."""
+        self._compared.add(seed)
+        for name in self._of(seed, self._found):
+            if base.content is not None and self._found[name].base_weights_hash != base.hash:
+                warnings.warn(f"{name}: run again, it stems from other base weights", RecordWarning, stacklevel=2)
+                del self._found[name]
+                self._records.remove([self._runs[name]])
+                self._waiting.add(name)
+                self._progress.again()
+
+    def _finish(self, future: Future[Any], what: str | int) -> None:
+        try:
+            result = future.result()
+        except BrokenExecutor:
+            raise
+        except Exception as error:
+            result = Failed.by(error)
+        if isinstance(what, int):
+            self._bases.add(what, result)
+            if not isinstance(result, Failed):
+                forget_state(self._states, self._bases.path(what).name)
+            self._claims.give_back(self._bases.path(what).name)
+            return
+        if isinstance(result, Failed):
+            self._fail(what, result)
+        else:
+            self._records.save(result)
+            forget_state(self._states, what)
+            self._executed += 1
+            self._enter(what, result, f"{result.seconds_total:.1f} s")
+        self._claims.give_back(what)
+
+    def _fail(self, name: str, failed: Failed) -> None:
+        inputs = self._runs[name]
+        self._waiting.discard(name)
+        self._failed[name] = failed.record(inputs)
+        self._failures.save(self._failed[name])
+        self._progress.failed(inputs, failed.reason)
+
+    def _is_there(self, name: str) -> bool:
+        record = self._records.find(self._runs[name])
+        if record is not None:
+            self._enter(name, record, "there already")
+        return record is not None
+
+    def _enter(self, name: str, record: RunRecord, note: str) -> None:
+        self._found[name] = record
+        self._failures.remove([self._runs[name]])
+        self._progress.finished(record, note)
+
+    def _of(self, seed: int, names: Iterable[str | int]) -> list[str]:
+        """Those of some runs whose base model has this seed, in the order of the plan."""
+        some = set(names)
+        return [name for name, run in self._runs.items() if run.base_seed == seed and name in some]
+
+    def _ordered(self, entries: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(entries[name] for name in self._runs if name in entries)

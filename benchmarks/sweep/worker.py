@@ -1,0 +1,189 @@
+"""What a worker does, wherever it is: train a base model, or do one run. All that it needs comes as arguments."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from ..datasets import ImageSource, load_dataset
+from ..datasets.data_root import DataRoot
+from ..errors import BenchmarkError
+from ..records.environment import Environment
+from ..records.schema import FailureRecord, RunInputs, RunRecord, Setup
+from ..registry.registry import Spec
+from ..registry.user_code import import_all
+from ..runs.base_models import BaseModel, load_base, train_base
+from ..runs.run import run_one
+from ..runs.weights_file import WeightsFile
+
+__all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_again", "read_given"]
+
+_LONGEST = 500
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a worker must know to find the user's things.
+
+    Attributes:
+        data_root: folder with the user's data and weights, the same path for every worker; None for none.
+        imports: modules and Python files of the user's that register what the suite names.
+        folder: from where relative paths lead; that of this process, if it is not there.
+        states: folder that keeps trainings under way, if it is there; None for none.
+        quiet: no progress bars.
+    """
+
+    data_root: Path | None = None
+    imports: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path.cwd)
+    states: Path | None = None
+    quiet: bool = False
+
+    def enter(self) -> None:
+        """Make this process find them.
+
+        Raises:
+            SettingsError: if an import fails.
+        """
+        if self.folder != Path.cwd() and self.folder.is_dir():
+            os.chdir(self.folder)
+        import_all(self.imports)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a job has no result.
+
+    Attributes:
+        reason: the error in one line.
+        details: its traceback.
+    """
+
+    reason: str
+    details: str
+
+    @classmethod
+    def by(cls, error: BaseException) -> Failed:
+        """From an error that was caught."""
+        text = _writable("".join(traceback.format_exception(error)))
+        # What the harness says itself names what to change; anything else needs its kind to be understood.
+        known: BaseException | None = error
+        while known is not None and not isinstance(known, BenchmarkError):
+            known = known.__cause__
+        message = " ".join(_COLOUR.sub("", str(known or error)).split()) or "no message"
+        reason = _writable(message if known else f"{type(error).__name__}: {message}")
+        return cls(reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}...", text)
+
+    def record(self, inputs: RunInputs) -> FailureRecord:
+        """A record of the run that failed so."""
+        now = datetime.now(timezone.utc)
+        return FailureRecord(
+            inputs=inputs, environment=Environment.current(), created=now, reason=self.reason, details=self.details
+        )
+
+
+BaseResult = bytes | Failed
+"""A safetensors file with the weights, or why there are none."""
+
+
+def load_data(spec: Spec, data_root: Path | None, device: str) -> ImageSource:
+    """The data, once in a process."""
+    return _data(spec.model_dump_json(), data_root, device)
+
+
+def read_again() -> None:
+    """Let data and weights be read anew, as their files may have changed since this process read them."""
+    _data.cache_clear()
+    read_given.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _data(spec: str, data_root: Path | None, device: str) -> ImageSource:
+    return load_dataset(Spec.model_validate_json(spec), DataRoot(data_root)).to(device)
+
+
+@lru_cache(maxsize=1)
+def read_given(name: str, data_root: Path | None) -> WeightsFile:
+    """Weights under the data root, once in a process."""
+    return WeightsFile.read(DataRoot(data_root).file(name))
+
+
+def do_base(setup: Setup, seed: int, place: Place) -> BaseResult:
+    """Train the base model of a seed."""
+    try:
+        place.enter()
+        with _threads(setup.conditions.threads):
+            return train_base(setup, _data_of(setup, place), seed, states=place.states, quiet=place.quiet)
+    except (Exception, SystemExit) as error:
+        return Failed.by(error)
+
+
+def do_run(inputs: RunInputs, weights: bytes | None, place: Place) -> RunRecord | Failed:
+    """Do one run on a base model, whatever happens.
+
+    Args:
+        inputs: what to run.
+        weights: of the base model, a safetensors file; None if they are given under the data root.
+        place: where the user's things are.
+    """
+    try:
+        place.enter()
+        with _threads(inputs.setup.conditions.threads):
+            data = _data_of(inputs.setup, place)
+            base = _base(inputs.setup, weights, place)
+            return run_one(inputs, data, base, states=place.states, quiet=place.quiet)
+    # A criterion may call sys.exit, which must not end the sweep.
+    except (Exception, SystemExit) as error:
+        return Failed.by(error)
+
+
+def _data_of(setup: Setup, place: Place) -> ImageSource:
+    data = load_data(setup.conditions.dataset, place.data_root, setup.device)
+    if data.hash != setup.data_hash:
+        raise BenchmarkError(f"{setup.conditions.dataset.name}: this worker finds other data than the suite began with")
+    return data
+
+
+_BASES: dict[str, BaseModel] = {}
+
+
+def _base(setup: Setup, weights: bytes | None, place: Place) -> BaseModel:
+    """The base model of a run; the last one is kept, as runs of a seed follow one another."""
+    if weights is not None:
+        file = WeightsFile.parse(weights, "base model")
+    else:
+        assert setup.conditions.base_weights is not None
+        file = read_given(setup.conditions.base_weights, place.data_root)
+    conditions = setup.conditions
+    key = "|".join(
+        [file.hash, conditions.model.model_dump_json(), setup.data_hash, setup.device, str(conditions.threads)]
+    )
+    if key not in _BASES:
+        _BASES.clear()
+        _BASES[key] = load_base(setup, file, _data_of(setup, place))
+    return _BASES[key]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _writable(text: str) -> str:
+    """As UTF-8 can hold it: the name of a file may have bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

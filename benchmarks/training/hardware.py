@@ -1,0 +1,70 @@
+"""Where networks are trained and with what precision, by Lightning Fabric."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import BenchmarkError
+
+__all__ = ["Hardware", "HardwareError", "Precision"]
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class HardwareError(BenchmarkError, ValueError):
+    """A device that is not there, or lacks the precision."""
+
+
+class Hardware(BaseModel):
+    """Devices and precision.
+
+    Attributes:
+        device: ``"cpu"`` or ``"cuda"``.
+        devices: how many train one network together, each a share of every batch.
+        precision: in Lightning Fabric's words.
+        cuda_graphs: whether a training step is captured once and replayed, see
+            :mod:`~foad_plugins.benchmarks.training.cuda_graphs`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    devices: int = Field(default=1, ge=1)
+    precision: Precision = "32-true"
+    cuda_graphs: bool = False
+
+    def check(self) -> None:
+        """See that the devices are there and have the precision.
+
+        Raises:
+            HardwareError: if they are not, or have not.
+        """
+        if self.device == "cpu" and self.precision == "16-mixed":
+            # Fabric would take bfloat16 in its place, and records would say what was not the case.
+            raise HardwareError("precision: 16-mixed needs a GPU; a CPU has bf16-mixed")
+        if self.cuda_graphs and (self.device == "cpu" or self.devices > 1):
+            raise HardwareError("cuda_graphs: they are of a single GPU")
+        if self.device == "cuda" and torch.cuda.device_count() < self.devices:
+            raise HardwareError(f"device: {self.devices} GPUs are asked for, torch sees {torch.cuda.device_count()}")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where a single process of it works."""
+        return torch.device(self.device)
+
+    def fabric(self) -> Fabric:
+        """A Fabric on these devices; with several, ``launch`` starts a process for each."""
+        strategy: Any = "ddp_spawn" if self.devices > 1 else "auto"
+        return Fabric(
+            accelerator=self.device,
+            devices=self.devices,
+            strategy=strategy,
+            precision=self.precision,
+            # What a cluster's scheduler says of processes is about the sweep and not about one training.
+            plugins=[LightningEnvironment()],
+        )

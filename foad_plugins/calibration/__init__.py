@@ -1,0 +1,1 @@
+"""Run a model over data and collect statistics, leaving no trace."""

@@ -1,0 +1,202 @@
+"""Reading feature maps where layers take them in or give them out, while the model runs over calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from tqdm.auto import tqdm
+
+from ..criterion.gram import GramStatistics
+from ..criterion.similarity import ChannelStatistics
+from .data import NoBatchError, as_calls, model_device
+from .distributed import add_up, all_or_none
+from .observers import Listener, Products, Reads, Similarities
+from .preserve import undisturbed
+
+__all__ = ["ForwardFn", "UnbatchedError", "batches_only", "calibrate", "calibrate_channels"]
+
+ForwardFn = Callable[[nn.Module, Any], Any]
+
+
+class UnbatchedError(ValueError):
+    """A single image where a batch is wanted."""
+
+
+def calibrate_channels(
+    model: nn.Module,
+    data: Any,
+    reads: Sequence[Reads],
+    *,
+    max_batches: int | None = None,
+    forward_fn: ForwardFn | None = None,
+    progress: bool = False,
+) -> list[ChannelStatistics]:
+    """Gather the channel statistics of sets of channels; as :func:`calibrate`, without products."""
+    return calibrate(model, data, reads, max_batches=max_batches, forward_fn=forward_fn, progress=progress)[0]
+
+
+def calibrate(
+    model: nn.Module,
+    data: Any,
+    reads: Sequence[Reads],
+    grams: Sequence[Reads] = (),
+    *,
+    max_batches: int | None = None,
+    forward_fn: ForwardFn | None = None,
+    progress: bool = False,
+    distributed: bool = False,
+) -> tuple[list[ChannelStatistics], list[GramStatistics]]:
+    """Run the model over calibration data and gather statistics of sets of channels.
+
+    The model runs in eval mode and without gradients; it is left as it was, also if it raises. One tensor read by
+    several layers counts once for a set of channels; different tensors count alike.
+
+    Args:
+        model: the model, on any device.
+        data: as for :func:`~foad_plugins.calibration.data.as_calls`.
+        reads: the sets of channels, for their similarity.
+        grams: sets of channels with one tap each, for the products between them.
+        max_batches: use so many batches at most; None uses all.
+        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+        progress: show a progress bar over batches.
+        distributed: add up what all ranks of torch.distributed see, each over its own data. Every rank must make the
+            call; a rank may have no batch, if another one has. An error on one rank is an error on all.
+
+    Returns:
+        One object for each of ``reads`` and one for each of ``grams``; ``count`` or ``samples`` is 0 if none of the
+        layers ran.
+
+    Raises:
+        TypeError: data of a form that is not accepted.
+        ValueError: no batch, images without a batch dimension, or NaN or Inf in a feature map (names the layer).
+        RuntimeError: another rank failed, or torch.distributed is not initialised.
+    """
+    names = {module: name or type(module).__name__ for name, module in model.named_modules()}
+    similarities = [Similarities(read) for read in reads]
+    products = Products(grams)
+    everyone: list[Listener] = [*similarities, products]
+    listeners: dict[tuple[nn.Module, str], list[Listener]] = {}
+    for listener in everyone:
+        for place in listener.places():
+            listeners.setdefault(place, []).append(listener)
+
+    def take(module: nn.Module, side: str, tensor: Any) -> None:
+        if not isinstance(tensor, Tensor):
+            return
+        try:
+            for listener in listeners[module, side]:
+                listener.take(module, side, tensor)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{_not_finite(model)}") from None
+
+    with (
+        all_or_none(distributed, excused=NoBatchError),
+        ExitStack() as stack,
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):
+        stack.enter_context(undisturbed(model))
+        stack.enter_context(batches_only(model))
+        for module, side in listeners:
+            stack.callback(_listen(module, side, take))
+        calls = as_calls(data, model_device(model), max_batches)
+        bar = tqdm(calls, desc="calibrating", unit="batch", total=_length(data, max_batches), disable=not progress)
+        for call in bar:
+            if forward_fn is None:
+                model(*call.args, **call.kwargs)
+            else:
+                forward_fn(model, call.item)
+            _check(model, similarities, names)
+            for listener in everyone:
+                listener.end_batch()
+    statistics = [similarity.statistics for similarity in similarities]
+    if distributed:
+        add_up([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
+    return statistics, products.statistics
+
+
+def _not_finite(model: nn.Module) -> str:
+    """What to add to a message if the fault lies in the model itself."""
+    state = [*model.named_parameters(), *model.named_buffers()]
+    names = [name for name, value in state if value.is_floating_point() and not value.isfinite().all()]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"; there is NaN or Inf in the model's own {', '.join(map(repr, names[:3]))}{more}" if names else ""
+
+
+def _check(model: nn.Module, similarities: Sequence[Similarities], names: Mapping[nn.Module, str]) -> None:
+    """Look at what a batch has left unchecked, all of it at once: a host that waits keeps a GPU idle.
+
+    Raises:
+        ValueError: not all of it is finite (names the layer).
+    """
+    unchecked = [one for similarity in similarities for one in similarity.unchecked]
+    if not unchecked:
+        return
+    device = unchecked[0].energy.device
+    finite = torch.stack([one.energy.double().to(device) for one in unchecked]).isfinite().tolist()
+    for one, fine in zip(unchecked, finite, strict=True):
+        if not fine:
+            raise ValueError(f"at the {one.side} of layer {names[one.module]!r}: {one.problem}{_not_finite(model)}")
+    for similarity in similarities:
+        similarity.unchecked.clear()
+
+
+def _length(data: Any, max_batches: int | None) -> int | None:
+    """How many batches to expect, for the progress bar; None where the data does not say."""
+    if isinstance(data, (Tensor, tuple, Mapping)):
+        return 1
+    try:
+        return min(len(data), max_batches or len(data))
+    except TypeError:
+        return None
+
+
+def _listen(module: nn.Module, side: str, take: Callable[[nn.Module, str, Any], None]) -> Callable[[], None]:
+    """Hand every tensor that passes one side of a module to ``take``; returns what ends it."""
+
+    def on_input(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        take(layer, side, args[0] if args else kwargs.get("input"))
+
+    def on_output(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        take(layer, side, output)
+
+    if side == "input":
+        return module.register_forward_pre_hook(on_input, with_kwargs=True).remove
+    return module.register_forward_hook(on_output).remove
+
+
+@contextmanager
+def batches_only(model: nn.Module) -> Iterator[None]:
+    """Refuse a single image inside, which convolutions would take for a batch without a word.
+
+    Raises:
+        ValueError: a convolution gets maps without a batch dimension (names it).
+    """
+    handles = [
+        module.register_forward_pre_hook(_batched(name or type(module).__name__), with_kwargs=True)
+        for name, module in model.named_modules()
+        if isinstance(module, _ConvNd)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _batched(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+    def check(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        maps = args[0] if args else kwargs.get("input")
+        spatial = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
+        if isinstance(maps, Tensor) and maps.dim() == spatial + 1:
+            raise UnbatchedError(
+                f"layer {name!r} got an input of {maps.dim()} dimensions, without a batch dimension: "
+                f"give calibration images as (N, C, ...), {spatial + 2} dimensions"
+            )
+
+    return check

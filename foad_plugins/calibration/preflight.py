@@ -1,0 +1,53 @@
+"""Whether a model runs on the data at all, asked before any longer work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .collect import ForwardFn, UnbatchedError, batches_only
+from .data import Call
+from .preserve import undisturbed
+
+__all__ = ["check_runs", "described"]
+
+
+def check_runs(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> None:
+    """Call a model once in eval mode and leave it as it was.
+
+    Args:
+        model: the model.
+        call: how to call it.
+        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+
+    Raises:
+        ValueError: the model raises. The text says what it was given and what it said.
+    """
+    with undisturbed(model), batches_only(model), torch.no_grad():
+        try:
+            if forward_fn is not None:
+                forward_fn(model, call.item)
+            else:
+                model(*call.args, **call.kwargs)
+        except UnbatchedError:
+            raise
+        except Exception as error:
+            if forward_fn is not None:
+                what = f"forward_fn fails on the first calibration batch ({described(call.item)})"
+            else:
+                what = f"the model does not run on the calibration data ({described(call.kwargs or call.args)})"
+            raise ValueError(f"data: {what}: {type(error).__name__}: {error}") from error
+
+
+def described(value: Any) -> str:
+    """What a batch is, in few words: shapes and dtypes of its tensors."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {described(part)}" for name, part in value.items()) or "nothing"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(described, value)) or "nothing"
+    return type(value).__name__

@@ -1,0 +1,157 @@
+"""Running a model for measurement only: eval mode inside, everything as it was outside."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+__all__ = ["check_model", "layer_by_layer", "undisturbed"]
+
+_HOOK_TABLES = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+
+# The generators and the switch of the fused path belong to the process: of two threads, one measures after the other.
+_MEASURING = threading.RLock()
+
+
+@contextmanager
+def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> Iterator[None]:
+    """Put a model into eval mode, and leave no trace of what runs inside, also after an exception.
+
+    On exit every module's train flag, every buffer and the hooks are what they were, and so is the state of the
+    random number generators (torch on the CPU and the model's devices, NumPy, random). Inside, the generators start
+    from ``seed``, so that random layers which stay active in eval mode, and shuffling loaders, give the same each time.
+    The fused inference path of ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` is off inside, since it
+    goes round the layers in it. One thread at a time can be inside; others wait.
+
+    Args:
+        model: the model.
+        seed: where the generators start.
+        compiled: let what ``torch.compile`` has made of the model run, rather than its layers.
+
+    Raises:
+        TypeError: not a model.
+        ValueError: a layer has not set up its parameters yet, which the first call of the model does (names it); or
+            the model is compiled, and torch is older than 2.6.
+    """
+    check_model(model)
+    _refuse_lazy(model)
+    with _MEASURING:
+        flags = [(module, module.training) for module in model.modules()]
+        buffers = [
+            (module, name, buffer, buffer.clone())
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        hooks = [(table, set(table)) for module in model.modules() for table in _hook_tables(module)]
+        devices = sorted({tensor.device.index or 0 for tensor in model.parameters() if tensor.is_cuda})
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        try:
+            with torch.random.fork_rng(devices=devices), nullcontext() if compiled else layer_by_layer(model):
+                torch.manual_seed(seed)
+                random.seed(seed)
+                np.random.seed(seed)
+                torch.backends.mha.set_fastpath_enabled(False)
+                model.eval()
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+            for module, training in flags:
+                module.training = training
+            for table, known in hooks:
+                for handle in set(table) - known:
+                    del table[handle]
+            # Batch normalisation writes its statistics past the version counter, so only the values tell.
+            for (module, name, buffer, value), same in zip(buffers, _equal(buffers), strict=True):
+                if not same:
+                    with torch.no_grad():
+                        # Observers of quantisation give theirs another shape when they first run.
+                        buffer.resize_(value.shape).copy_(value)
+                module._buffers[name] = buffer
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        TypeError: not a ``torch.nn.Module``.
+    """
+    if not isinstance(model, nn.Module):
+        given = f"the class {model.__name__}: make one" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"model must be a torch.nn.Module, got {given}")
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if any(is_lazy(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())):
+            raise ValueError(
+                f"layer {name!r} has not set up its parameters yet, as lazy layers do when they first run: call the "
+                "model once on a batch, or load its weights"
+            )
+
+
+def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[bool]:
+    """Which buffers are what they were. Those on a GPU are all compared before the host waits for the first answer."""
+    alike = [
+        torch.equal(buffer, value) or (buffer.shape == value.shape and bool(_same(buffer, value)))
+        if buffer.device.type == "cpu" or buffer.shape != value.shape
+        else None
+        for _, _, buffer, value in buffers
+    ]
+    answers = {number: _same(*buffers[number][2:]) for number, same in enumerate(alike) if same is None}
+    for device in {answer.device for answer in answers.values()}:
+        here = [number for number, answer in answers.items() if answer.device == device]
+        for number, same in zip(here, torch.stack([answers[number] for number in here]).tolist(), strict=True):
+            alike[number] = same
+    return [bool(same) for same in alike]
+
+
+def _same(buffer: Tensor, value: Tensor) -> Tensor:
+    """Whether two tensors of one shape hold the same, NaN included."""
+    return torch.isclose(buffer, value, rtol=0, atol=0, equal_nan=True).all()
+
+
+def _hook_tables(module: nn.Module) -> list[dict[int, object]]:
+    return [getattr(module, name) for name in _HOOK_TABLES]
+
+
+@contextmanager
+def layer_by_layer(model: nn.Module) -> Iterator[None]:
+    """Leave aside what ``torch.compile`` has made of a model or a part of it.
+
+    Compiled code is made for the hooks that are there: with others it is made again, which takes longer than what is
+    measured, and after a few times torch gives up with a warning.
+
+    Raises:
+        ValueError: there is such code, and torch is older than 2.6, which cannot be told to leave it aside.
+    """
+    if not any("_orig_mod" in module._modules or _compiled_in_place(module) for module in model.modules()):
+        yield
+        return
+    if not hasattr(torch.compiler, "set_stance"):
+        raise ValueError(
+            f"the model is compiled, and torch {torch.__version__} cannot run it layer by layer, which torch 2.6 can: "
+            "give the module that it was compiled from"
+        )
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def _compiled_in_place(module: nn.Module) -> bool:
+    return getattr(module, "_compiled_call_impl", None) is not None

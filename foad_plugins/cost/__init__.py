@@ -1,0 +1,1 @@
+"""FLOPs, parameters, latency."""

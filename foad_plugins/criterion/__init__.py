@@ -1,0 +1,1 @@
+"""The paper: feature maps, similarity, and which channels are redundant."""

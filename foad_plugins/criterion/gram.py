@@ -1,0 +1,121 @@
+"""Inner products between a layer's channels, summed over images and positions: what regression between them needs."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .kernels.tf32 import full_precision
+
+__all__ = ["GramStatistics"]
+
+# Images are multiplied together until a product runs over about so many positions: long enough for the matrix product
+# to be efficient, short enough for its float32 sums to keep six digits.
+_POSITIONS = 4096
+_PANEL_ROWS = 256
+
+
+class GramStatistics:
+    """Sums of ``x_i * x_j`` over all images and positions, for all pairs of channels.
+
+    Products are taken in float32 (float64 for float64 maps) over a few thousand positions and summed in float64. Memory
+    is one (C, C) matrix, whatever the number of images.
+
+    Args:
+        num_channels: C, 0 or more.
+
+    Attributes:
+        num_channels: C.
+        samples: images times positions seen so far.
+
+    Example:
+        >>> import torch
+        >>> GramStatistics(2).update(torch.tensor([[[1.0, 1.0], [2.0, 0.0]]])).compute()
+        tensor([[1., 1.],
+                [1., 2.]], dtype=torch.float64)
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        if num_channels < 0:
+            raise ValueError(f"num_channels must be 0 or more, got {num_channels}")
+        self.num_channels = num_channels
+        self.samples = 0
+        self._sum: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> GramStatistics:
+        """Add the feature maps of a batch.
+
+        Args:
+            features: (N, C, ...) floating-point tensor.
+
+        Returns:
+            This object.
+
+        Raises:
+            TypeError: ``features`` is not floating point.
+            ValueError: the shape does not fit, or a value is NaN, Inf or too large to square. The sums are then as
+                they were before the call.
+        """
+        if not features.is_floating_point():
+            raise TypeError(f"features must be floating point, got {features.dtype}")
+        if features.dim() < 2 or features.shape[1] != self.num_channels:
+            raise ValueError(f"features must have shape (N, {self.num_channels}, ...), got {tuple(features.shape)}")
+        maps = features.flatten(2) if features.dim() > 2 else features.unsqueeze(2)
+        maps = maps if maps.dtype == torch.float64 else maps.float()
+        images, _, positions = maps.shape
+        added = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=maps.device)
+        for part in maps.split(max(1, _POSITIONS // max(1, positions))):
+            rows = part[0] if len(part) == 1 else part.transpose(0, 1).flatten(1)
+            for top in range(0, self.num_channels, _PANEL_ROWS):
+                bottom = top + _PANEL_ROWS
+                with full_precision(rows):
+                    added[top:bottom, top:] += rows[top:bottom] @ rows[top:].T
+        if not torch.isfinite(added.diagonal()).all():
+            raise ValueError(
+                f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"
+            )
+        return self._add(added, images * positions)
+
+    def merge(self, other: GramStatistics) -> GramStatistics:
+        """Add what another object has seen; ``other`` is unchanged.
+
+        Raises:
+            ValueError: the numbers of channels differ.
+        """
+        if other.num_channels != self.num_channels:
+            raise ValueError(f"cannot merge statistics of {other.num_channels} channels into {self.num_channels}")
+        return self if other._sum is None else self._add(other._sum, other.samples)
+
+    def all_reduce(self, samples: int, device: torch.device) -> GramStatistics:
+        """Add the sums of all ranks of torch.distributed's default process group; each of them must call it.
+
+        Args:
+            samples: the ranks' samples, summed.
+            device: where the sums are kept if this rank has seen nothing.
+        """
+        if self._sum is None:
+            self._sum = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=device)
+        dist.all_reduce(self._sum)
+        self.samples = samples
+        return self
+
+    def compute(self) -> Tensor:
+        """The mean products over everything seen.
+
+        Returns:
+            (C, C) float64 tensor on the CPU, symmetric; its diagonal holds the channels' mean squares.
+
+        Raises:
+            ValueError: nothing has been seen.
+        """
+        if self._sum is None or not self.samples:
+            raise ValueError("no feature maps have been added yet: call update() first")
+        upper = self._sum.to("cpu").triu()
+        return (upper + upper.triu(1).T) / self.samples
+
+    def _add(self, total: Tensor, samples: int) -> GramStatistics:
+        self._sum = total.clone() if self._sum is None else self._sum.to(total.device) + total
+        self.samples += samples
+        return self

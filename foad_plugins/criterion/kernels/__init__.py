@@ -1,0 +1,1 @@
+"""How the sums of similarities are computed fast."""

@@ -1,0 +1,210 @@
+"""Sums of similarities over images, for all pairs of channels, computed a panel of channels at a time."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .dispatch import FusedSums, fused_sums
+from .packed import PANEL, offset, put, size, tile, unseen
+from .tf32 import full_precision
+
+__all__ = ["summed_similarities"]
+
+# Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
+# expansion loses them to cancellation, and identical channels must come out at distance zero.
+_NEAR = 2.0**-7
+# Added to squares: too small to count, but a CPU's square root is twenty times slower at zero.
+_TINY = 1e-36
+# Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
+_DIRECT_POSITIONS = 4
+# Elements of one block of distances for each thread of a CPU: it stays in the caches from step to step, and starting a
+# step costs little beside it.
+_BLOCK_CPU = 2**17
+# In one pass a block is touched twice only, and larger ones are worth it.
+_FUSED = 4
+# On a GPU a step is over before the host has started the next: fewer and larger ones, of several panels together.
+_BLOCK_GPU = 2**25
+_ROWS_GPU = 8 * PANEL
+# Elements of the direct differences that are taken at once where the host does not look at each block.
+_DIFFERENCES = 2**25
+
+
+def summed_similarities(maps: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Every image's similarities, summed.
+
+    A panel of R channels is compared with the K channels from its own first one on, a few images at a time. Panels
+    go from the last to the first, so that of later channels the squared norms are known.
+
+    Args:
+        maps: (N, C, L), float32 or float64; N and L at least 1.
+        onto: sums of earlier maps, on the same device, to which these are added in place.
+
+    Returns:
+        The sums, packed: float64, half of C * C and a little more; ``onto`` itself where there is one. And the sum of
+        all squared norms, a scalar, which is not finite if any value was not. Both on the device of the maps.
+    """
+    with full_precision(maps):
+        sums = fused_sums(maps)
+        if sums is not None:
+            return _fused(maps, sums, unseen(maps.shape[1], maps.device) if onto is None else onto)
+        added, energy = _plain(maps)
+        return (added if onto is None else onto.add_(added)), energy
+
+
+def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`summed_similarities`, by operations of torch's."""
+    images, channels, positions = maps.shape
+    direct = positions <= _DIRECT_POSITIONS
+    if direct:
+        # Position by position, so that each of them is read in one piece.
+        maps = maps.transpose(1, 2).contiguous().transpose(1, 2)
+    on_cpu, budget = _on_cpu(maps), _budget(maps)
+    height = PANEL if on_cpu else _ROWS_GPU
+    norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
+    most = min(max(budget, channels * height), images * channels * height)
+    # Large allocations begin at the same place of a page; in step with each other they would alias in the caches.
+    memory, scratch = maps.new_empty(most), maps.new_empty((most if direct and positions > 1 else 0) + 272)[272:]
+    wide = maps.new_empty((most if on_cpu else 0) + 264, dtype=torch.float64)[264:]
+    ones = wide.new_ones(images)
+    packed = wide.new_empty(size(channels))
+    near = None if direct or on_cpu else torch.zeros_like(packed, dtype=torch.bool)
+    for top in reversed(range(0, channels, height)):
+        columns, rows = channels - top, min(height, channels - top)
+        part = tile(packed, top, channels) if rows <= PANEL else packed.new_empty(columns * rows)
+        close = None if near is None else near.new_zeros(columns, rows)
+        for start in range(0, images, step := max(1, budget // (rows * columns))):
+            count = min(step, images - start)
+            some = slice(start, start + count)
+            ours, theirs = maps[some, top : top + rows], maps[some, top:]
+            block = _shaped(memory, (count, columns, rows))
+            if direct:
+                _subtract(theirs, ours, block, scratch)
+            else:
+                _multiply(theirs, ours, block, norms[some, top:])
+                _expand(block, norms[some, top:])
+                limit = norms[some, top : top + rows] * _NEAR
+                if close is None:
+                    _repair(block, theirs, ours, limit)
+                else:
+                    close.logical_or_((block < limit[:, None, :]).any(0))
+                block.sqrt_()
+            block.add_(1).reciprocal_()
+            if on_cpu:
+                added = _shaped(wide, (count, columns, rows)).copy_(block)
+                torch.addmv(part, added.flatten(1).T, ones[:count], beta=min(start, 1), out=part)
+            elif start:
+                part += block.sum(0, dtype=torch.float64).flatten()
+            else:
+                torch.sum(block, 0, dtype=torch.float64, out=part.view(columns, rows))
+        if rows > PANEL:
+            put(part.view(columns, rows), packed, top)
+        if near is not None and close is not None:
+            put(close, near, top)
+    if near is not None:
+        _replace(maps, packed, near)
+    return packed, norms.sum()
+
+
+def _fused(maps: Tensor, sums: FusedSums, packed: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
+    images, channels, positions = maps.shape
+    if positions <= sums.direct:
+        maps = maps.transpose(1, 2)
+        for top in range(0, channels, PANEL):
+            sums.add_differences(maps[:, :, top:].contiguous(), tile(packed, top, channels))
+        return packed, maps.square().sum()
+    norms, budget = maps.new_empty(images, channels), _FUSED * _budget(maps)
+    memory = maps.new_empty(min(max(budget, channels * PANEL), images * channels * PANEL))
+    for top in reversed(range(0, channels, PANEL)):
+        columns, rows = channels - top, min(PANEL, channels - top)
+        for start in range(0, images, step := max(1, budget // (rows * columns))):
+            some = slice(start, start + step)
+            theirs = maps[some, top:]
+            products = _shaped(memory, (len(theirs), columns, rows))
+            _multiply(theirs, theirs[:, :rows], products, norms[some, top:])
+            sums.add_products(products, theirs, norms[some, top:], _NEAR, tile(packed, top, channels))
+    return packed, norms.sum()
+
+
+def _budget(maps: Tensor) -> int:
+    return _BLOCK_CPU * torch.get_num_threads() if _on_cpu(maps) else _BLOCK_GPU
+
+
+def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The first elements of a flat tensor in another shape, so that blocks of all sizes share the same memory."""
+    return memory[: math.prod(shape)].view(shape)
+
+
+def _subtract(theirs: Tensor, ours: Tensor, out: Tensor, scratch: Tensor) -> None:
+    """Distances, position by position: (n, K, L) and (n, R, L) to (n, K, R)."""
+    if ours.shape[2] == 1:
+        torch.sub(theirs, ours.transpose(1, 2), out=out).abs_()
+        return
+    difference, squares = _shaped(scratch, out.shape), out.new_full((), _TINY)
+    for position in range(ours.shape[2]):
+        torch.sub(theirs[:, :, None, position], ours[:, None, :, position], out=difference)
+        squares = torch.addcmul(squares, difference, difference, out=out)
+    out.sqrt_()
+
+
+def _multiply(theirs: Tensor, ours: Tensor, out: Tensor, norms: Tensor) -> None:
+    """Minus two products, (n, K, L) and (n, R, L) to (n, K, R); the first R of ``theirs`` are ``ours``.
+
+    The squared norms of ``ours`` are read off the product's own diagonal, where the same rounding is at work as beside
+    it, and written into ``norms`` (n, K), which holds those of the later channels already.
+    """
+    torch.baddbmm(out, theirs, ours.transpose(1, 2), beta=0, alpha=-2, out=out)
+    torch.add(_TINY, out.diagonal(dim1=1, dim2=2), alpha=-0.5, out=norms[:, : ours.shape[1]])
+
+
+def _expand(products: Tensor, norms: Tensor) -> None:
+    """Minus two products (n, K, R) to squared distances, in place; infinite from a channel to itself."""
+    products.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    products.add_(norms[:, None, : products.shape[2]]).add_(norms[:, :, None])
+
+
+def _on_cpu(maps: Tensor) -> bool:
+    """Where the caches are small, and the host may look at every block without waiting for a device."""
+    return maps.device.type == "cpu"
+
+
+def _repair(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> None:
+    """Put direct differences in the place of squares (n, K, R) below the limit (n, R).
+
+    Image by image: what one contributes must not depend on which others are in its batch.
+    """
+    image, column = (squares.amin(1) < limit).nonzero(as_tuple=True)
+    if not len(image):
+        return
+    found, row = (squares[image, :, column] < limit[image, column, None]).nonzero(as_tuple=True)
+    image, column = image[found], column[found]
+    for few in torch.arange(len(row)).split(max(1, _BLOCK_CPU // ours.shape[2])):
+        difference = theirs[image[few], row[few]] - ours[image[few], column[few]]
+        squares[image[few], row[few], column[few]] = difference.square_().sum(1)
+
+
+def _replace(maps: Tensor, packed: Tensor, near: Tensor) -> None:
+    """Put sums over direct differences in the place of those of pairs that are near in any image.
+
+    Args:
+        maps: (N, C, L).
+        packed: the sums.
+        near: which of them, booleans.
+    """
+    images, channels, positions = maps.shape
+    places = near.nonzero()[:, 0]
+    if not len(places):
+        return
+    panel = torch.arange(0, channels, PANEL, device=maps.device)
+    top = panel[torch.searchsorted(offset(panel, channels), places, right=True) - 1]
+    rows = (channels - top).clamp(max=PANEL)
+    inside = places - offset(top, channels)
+    theirs, ours = top + inside // rows, top + inside % rows
+    few = max(1, _DIFFERENCES // (images * positions))
+    for start in range(0, len(places), few):
+        some = slice(start, start + few)
+        squares = (maps[:, theirs[some]] - maps[:, ours[some]]).square_().sum(2)
+        packed[places[some]] = squares.sqrt_().add_(1).reciprocal_().sum(0, dtype=torch.float64)

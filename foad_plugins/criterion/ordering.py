@@ -1,0 +1,171 @@
+"""Full elimination orders: every channel ranked from most to least redundant, so that any ratio can be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .reconstruction import ReadTerm, elimination_costs
+from .selection import Similarity, Walk, as_table, check_rule
+
+__all__ = ["ORDERS", "ChannelOrder", "elimination_order"]
+
+ORDERS = ("backward", "reconstruction", "rounds")
+
+# Scores rise by this much from channel to channel where the criterion itself leaves a tie. It stays below the
+# resolution of float32 similarities for any layer of fewer than 60,000 channels.
+_STEP = 1e-12
+
+
+@dataclass(frozen=True)
+class ChannelOrder:
+    """All channels of a layer in the order in which they should go. Cutting it anywhere gives nested selections.
+
+    Attributes:
+        sequence: channel indices, the most redundant first; the last one stays longest.
+        keeper: for each channel in ``sequence``, the channel it resembled most among those that it left behind, or -1
+            for the last.
+        similarity: for each channel in ``sequence``, its similarity to that keeper; NaN for the last.
+        round: for each channel in ``sequence``, the pass in which it went, from 0; all 0 for orders without passes.
+        scores: importance by channel index, strictly increasing along ``sequence``: higher is more important.
+        name: the order's name.
+    """
+
+    sequence: tuple[int, ...]
+    keeper: tuple[int, ...]
+    similarity: tuple[float, ...]
+    round: tuple[int, ...]
+    scores: tuple[float, ...]
+    name: str
+
+    def importance(self) -> Tensor:
+        """The scores as a float64 tensor of shape (C,); higher is more important."""
+        return torch.tensor(self.scores, dtype=torch.float64)
+
+
+def elimination_order(
+    similarity: Tensor,
+    order: str = "rounds",
+    *,
+    neighbors: int = 1,
+    threshold: float = 0.0,
+    terms: Sequence[ReadTerm] = (),
+) -> ChannelOrder:
+    """Order all channels of a layer from most to least redundant.
+
+    ``"rounds"`` repeats the pass of :func:`~foad_plugins.greedy_select` over the survivors until one channel is left
+    (a pass that removes nothing at ``threshold`` is repeated at 0). A channel's score is its round plus 1 minus its
+    similarity to its keeper. The first round is the selection of Shi et al. 2024; the later ones are ours.
+
+    ``"backward"`` is ours too: remove, one at a time, the channel with the highest mean similarity to those still
+    alive, ties to the higher index. A channel's score is 1 minus that mean, made non-decreasing along the order.
+    ``neighbors`` and ``threshold`` are not used.
+
+    ``"reconstruction"``, ours as well: remove, one at a time, the channel whose removal costs its readers least when
+    the channels still alive take over; see :func:`.elimination_costs`. The score is that
+    cost, made non-decreasing along the order. It needs ``terms``; similarity decides the keepers and nothing else.
+
+    Args:
+        similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
+        order: ``"rounds"``, ``"backward"`` or ``"reconstruction"``.
+        neighbors: t of each pass, at least 1.
+        threshold: s of each pass, in [0, 1].
+        terms: for ``"reconstruction"``, what is read where, over the same C channels.
+
+    Returns:
+        The order. Remaining ties fall as in the rule itself: the lower index stays.
+
+    Raises:
+        TypeError: ``similarity`` is no tensor, or ``neighbors`` no integer.
+        ValueError: an unknown order, not a square matrix, NaN in it, a parameter out of its range, or no terms of C
+            channels where they are needed.
+    """
+    neighbors, threshold = check_rule(neighbors, threshold)
+    check_order(order)
+    table = as_table(similarity)
+    if order == "reconstruction":
+        steps = _reconstruction(table, terms)
+    else:
+        steps = _rounds(table, neighbors, threshold) if order == "rounds" else _backward(table)
+    sequence = [step.channel for step in steps]
+    scores = np.empty(len(table))
+    if steps:
+        scores[sequence] = np.maximum.accumulate([step.score for step in steps]) + _STEP * np.arange(len(table))
+    return ChannelOrder(
+        sequence=tuple(sequence),
+        keeper=tuple(step.keeper for step in steps),
+        similarity=tuple(
+            float(table[step.keeper, step.channel]) if step.keeper >= 0 else float("nan") for step in steps
+        ),
+        round=tuple(step.round for step in steps),
+        scores=tuple(scores.tolist()),
+        name=order,
+    )
+
+
+class _Step(NamedTuple):
+    channel: int
+    keeper: int
+    round: int
+    score: float
+
+
+def check_order(order: str, orders: Sequence[str] = ORDERS) -> str:
+    """The name of an order, validated.
+
+    Raises:
+        ValueError: it is not among ``orders``.
+    """
+    if order not in orders:
+        raise ValueError(f"order must be one of {', '.join(map(repr, orders))}, got {order!r}")
+    return order
+
+
+def _rounds(table: Similarity, neighbors: int, threshold: float) -> list[_Step]:
+    """Repeated passes; the last survivor has no keeper and the round after the last."""
+    walk = Walk(table)
+    steps: list[_Step] = []
+    number = 0
+    while len(walk.alive) > 1:
+        keepers = walk.run(neighbors, threshold) or walk.run(neighbors, 0.0)
+        going = sorted(keepers, key=lambda channel: (-table[keepers[channel], channel], -channel))
+        steps += [_Step(c, keepers[c], number, number + 1 - float(table[keepers[c], c])) for c in going]
+        number += 1
+    return steps + [_Step(int(channel), -1, number, number + 1.0) for channel in walk.alive]
+
+
+def _backward(table: Similarity) -> list[_Step]:
+    """One channel at a time, by its summed similarity to those alive."""
+    work = table.astype(np.float64)
+    np.fill_diagonal(work, 0)
+    redundancy = work.sum(1)
+    alive = np.ones(len(table), dtype=bool)
+    steps: list[_Step] = []
+    for others in reversed(range(1, len(table))):
+        left = np.where(alive, redundancy, -np.inf)
+        channel = int(np.flatnonzero(left == left.max())[-1])
+        alive[channel] = False
+        keeper = int(np.where(alive, table[channel], -np.inf).argmax())
+        steps.append(_Step(channel, keeper, 0, 1 - float(left[channel]) / others))
+        redundancy -= work[:, channel]
+    return steps + [_Step(int(channel), -1, 0, 1.0) for channel in np.flatnonzero(alive)]
+
+
+def _reconstruction(table: Similarity, terms: Sequence[ReadTerm]) -> list[_Step]:
+    """One channel at a time, by what its readers lose."""
+    if len(table) == 0:
+        return []
+    if any(len(term.gram) != len(table) for term in terms):
+        raise ValueError(f"terms must be over the {len(table)} channels of the similarity matrix")
+    sequence, costs = elimination_costs(terms)
+    alive = np.ones(len(table), dtype=bool)
+    steps: list[_Step] = []
+    for channel, cost in zip(sequence[:-1], costs[:-1], strict=True):
+        alive[channel] = False
+        steps.append(_Step(channel, int(np.where(alive, table[channel], -np.inf).argmax()), 0, cost))
+    return [*steps, _Step(sequence[-1], -1, 0, costs[-1])]

@@ -1,0 +1,187 @@
+"""Channel similarity: how alike the feature maps of a layer's channels are, averaged over images."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .kernels.packed import unpacked, unseen
+from .kernels.panels import summed_similarities
+
+__all__ = ["ChannelStatistics", "channel_similarity", "not_finite"]
+
+
+def channel_similarity(features: Tensor) -> Tensor:
+    """Mean similarity between the channels of one layer's feature maps.
+
+    ``s[i, j]`` is the mean over images of ``1 / (1 + ||features[n, i] - features[n, j]||_2)``, the Euclidean norm
+    taken over all positions of a map (Shi et al. 2024, section 3.1; doi 10.7544/issn1000-1239.202330085).
+
+    Args:
+        features: floating-point tensor of shape (N, C, ...): N images, C channels, any number of spatial
+            dimensions, or none. Half precision is computed in float32, float64 in float64.
+
+    Returns:
+        (C, C) float32 tensor on the device of ``features``, symmetric, in (0, 1], with a diagonal of exactly 1.
+        Higher means more alike; identical channels have similarity 1 and identical rows.
+
+    Raises:
+        TypeError: ``features`` is not a floating-point tensor.
+        ValueError: fewer than two dimensions, no image, maps without positions, or NaN or Inf in the maps.
+    """
+    if not isinstance(features, Tensor):
+        raise TypeError(f"features must be a tensor of shape (N, C, ...), got {type(features).__name__}")
+    if features.dim() < 2:
+        raise ValueError(f"features must have shape (N, C, ...), got {tuple(features.shape)}")
+    return ChannelStatistics(features.shape[1]).update(features).compute()
+
+
+class ChannelStatistics:
+    """Similarity sums that add up over batches, layers that read the same channels, and processes.
+
+    The sums are kept in float64. Each image adds float32 numbers of at most 1, so that the order of images and the
+    split into batches do not change the result. Memory is half a (C, C) matrix, whatever the number of images.
+
+    Args:
+        num_channels: C, 0 or more.
+
+    Attributes:
+        num_channels: C.
+        count: the number of feature maps (images times tensors) seen so far.
+
+    Example:
+        >>> import torch
+        >>> maps = torch.rand(8, 3, 4, 4)
+        >>> halves = ChannelStatistics(3).update(maps[:4]).merge(ChannelStatistics(3).update(maps[4:]))
+        >>> torch.equal(halves.compute(), channel_similarity(maps))
+        True
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        if num_channels < 0:
+            raise ValueError(f"num_channels must be 0 or more, got {num_channels}")
+        self.num_channels = num_channels
+        self.count = 0
+        self._sum: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> ChannelStatistics:
+        """Add the feature maps of a batch.
+
+        Args:
+            features: (N, C, ...) floating-point tensor, as for :func:`channel_similarity`.
+
+        Returns:
+            This object.
+
+        Raises:
+            TypeError: ``features`` is not floating point.
+            ValueError: the shape does not fit, there is no image or position, or a value is NaN or Inf. The sums are
+                then as they were before the call.
+        """
+        added, energy = self._sums(features, None)
+        if not torch.isfinite(energy):
+            raise ValueError(not_finite(features))
+        self._sum = added if self._sum is None else self._sum.to(added.device).add_(added)
+        self.count += len(features)
+        return self
+
+    @torch.no_grad()
+    def update_unchecked(self, features: Tensor) -> Tensor:
+        """Add the feature maps of a batch in place and without waiting for the device: nobody looks at the values.
+
+        Args:
+            features: as for :meth:`update`.
+
+        Returns:
+            The sum of all squares, a scalar: unless it is finite, the maps should have been refused and the sums are
+            of no use.
+
+        Raises:
+            TypeError, ValueError: as :meth:`update`, but for the values.
+        """
+        onto = None if self._sum is None else self._sum.to(features.device)
+        self._sum, energy = self._sums(features, onto)
+        self.count += len(features)
+        return energy
+
+    def merge(self, other: ChannelStatistics) -> ChannelStatistics:
+        """Add what another object has seen, from other batches or from another process.
+
+        Args:
+            other: statistics over as many channels.
+
+        Returns:
+            This object; ``other`` is unchanged.
+
+        Raises:
+            ValueError: the numbers of channels differ.
+        """
+        if other.num_channels != self.num_channels:
+            raise ValueError(f"cannot merge statistics of {other.num_channels} channels into {self.num_channels}")
+        if other._sum is not None:
+            self._sum = other._sum.clone() if self._sum is None else self._sum + other._sum.to(self._sum.device)
+            self.count += other.count
+        return self
+
+    def all_reduce(self, count: int, device: torch.device) -> ChannelStatistics:
+        """Add the sums of all ranks of torch.distributed's default process group; each of them must call it.
+
+        Args:
+            count: the ranks' counts, summed.
+            device: where the sums are kept if this rank has seen nothing.
+        """
+        if self._sum is None:
+            self._sum = unseen(self.num_channels, device)
+        dist.all_reduce(self._sum)
+        self.count = count
+        return self
+
+    def compute(self) -> Tensor:
+        """The mean similarity over everything seen.
+
+        Returns:
+            (C, C) float32 tensor, as :func:`channel_similarity` returns it.
+
+        Raises:
+            ValueError: nothing has been seen.
+        """
+        if self._sum is None:
+            raise ValueError("no feature maps have been added yet: call update() first")
+        similarity = unpacked((self._sum / self.count).float(), self.num_channels)
+        same = unpacked(self._sum == self.count, self.num_channels).triu_(1).nonzero()
+        if len(same):
+            # Rounding may tell two identical channels apart by their place in a matrix product. They share
+            # one row here, so that ties between them are exact and fall to the lower index.
+            first = torch.arange(self.num_channels, device=similarity.device)
+            first = first.scatter_reduce(0, same[:, 1], same[:, 0], "amin")
+            similarity = similarity[first][:, first]
+            similarity[first[:, None] == first[None, :]] = 1
+        return similarity.fill_diagonal_(1)
+
+    def _sums(self, features: Tensor, onto: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not features.is_floating_point():
+            raise TypeError(f"features must be floating point, got {features.dtype}")
+        if features.dim() < 2 or features.shape[1] != self.num_channels:
+            expected = f"(N, {self.num_channels}, ...)"
+            raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")
+        if features.shape[0] == 0:
+            raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
+        if features[0, 0:1].numel() == 0 and self.num_channels:
+            raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
+        return summed_similarities(_as_rows(features), onto)
+
+
+def not_finite(features: Tensor) -> str:
+    """What is wrong with maps whose squares do not have a finite sum."""
+    return f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"
+
+
+def _as_rows(features: Tensor) -> Tensor:
+    """(N, C, ...) to (N, C, L) in the computing precision, as a view where the memory layout allows."""
+    if features.dim() == 4 and features.is_contiguous(memory_format=torch.channels_last):
+        maps = features.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+    else:
+        maps = features.unsqueeze(2) if features.dim() == 2 else features.flatten(2)
+    return maps if maps.dtype in (torch.float32, torch.float64) else maps.float()

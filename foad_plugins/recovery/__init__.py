@@ -1,0 +1,1 @@
+"""What repairs accuracy after channels were removed."""

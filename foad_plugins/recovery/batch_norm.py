@@ -1,0 +1,146 @@
+"""Batch normalisation statistics after pruning, moved as far as the calibration data says that they moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..calibration.collect import ForwardFn
+from ..calibration.data import as_calls, model_device
+from ..calibration.preserve import undisturbed
+
+__all__ = ["Moments", "Observed", "follow_statistics", "input_moments"]
+
+
+class Moments(NamedTuple):
+    """Mean and variance (C,) of what a normalisation layer was given in one call, and how many values each is over."""
+
+    mean: Tensor
+    variance: Tensor
+    values: int
+
+
+Observed = dict[nn.Module, list[Moments]]
+
+
+def input_moments(
+    model: nn.Module, data: Any, *, max_batches: int | None = None, forward_fn: ForwardFn | None = None
+) -> Observed:
+    """What every batch normalisation is given, call by call, in eval mode.
+
+    Args:
+        model: the model; left as it was.
+        data: as for :func:`~foad_plugins.calibration.data.as_calls`; readable more than once.
+        max_batches: use so many batches at most; None uses all.
+        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+
+    Returns:
+        The moments by layer, for those that keep running statistics and ran.
+    """
+    observed: Observed = {}
+
+    def take(norm: _BatchNorm, features: Tensor) -> None:
+        observed.setdefault(norm, []).append(_moments(features))
+
+    with undisturbed(model):
+        _run(model, data, take, max_batches, forward_fn)
+    return observed
+
+
+@torch.no_grad()
+def follow_statistics(
+    model: nn.Module,
+    before: Observed,
+    kept: Mapping[nn.Module, Tensor],
+    data: Any,
+    *,
+    max_batches: int | None = None,
+    forward_fn: ForwardFn | None = None,
+) -> None:
+    """Move the running statistics of a pruned model as the moments of its layers' inputs have moved.
+
+    A running variance is scaled as much as the variance of the layer's input on the same images, a running mean keeps
+    its place against the mean of that input, in units of its deviation. Layers are corrected from the input on, each
+    with those before it corrected already. ``torch.optim.swa_utils.update_bn`` would put the moments of the calibration
+    data in place of what training gathered on far more images; compared with that, what is particular to the
+    calibration data cancels, and a network that pruning has not changed keeps its statistics.
+
+    Args:
+        model: after pruning, in place.
+        before: of the model before pruning, on the same data.
+        kept: for layers that lost channels, the indices of those that are left.
+        data: as for :func:`~foad_plugins.calibration.data.as_calls`; readable more than once.
+        max_batches: use so many batches at most; None uses all.
+        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+    """
+    old = {
+        norm: (norm.running_mean, norm.running_var)
+        for norm in before
+        if isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None
+    }
+    sums: dict[_BatchNorm, tuple[Tensor | float, Tensor | float, int]] = {}
+    calls = dict.fromkeys(old, 0)
+
+    def take(norm: _BatchNorm, features: Tensor) -> None:
+        call = calls.get(norm, -1)
+        if not 0 <= call < len(before.get(norm, ())):
+            return
+        calls[norm] += 1
+        now, then = _moments(features), before[norm][call]
+        index = kept.get(norm)
+        mean, variance = (moment if index is None else moment[index.to(moment.device)] for moment in then[:2])
+        running_mean, running_variance = old[norm]
+        factor = (now.variance + norm.eps) / (variance + norm.eps)
+        shift = (now.mean - mean) + (running_mean - mean) * (factor.sqrt() - 1)
+        # The layer itself works on what is set here, so that the layers behind it see corrected maps.
+        _set(norm, running_mean + shift, running_variance * factor)
+        shifts, factors, values = sums.get(norm, (0.0, 0.0, 0))
+        sums[norm] = shifts + shift * now.values, factors + factor * now.values, values + now.values
+
+    with undisturbed(model):
+        _run(model, data, take, max_batches, forward_fn)
+    for norm, (shift, factor, values) in sums.items():
+        # New tensors, so that a caller who still holds the old ones can go back.
+        _set(norm, old[norm][0] + shift / values, old[norm][1] * (factor / values))
+
+
+def _set(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    for name, value in (("running_mean", mean), ("running_var", variance)):
+        setattr(norm, name, value.to(getattr(norm, name).dtype))
+
+
+def _moments(features: Tensor) -> Moments:
+    values = features.detach().transpose(0, 1).flatten(1)
+    values = values if values.dtype == torch.float64 else values.float()
+    variance, mean = torch.var_mean(values, dim=1, correction=0)
+    return Moments(mean, variance, values.shape[1])
+
+
+@torch.no_grad()
+def _run(
+    model: nn.Module,
+    data: Any,
+    take: Callable[[_BatchNorm, Tensor], None],
+    max_batches: int | None,
+    forward_fn: ForwardFn | None,
+) -> None:
+    """Run the data through a model in eval mode and show the input of every batch normalisation."""
+
+    def hook(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert isinstance(norm, _BatchNorm)
+        take(norm, args[0] if args else kwargs["input"])
+
+    with ExitStack() as stack:
+        for norm in model.modules():
+            if isinstance(norm, _BatchNorm) and norm.track_running_stats:
+                stack.callback(norm.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        for call in as_calls(data, model_device(model), max_batches):
+            if forward_fn is not None:
+                forward_fn(model, call.item)
+            else:
+                model(*call.args, **call.kwargs)

@@ -1,0 +1,94 @@
+"""The report of a pruning call, which prints, plots and renders itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .data import ReportData
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class PruneReport(ReportData):
+    """What :func:`~foad_plugins.prune` removed; the fields are those of :class:`ReportData`."""
+
+    def plot(self) -> Figure:
+        """Widths and FLOPs layer by layer, before and after, as a Matplotlib figure.
+
+        Raises:
+            ImportError: Matplotlib is not installed (extra ``plot``).
+        """
+        from .figures import report_figure
+
+        return report_figure(self)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write everything as one self-contained HTML page.
+
+        Widths and FLOPs of every layer, the similarity matrices ordered by cluster, and pairs of removed channel and
+        keeper as images.
+
+        Args:
+            path: the file to write, replaced if it is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from .html import write_html
+
+        return write_html(self, Path(path))
+
+    def __str__(self) -> str:
+        width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
+        lines = [f"{'layer':<{width}}  before  after"]
+        for layer in self.layers:
+            after = layer.after if layer.after != layer.before else ""
+            lines.append(f"{layer.name:<{width}}  {layer.before:>6}  {after:>5}".rstrip())
+        lines += [
+            f"{self.removed} of {self.channels} channels removed in {self.coupled_groups} coupled groups",
+            f"params {self.params_before:,} -> {self.params_after:,} "
+            f"({_change(self.params_before, self.params_after)})",
+        ]
+        if self.flops_before is not None and self.flops_after is not None:
+            change = _change(self.flops_before, self.flops_after)
+            counted = f"{self.flops_before:,} -> {self.flops_after:,} ({change})"
+            lines.append(f"FLOPs  {counted}, one image, one multiply-add is one")
+        if self.latency_before and self.latency_after:
+            timed = f"{1000 * self.latency_before:.2f} ms -> {1000 * self.latency_after:.2f} ms"
+            change = _change(self.latency_before, self.latency_after)
+            lines.append(f"latency {timed} ({change}), median of a call with {self.batch_size} images")
+        lines += self._compensation_lines()
+        unproved = [group.name for group in self.groups if group.proof == "not provable here"]
+        if unproved:
+            lines.append(f"not provable here (a normalisation mixes the channels): {_listed(unproved)}")
+        lines += [f"note: {note}" for note in self.notes]
+        if self.dry_run:
+            lines.append("dry run: the model is as it was")
+        return "\n".join(lines)
+
+    def _compensation_lines(self) -> list[str]:
+        lines = []
+        if self.compensated:
+            lines.append(f"compensated in {len(self.compensated)} layers that read what was removed")
+        if self.not_compensated:
+            lines.append(f"not compensated, cannot mix channels: {_listed(self.not_compensated)}")
+        return lines
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    """Some names, and how many more there are."""
+    unique = list(dict.fromkeys(names))
+    more = f" and {len(unique) - most} more" if len(unique) > most else ""
+    return ", ".join(unique[:most]) + more
+
+
+def _change(before: float, after: float) -> str:
+    return f"{100 * (after - before) / before:+.1f} %" if before else "none"

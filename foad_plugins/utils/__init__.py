@@ -1,0 +1,1 @@
+"""Small helpers that everything else may use."""

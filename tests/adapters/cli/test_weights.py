@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from foad_plugins.adapters.cli.errors import CommandError
+from foad_plugins.adapters.cli.models import build_model
+from foad_plugins.adapters.cli.weights import find_weights, load_weights
+
+save_file = pytest.importorskip("safetensors.torch").save_file
+
+
+def network(classes=5):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, classes))
+
+
+def written(path, state):
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path
+
+
+def same(left, right):
+    return all(torch.equal(value, right.state_dict()[name]) for name, value in left.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_state_dict_fills_the_network(tmp_path, prefix):
+    source, model = network(), network()
+    path = written(tmp_path / "x.safetensors", {prefix + name: value for name, value in source.state_dict().items()})
+    load_weights(model, path)
+    assert same(source, model)
+
+
+def test_half_precision_and_no_counters(tmp_path):
+    state = {name: value.half() for name, value in network().state_dict().items() if "tracked" not in name}
+    model = network()
+    load_weights(model, written(tmp_path / "x.safetensors", state))
+    assert model[0].weight.dtype == torch.float32
+    assert torch.equal(model[0].weight, state["0.weight"].float())
+
+
+def test_a_tensor_under_two_names_is_needed_once(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    model[1].weight = model[0].weight
+    load_weights(model, written(tmp_path / "x.safetensors", {"0.weight": torch.eye(3)}))
+    assert torch.equal(model[1].weight, torch.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("0.bias"), "1 missing: 0.bias$"),
+        (lambda state: state.update(extra=torch.ones(1)), "1 unexpected: extra$"),
+        (lambda state: state.update({"0.bias": torch.ones(3)}), r"1 of another shape: 0.bias \(3 in the file, 4 in"),
+        (
+            lambda state: [state.pop(name) for name in list(state)[:5]],
+            "5 missing: 0.weight, 0.bias, 1.weight and 2 more",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, change, message):
+    state, model = network().state_dict(), network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    change(state)
+    with pytest.raises(CommandError, match=message):
+        load_weights(model, written(tmp_path / "x.safetensors", state))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+
+
+def test_another_number_of_classes_is_seen(tmp_path):
+    path = written(tmp_path / "x.safetensors", network(7).state_dict())
+    with pytest.raises(
+        CommandError, match=r"3.weight \(7x16 in the file, 5x16 in the model\).* 7 classes: see --num-cl"
+    ):
+        load_weights(network(), path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_refused_with_a_way_out_that_works(tmp_path, zipped):
+    source, model = network(), network()
+    path = tmp_path / "it's.pth"
+    torch.save(source.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CommandError, match="is a pickle, which can run any code") as caught:
+        load_weights(model, path)
+    command = shlex.split(str(caught.value).partition("convert it: ")[2])
+    assert command[:2] == ["python", "-c"]
+    if zipped:
+        subprocess.run([sys.executable, *command[1:]], check=True)
+        load_weights(model, path.with_suffix(".safetensors"))
+        assert same(source, model)
+
+
+@pytest.mark.parametrize("cut", [0, 4, 40, -1])
+def test_a_damaged_file(tmp_path, cut):
+    path = written(tmp_path / "x.safetensors", network().state_dict())
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(CommandError, match="no whole safetensors file"):
+        load_weights(network(), path)
+
+
+def test_names_of_torchvisions_weights(tmp_path, monkeypatch):
+    weights = pytest.importorskip("torchvision.models").ResNet50_Weights
+    monkeypatch.chdir(tmp_path)
+    assert find_weights("DEFAULT", "resnet50") is weights.IMAGENET1K_V2
+    assert find_weights("ResNet50_Weights.IMAGENET1K_V1", "resnet50") is weights.IMAGENET1K_V1
+    for text in ("other.safetensors", "folder/DEFAULT"):
+        with pytest.raises(CommandError, match="there is no weights file"):
+            find_weights(text, "resnet50")
+    with pytest.raises(CommandError, match="there is no weights file 'DEFAULT'"):
+        find_weights("DEFAULT", None)
+
+
+def test_no_download_without_being_asked(monkeypatch):
+    pytest.importorskip("torchvision")
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *args, **kwargs: pytest.fail("a download"))
+    model = build_model("torchvision:lraspp_mobilenet_v3_large", num_classes=3)
+    assert model.classifier.low_classifier.out_channels == 3
+
+
+def test_a_failed_download_and_a_wrong_number_of_classes(monkeypatch):
+    weights = pytest.importorskip("torchvision.models").ResNet18_Weights.DEFAULT
+
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(CommandError, match="the weights of resnet18 cannot be downloaded: no network"):
+        build_model("torchvision:resnet18", weights)
+    with pytest.raises(CommandError, match="--num-classes 7 does not fit torchvision's own weights"):
+        build_model("torchvision:resnet18", weights, 7)

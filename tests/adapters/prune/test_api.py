@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+from torch.nn import functional
+
+from foad_plugins import (
+    FOADImportance,
+    NoEffectWarning,
+    UnreadGroupWarning,
+    channel_similarity,
+    count_flops,
+    count_params,
+    greedy_select,
+    prune,
+)
+from tests.adapters.torch_pruning.test_importance import _Sometimes
+from tests.helpers.seeds import generator
+from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
+
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
+
+
+def snapshot(model):
+    return (
+        {name: (id(value), value.tolist()) for name, value in [*model.named_parameters(), *model.named_buffers()]},
+        [(name, module.training, repr(module)) for name, module in model.named_modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+        sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()),
+    )
+
+
+def test_removes_exactly_what_the_rule_removes():
+    model = seeded_norms(Chain()).eval()
+    original = copy.deepcopy(model)
+    with torch.no_grad():
+        first = functional.max_pool2d(functional.relu(model.norm1(model.conv1(IMAGES))), 2)
+        second = functional.max_pool2d(functional.relu(model.norm2(model.conv2(first))), 2)
+    expected = {
+        "conv1": greedy_select(channel_similarity(first)),
+        "conv2": greedy_select(channel_similarity(second)),
+    }
+    report = prune(model, IMAGES)
+    assert {group.name: group.selection for group in report.groups} == expected
+    kept = list(expected["conv1"].kept)
+    assert torch.equal(model.conv1.weight, original.conv1.weight[kept])
+    assert torch.equal(model.norm1.running_mean, original.norm1.running_mean[kept])
+    assert torch.equal(model.conv2.weight, original.conv2.weight[list(expected["conv2"].kept)][:, kept])
+    assert model.fc.out_features == 5
+
+
+@pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group")])
+def test_the_report_is_the_truth(network):
+    model = seeded_norms(network())
+    before, flops = count_params(model), count_flops(model, IMAGES[:1])
+    report = prune(model, IMAGES, neighbors=2)
+    assert (report.params_before, report.params_after) == (before, count_params(model))
+    assert (report.flops_before, report.flops_after) == (flops, count_flops(model, IMAGES[:1]))
+    layers = dict(model.named_modules())
+    for layer in report.layers:
+        module = layers[layer.name]
+        assert layer.after == (module.out_features if isinstance(module, nn.Linear) else module.out_channels)
+    widths = {layer.name: layer for layer in report.layers}
+    for group in report.groups:
+        kept = len(group.selection.kept) * group.parts
+        assert (widths[group.name].before, widths[group.name].after) == (
+            group.selection.num_channels * group.parts,
+            kept,
+        )
+        assert group.layers[0] == group.name
+    assert report.removed > 0
+    text = str(report)
+    assert f"params {before:,} -> {count_params(model):,}" in text
+    assert "one multiply-add is one" in text
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.params_after = 0
+    model.train()(IMAGES).sum().backward()
+
+
+def test_tokens():
+    model, tokens = Tokens(), torch.rand(6, 7, 6)
+    report = prune(model, tokens)
+    assert model.hidden.out_features == model.back.in_features < 24
+    assert model.embed.out_features == model.back.out_features < 16
+    assert model(tokens).shape == (6, 3)
+    assert report.removed > 0
+
+
+def test_flags_frozen_layers_and_ignored_ones_stay():
+    model = seeded_norms(Chain()).train()
+    model.norm1.eval()
+    model.conv1.requires_grad_(False)
+    report = prune(model, IMAGES, ignored_layers=["conv2"])
+    assert [module.training for module in model.children()] == [True, False, True, True, True]
+    assert not model.conv1.weight.requires_grad
+    assert model.conv2.weight.requires_grad
+    assert model.conv1.out_channels < 8
+    assert model.conv2.out_channels == 12
+    assert [group.name for group in report.groups] == ["conv1"]
+    other = seeded_norms(Chain())
+    prune(other, IMAGES, ignored_layers=[other.conv1])
+    assert other.conv1.out_channels == 8
+
+
+def test_a_wholly_frozen_model():
+    model = Chain().requires_grad_(False)
+    prune(model, IMAGES)
+    assert model.conv1.out_channels < 8
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_nothing_to_remove_is_a_warning():
+    model = Chain()
+    # Two channels that no image excites are copies of each other, and random weights may have some.
+    for layer in (model.conv1, model.conv2):
+        nn.init.constant_(layer.bias, 3.0)
+    before = snapshot(model)
+    with pytest.warns(NoEffectWarning, match="nothing was pruned"):
+        report = prune(model, IMAGES, threshold=1.0)
+    assert report.removed == 0
+    assert report.params_after == report.params_before
+    assert snapshot(model) == before
+
+
+def test_a_generator_and_a_forward_function():
+    model, other = seeded_norms(Chain()), seeded_norms(Chain())
+    other.load_state_dict(model.state_dict())
+    report = prune(model, IMAGES)
+    assert prune(copy.deepcopy(other), (part for part in IMAGES.split(2))).groups == report.groups
+    called = prune(copy.deepcopy(other), [{"pixels": IMAGES}], forward_fn=lambda net, batch: net(batch["pixels"]))
+    assert called.groups == report.groups
+    assert called.flops_before is None
+    assert "FLOPs" not in str(called)
+
+
+def test_a_group_that_never_runs_stays_whole():
+    model = _Sometimes()
+
+    def forward(net, batch):
+        net.both = torch.is_grad_enabled()
+        return net(batch)
+
+    with pytest.warns(UnreadGroupWarning, match="'spare'"):
+        prune(model, [IMAGES], forward_fn=forward)
+    assert model.spare.out_channels == 6
+
+
+class _Fixed(nn.Module):
+    """Reshapes to a width that is written down, so that removal breaks it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3)
+        self.conv = nn.Conv2d(6, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.fc(self.norm(self.conv(self.first(x))).reshape(len(x), 8, 16).mean(2))
+
+
+def _tied():
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 8))
+    model[1].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments", "error", "message"),
+    [
+        (Chain, {"data": IMAGES[0]}, ValueError, "batch dimension"),
+        (Chain, {"data": []}, ValueError, "gave no batch"),
+        (Chain, {"data": IMAGES * float("inf")}, ValueError, "layer 'conv2'"),
+        (Chain, {"data": 3}, TypeError, "data must be"),
+        (Chain, {"neighbors": 0}, ValueError, "neighbors"),
+        (Chain, {"threshold": -1.0}, ValueError, "threshold"),
+        (Chain, {"ignored_layers": ["conv11"]}, ValueError, "no layer 'conv11'; did you mean 'conv1'"),
+        (Chain, {"ignored_layers": ["zzz"]}, ValueError, "no layer 'zzz'$"),
+        (Chain, {"ignored_layers": [nn.Identity()]}, ValueError, "no layer of the model"),
+        (Chain, {"ignored_layers": [3]}, TypeError, "modules and names"),
+        (lambda: nn.Sequential(nn.ReLU(), nn.Flatten()), {}, ValueError, "no convolution or linear layer"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), {}, ValueError, "no convolution or linear layer"),
+        (_Fixed, {}, RuntimeError, "shape"),
+        (_tied, {}, ValueError, "layers '0' and '1' share a parameter"),
+    ],
+)
+def test_errors_leave_the_model_as_it_was(build, arguments, error, message):
+    model = build().train()
+    before = snapshot(model)
+    with pytest.raises(error, match=message):
+        prune(model, **{"data": IMAGES, **arguments})
+    assert snapshot(model) == before
+
+
+def test_a_model_that_torch_pruning_cannot_trace():
+    models = pytest.importorskip("torchvision.models")
+    model = models.shufflenet_v2_x0_5()
+    before = snapshot(model)
+    with pytest.raises(ValueError, match="Torch-Pruning cannot trace the model"):
+        prune(model, torch.rand(2, 3, 64, 64))
+    assert snapshot(model) == before
+
+
+def test_a_model_that_fails_under_the_tracer_that_counts_has_no_flops():
+    class ByTable(Chain):
+        def forward(self, x):
+            return super().forward(x * {8: 1.0}[x.shape[-1]])
+
+    model = ByTable()
+    report = prune(model, IMAGES, params=0.5, measure_latency=False)
+    assert (report.flops_before, report.flops_after) == (None, None)
+    assert report.params_after < report.params_before
+    with pytest.raises(ValueError, match="FLOPs of this model cannot be counted"):
+        prune(model, IMAGES, flops=0.5)
+
+
+def test_outputs_on_the_way_keep_their_shape():
+    class Features(Residual):
+        def forward(self, x):
+            first = functional.relu(self.stem(x))
+            return super().forward(x), first
+
+    model = Features()
+    report = prune(model, IMAGES, pruning_ratio=0.5, order="rounds", compensate=None, measure_latency=False)
+    assert (model.stem.out_channels, model.block1[0].out_channels) == (8, 3)
+    assert [group.name for group in report.groups] == ["block1.0"]
+
+
+class _MaxFeatureMap(nn.Module):
+    """The greater of two halves, as in LightCNN."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 16, 3), nn.Conv2d(8, 12, 3), nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.head(self.second(torch.maximum(*self.first(x).chunk(2, 1))).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("options", [{}, {"pruning_ratio": 0.25, "order": "rounds", "compensate": None}])
+def test_halves_of_a_max_feature_map_go_together(options):
+    model = _MaxFeatureMap()
+    original = copy.deepcopy(model)
+    report = prune(model, IMAGES, measure_latency=False, **options)
+    selection = {group.name: group.selection for group in report.groups}["first"]
+    assert selection.removed
+    kept = [*selection.kept, *(8 + channel for channel in selection.kept)]
+    assert torch.equal(model.first.weight, original.first.weight[kept])
+    assert len(selection.kept) == model.second.in_channels == (6 if options else model.first.out_channels // 2)
+
+
+def test_torch_prunings_pruners_take_whole_channels_of_a_max_feature_map():
+    model = _MaxFeatureMap()
+    fresh = {"in_channel_groups": {}, "out_channel_groups": {}, "num_heads": {}}
+    pruner = tp.pruner.MetaPruner(
+        model, (IMAGES[:1],), FOADImportance(IMAGES), pruning_ratio=0.5, ignored_layers=[model.head], **fresh
+    )
+    pruner.step()
+    assert (model.first.out_channels, model.second.in_channels, model.second.out_channels) == (8, 4, 6)
+    model(IMAGES).sum().backward()
+
+
+def test_a_single_layer_name_is_a_name():
+    model = Chain()
+    prune(model, IMAGES, ignored_layers="conv1")
+    assert model.conv1.out_channels == 8
+    assert model.conv2.out_channels < 12

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from foad_plugins.adapters.torch_pruning import groups as g
+from foad_plugins.calibration.collect import calibrate_channels
+from foad_plugins.calibration.data import Call
+from foad_plugins.calibration.observers import Tap
+from foad_plugins.criterion.similarity import channel_similarity
+from tests.helpers.seeds import generator
+from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
+
+IMAGES = torch.rand(5, 3, 8, 8, generator=generator())
+
+
+def graph_of(model, images=IMAGES):
+    return g.build_graph(model.eval(), Call((images[:1],), images))
+
+
+def group_of(graph, layer):
+    prune = tp.prune_linear_out_channels if isinstance(layer, nn.Linear) else tp.prune_conv_out_channels
+    width = graph.get_out_channels(layer)
+    return graph.get_pruning_group(layer, prune, list(range(width)))
+
+
+def similarity_of(model, layer, images=IMAGES):
+    reads = g.group_reads(group_of(graph_of(model, images), layer))
+    return reads, calibrate_channels(model, images, [reads])[0].compute()
+
+
+def taken(reads):
+    return {(tap.module, tap.side) for tap in reads.taps}
+
+
+def inputs_of(model, *layers):
+    """What layers take in, by hooks of the test's own."""
+    seen = {}
+    handles = [
+        layer.register_forward_pre_hook(lambda module, args: seen.__setitem__(module, args[0].clone()))
+        for layer in layers
+    ]
+    with torch.no_grad():
+        model.eval()(IMAGES)
+    for handle in handles:
+        handle.remove()
+    return [seen[layer] for layer in layers]
+
+
+def test_a_chain_is_read_behind_norm_activation_and_pooling():
+    model = seeded_norms(Chain())
+    reads, similarity = similarity_of(model, model.conv1)
+    assert taken(reads) == {(model.conv2, "input")}
+    torch.testing.assert_close(similarity, channel_similarity(inputs_of(model, model.conv2)[0]))
+    assert reads.name == "conv1"
+
+
+def test_flatten_gives_each_channel_its_columns():
+    model = seeded_norms(Chain())
+    reads, similarity = similarity_of(model, model.conv2)
+    assert reads.taps[0].columns.shape == (12, 4)
+    maps = inputs_of(model, model.fc)[0].unflatten(1, (12, 4))
+    torch.testing.assert_close(similarity, channel_similarity(maps))
+
+
+def test_a_residual_stage_is_the_mean_over_its_tensors():
+    model = Residual()
+    reads, similarity = similarity_of(model, model.stem)
+    assert taken(reads) == {(layer, "input") for layer in (model.block1[0], model.block2, model.fc)}
+    maps = inputs_of(model, model.block1[0], model.block2, model.fc)
+    torch.testing.assert_close(similarity, torch.stack([channel_similarity(each) for each in maps]).mean(0))
+
+
+@pytest.mark.parametrize(("branch", "part"), [("left", slice(0, 6)), ("right", slice(6, 10))])
+def test_concatenated_branches_are_read_each_in_its_slice(branch, part):
+    model = Concat()
+    _, similarity = similarity_of(model, getattr(model, branch))
+    torch.testing.assert_close(similarity, channel_similarity(inputs_of(model, model.join)[0][:, part]))
+
+
+def test_a_gate_and_what_it_gates_are_one_group():
+    model = Concat()
+    reads, similarity = similarity_of(model, model.excite)
+    assert taken(reads) == {(model.squeeze, "input"), (model.last, "input")}
+    maps = inputs_of(model, model.squeeze, model.last)
+    torch.testing.assert_close(similarity, torch.stack([channel_similarity(each) for each in maps]).mean(0))
+
+
+def test_tokens_are_positions():
+    model, tokens = Tokens(), torch.rand(4, 7, 6)
+    _, similarity = similarity_of(model, model.hidden, tokens)
+    with torch.no_grad():
+        hidden = nn.functional.gelu(model.hidden(model.embed(tokens)))
+    torch.testing.assert_close(similarity, channel_similarity(hidden.transpose(1, 2)))
+
+
+class _Doubled(nn.Module):
+    """A reader that sees each channel twice, once as it is and once rectified."""
+
+    def __init__(self):
+        super().__init__()
+        self.make = nn.Conv2d(3, 4, 3)
+        self.read = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        x = self.make(x)
+        return self.read(torch.cat([x, x.relu()], dim=1)).mean((2, 3))
+
+
+def test_a_channel_read_twice_counts_with_both():
+    model = _Doubled()
+    reads, similarity = similarity_of(model, model.make)
+    assert reads.taps[0].columns.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    both = inputs_of(model, model.read)[0].unflatten(1, (2, 4)).transpose(1, 2)
+    torch.testing.assert_close(similarity, channel_similarity(both))
+
+
+class _Halves(nn.Module):
+    """Two readers of one half of the channels each."""
+
+    def __init__(self):
+        super().__init__()
+        self.make = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.a = nn.Conv2d(4, 2, 1)
+        self.b = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        a, b = self.norm(self.make(x)).relu().chunk(2, dim=1)
+        return self.a(a).mean((2, 3)) + self.b(b).mean((2, 3))
+
+
+def test_without_a_reader_of_all_the_makers_are_read_behind_their_norm():
+    model = seeded_norms(_Halves())
+    reads, similarity = similarity_of(model, model.make)
+    assert taken(reads) == {(model.norm, "output")}
+    with torch.no_grad():
+        torch.testing.assert_close(similarity, channel_similarity(model.norm(model.make(IMAGES))))
+
+
+def test_layer_norm_is_read_where_its_channels_are():
+    tap = Tap(nn.LayerNorm(8), "output")
+    last, first = torch.rand(2, 5, 6, 8), torch.rand(2, 8, 5, 6)
+    assert torch.equal(tap.maps(last), last.permute(0, 3, 1, 2))
+    assert tap.maps(first) is first
+
+
+def test_a_head_is_read_at_its_output():
+    model = Chain()
+    reads, similarity = similarity_of(model, model.fc)
+    assert taken(reads) == {(model.fc, "output")}
+    with torch.no_grad():
+        torch.testing.assert_close(similarity, channel_similarity(model(IMAGES)))
+
+
+def test_output_groups_are_told_from_the_rest():
+    model = Chain()
+    graph = graph_of(model)
+    assert [g.group_name(group) for group in g.prunable_groups(graph, []) if g.is_output(group)] == ["fc"]
+    softmaxed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 6), nn.Flatten(), nn.Softmax(1))
+    names = [g.group_name(group) for group in g.prunable_groups(graph_of(softmaxed), []) if g.is_output(group)]
+    assert names == ["2"]
+
+
+def test_outputs_that_are_read_on_are_outputs():
+    class Levels(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3), nn.Conv2d(6, 2, 3)
+
+        def forward(self, x):
+            first = self.first(x).relu()
+            return [first, self.third(self.second(first).relu())]
+
+    graph = graph_of(Levels())
+    names = [g.group_name(group) for group in g.prunable_groups(graph, []) if g.is_output(group)]
+    assert sorted(names) == ["first", "third"]
+
+
+def test_parts_that_must_lose_the_same_indices():
+    assert g.bundles(group_of(graph_of(model := Chain(groups=4)), model.conv1)) == 4
+    assert g.bundles(group_of(graph_of(model := Chain(norm="group")), model.conv1)) == 2
+    assert g.bundles(group_of(graph_of(model := Residual()), model.stem)) == 1
+
+
+@pytest.mark.parametrize(("parts", "bundles"), [([8, 8], 2), ([4, 4, 4, 4], 4), ([4, 12], 1)])
+def test_split_channels_that_are_taken_together_are_parts(parts, bundles):
+    class Split(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 16, 3)
+            self.rest = nn.ModuleList([nn.Conv2d(width, 2, 1) for width in dict.fromkeys(parts)])
+
+        def forward(self, x):
+            maps = self.first(x).split(parts, 1)
+            if len(self.rest) > 1:
+                return sum(layer(part) for layer, part in zip(self.rest, maps, strict=True))
+            return self.rest[0](torch.stack(maps).amax(0) if len(maps) > 2 else torch.maximum(*maps))
+
+    model = Split()
+    assert g.bundles(group_of(graph_of(model), model.first)) == bundles
+
+
+def test_the_similarity_of_bundles_is_their_mean():
+    similarity = channel_similarity(torch.rand(3, 12, 4, 4))
+    joint = g.bundled(similarity, 3)
+    assert joint.shape == (4, 4)
+    for i in range(4):
+        for j in range(4):
+            expected = (similarity[i, j] + similarity[4 + i, 4 + j] + similarity[8 + i, 8 + j]) / 3
+            torch.testing.assert_close(joint[i, j], expected)
+
+
+def test_a_partial_group_is_made_whole():
+    model = Chain()
+    graph = graph_of(model)
+    part = graph.get_pruning_group(model.conv1, tp.prune_conv_out_channels, [2, 6])
+    assert g.full_group(part)[0].idxs == list(range(8))
+    whole = group_of(graph, model.conv1)
+    assert g.full_group(whole) is whole
+
+
+def test_a_frozen_model_can_be_traced_and_stays_frozen():
+    model = Chain().requires_grad_(False)
+    assert len(g.prunable_groups(graph_of(model), [])) == 3
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_seen_from_a_reader():
+    model = Chain()
+    other = g.rooted_at_reader(group_of(graph_of(model), model.conv1))
+    assert other[0].dep.target.module is model.conv2
+    assert len(other[0].idxs) == 8
+    assert g.rooted_at_reader(group_of(graph_of(model), model.fc)) is None

@@ -1,0 +1,106 @@
+"""Layers that Torch-Pruning would follow without end are found, and the rest is pruned all the same."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from foad_plugins import FOADImportance, FOADWarning, prune
+from foad_plugins.adapters.torch_pruning.graph import build_graph, endless_roots, prunable_groups
+from foad_plugins.adapters.torch_pruning.groups import group_name
+from foad_plugins.adapters.torch_pruning.nonterminating import endless_layers
+from foad_plugins.calibration.data import Call
+from tests.compatibility.test_coverage import NETWORKS
+from tests.helpers.seeds import generator
+from tests.networks.small_networks import Chain, Concat, Residual, Tokens
+
+IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
+
+
+class Products(nn.Module):
+    """Products between the channels of two layers, flattened for a third."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        left, right = (layer(x).relu().flatten(2) for layer in (self.left, self.right))
+        return self.head(torch.einsum("bix,bjx->bij", left, right).flatten(1))
+
+
+def graph_of(model, images=IMAGES):
+    return build_graph(model.eval(), Call((images[:1],), images))
+
+
+@pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group")])
+def test_groups_that_are_formed_well_have_an_end(network):
+    graph = graph_of(network())
+    assert endless_roots(graph, []) == []
+
+
+def test_tokens_and_real_architectures_have_an_end():
+    assert endless_roots(graph_of(Tokens(), torch.rand(2, 7, 6)), []) == []
+    models = pytest.importorskip("torchvision.models")
+    for name in ("resnet18", "densenet121", "googlenet"):
+        options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+        assert endless_roots(graph_of(models.get_model(name, **options), torch.rand(2, 3, 32, 32)), []) == []
+
+
+def test_a_large_flattened_map_has_an_end():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 64 * 64, 2))
+    assert endless_roots(graph_of(model, torch.rand(1, 3, 64, 64)), []) == []
+
+
+def test_all_networks_that_people_bring_have_an_end():
+    for make, data in NETWORKS.values():
+        if isinstance(data, torch.Tensor):
+            assert endless_roots(graph_of(make(), data), []) == []
+
+
+def test_products_of_channels_have_none():
+    model = Products()
+    graph = graph_of(model)
+    found = endless_layers(graph, [model.left, model.right])
+    assert found
+    assert all(layer in (model.left, model.right) for layer in found)
+    assert endless_roots(graph, [model.left, model.right]) == []
+    names = [group_name(group) for group in prunable_groups(graph, [])]
+    assert not {"left", "right"} & set(names)
+
+
+def test_prune_says_what_stays_whole_for_it():
+    model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ReLU(), nn.Conv2d(12, 3, 1), Products()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FOADWarning)
+        report = prune(model, IMAGES, pruning_ratio=0.3, order="rounds", measure_latency=False)
+    assert model[0].out_channels == 8
+    assert model[3].left.out_channels == 8
+    assert any("would find no end to the groups of '3." in note for note in report.notes)
+
+
+@pytest.mark.slow
+def test_a_detectors_boxes_do_not_hold_up_calibration():
+    detection = pytest.importorskip("torchvision.models.detection")
+    options = {"weights": None, "weights_backbone": None, "min_size": 64, "max_size": 64}
+    model, images = detection.fasterrcnn_resnet50_fpn(**options).eval(), torch.rand(2, 3, 64, 64)
+    assert endless_roots(graph_of(model, images), []) == [model.roi_heads.box_predictor.bbox_pred]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torch_pruning")
+        tp.pruner.MetaPruner(
+            model,
+            (images[:1],),
+            importance=FOADImportance(images),
+            pruning_ratio=0.3,
+            ignored_layers=[model.backbone.fpn, model.rpn.head, model.roi_heads],
+            in_channel_groups={},
+            out_channel_groups={},
+            num_heads={},
+        ).step()
+    assert model.backbone.body.conv1.out_channels < 64
+    assert len(model(images)) == 2

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from foad_plugins.benchmarks.criteria import CriterionSpec
+from foad_plugins.benchmarks.criteria.spec import Rule
+from foad_plugins.benchmarks.records.schema import RunRecord, upgraded
+from foad_plugins.benchmarks.suites.targets import Target
+
+from ..conftest import MakeRecord
+
+COMMITTED = sorted((Path(__file__).parents[3] / "docs" / "leaderboards").glob("*/records/*.json"))
+
+
+def test_every_input_counts_for_the_key(make_record: MakeRecord) -> None:
+    inputs = make_record().inputs
+    setup = inputs.setup
+    others = [
+        inputs.model_copy(update={"seed": 1}),
+        inputs.model_copy(update={"criterion": CriterionSpec(name="l1", settings={"x": 1})}),
+        inputs.model_copy(update={"criterion": CriterionSpec(name="l1", compensate="least_squares")}),
+        inputs.model_copy(update={"criterion": CriterionSpec(name="l1", reestimate_bn=True)}),
+        make_record(setup={"weights_hash": "a" * 64}).inputs,
+        make_record(setup={"pruner": "prune"}).inputs,
+        inputs.model_copy(update={"setup": setup.model_copy(update={"data_hash": "e" * 64})}),
+        inputs.model_copy(
+            update={"setup": setup.model_copy(update={"versions": setup.versions.model_copy(update={"torch": "9"})})}
+        ),
+        make_record(conditions={"target": Target(flops_reduction=0.41)}).inputs,
+        make_record(conditions={"latency_batches": (1,)}).inputs,
+        make_record(setup={"ranking": "global"}).inputs,
+        make_record(setup={"kind": "stability"}).inputs,
+        make_record(setup={"device": "cuda"}).inputs,
+        make_record(setup={"devices": 2}).inputs,
+        make_record(setup={"precision": "bf16-mixed"}).inputs,
+        make_record(entry={"rule": Rule(threshold=0.1)}, criterion="foad").inputs,
+    ]
+    assert len({one.key for one in (inputs, *others)}) == 1 + len(others)
+    assert len({one.file_name for one in (inputs, *others)}) == 1 + len(others)
+
+
+def test_circumstances_and_results_do_not_count_for_the_key(make_record: MakeRecord) -> None:
+    first = make_record()
+    second = make_record(minute=5, accuracy=(0.1, 0.1, None), seconds_total=9.0)
+    assert first.inputs.key == second.inputs.key
+
+
+def test_the_file_name_is_safe_whatever_the_label(make_record: MakeRecord) -> None:
+    inputs = make_record().inputs
+    spec = CriterionSpec(name="l1", label="../L1 (p=1)")
+    name = inputs.model_copy(update={"criterion": spec}).file_name
+    assert name.startswith("---L1--p-1--seed0-")
+    assert name.endswith(f"{inputs.model_copy(update={'criterion': spec}).key[:16]}.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds_to_score": float("inf")},
+        {"before": {"params": 0, "flops": 1, "widths": {}}},
+        {"before": {"params": 1, "flops": 0, "widths": {}}},
+    ],
+)
+def test_figures_that_no_run_gives_are_refused(make_record: MakeRecord, change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RunRecord.model_validate({**make_record().model_dump(), **change})
+
+
+def test_json_gives_the_record_back(make_record: MakeRecord) -> None:
+    record = make_record()
+    assert RunRecord.model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("test_images", 0),
+        ("seconds_to_score", -1),
+        ("pruning_ratio", 1.0),
+        ("schema_version", 4),
+        ("surprise", 1),
+    ],
+)
+def test_impossible_values_are_refused(make_record: MakeRecord, field: str, value: object) -> None:
+    content = make_record().model_dump(mode="json") | {field: value}
+    with pytest.raises(ValidationError, match=field):
+        RunRecord.model_validate(content)
+
+
+def test_accuracy_is_a_fraction(make_record: MakeRecord) -> None:
+    content = make_record().model_dump(mode="json")
+    content["accuracy"]["base"] = 93.0
+    with pytest.raises(ValidationError, match=r"accuracy\.base"):
+        RunRecord.model_validate(content)
+
+
+def test_a_record_of_a_criterion_that_is_not_registered_here_can_be_read(make_record: MakeRecord) -> None:
+    record = make_record(criterion="somebody-elses")
+    assert RunRecord.model_validate_json(record.model_dump_json()).inputs.criterion.settings == {}
+
+
+def old_record(record: RunRecord, version: int) -> dict[str, Any]:
+    """A record as versions 1 and 2 wrote it."""
+    content = record.model_dump(mode="json") | {"schema_version": version}
+    setup, criterion, accuracy = content["inputs"]["setup"], content["inputs"]["criterion"], content["accuracy"]
+    conditions = setup["conditions"]
+    conditions["flops_reduction"] = conditions.pop("target")["flops_reduction"]
+    new: list[tuple[dict[str, Any], list[str]]] = [
+        (content, ["epochs", "latency", "removed", "peak_bytes_to_score"]),
+        (content["environment"], ["processor", "packages"]),
+        (setup, ["kind", "ranking", "devices", "precision"]),
+        (conditions, ["ignored_layers", "latency_batches", "limit_steps"]),
+        (conditions["finetune_recipe"], ["channels_last", "warmup_epochs"]),
+        (criterion, ["rule"]),
+        (accuracy, ["best_epoch"]),
+    ]
+    if version == 1:
+        new += [
+            (setup, ["weights_hash", "pruner", "reference"]),
+            (conditions, ["base_weights"]),
+            (conditions["finetune_recipe"], ["augmentation"]),
+            (criterion, ["compensate", "reestimate_bn"]),
+            (accuracy, ["one_shot_bn"]),
+        ]
+    for part, fields in new:
+        for field in fields:
+            del part[field]
+    return content
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_record_says_what_was_the_case_then(make_record: MakeRecord, version: int) -> None:
+    content = old_record(make_record(conditions={"target": Target(flops_reduction=0.45)}), version)
+    before = json.dumps(content)
+    record = RunRecord.model_validate(upgraded(content))
+    assert json.dumps(content) == before
+    assert record.schema_version == 3
+    setup, criterion = record.inputs.setup, record.inputs.criterion
+    assert setup.pruner == "one ratio"
+    assert (setup.kind, setup.ranking, setup.devices, setup.precision) == ("comparison", "local", 1, "32-true")
+    assert setup.conditions.target == Target(flops_reduction=0.45)
+    assert setup.conditions.latency_batches == ()
+    assert setup.conditions.finetune_recipe.augmentation == "none"
+    assert not setup.conditions.finetune_recipe.channels_last
+    assert (criterion.compensate, criterion.reestimate_bn, criterion.rule) == (None, False, None)
+    assert (record.accuracy.one_shot_bn, record.accuracy.best_epoch) == (None, None)
+    assert (record.epochs, record.latency, record.removed) == ((), (), None)
+
+
+def test_a_record_of_today_is_not_touched(make_record: MakeRecord) -> None:
+    content = make_record().model_dump(mode="json")
+    assert upgraded(content) is content
+
+
+@pytest.mark.parametrize("inputs", [None, 3, [], {"setup": None}, {"setup": {"conditions": "x"}}])
+def test_an_older_record_that_is_none_is_refused_and_no_more(make_record: MakeRecord, inputs: object) -> None:
+    content = old_record(make_record(), 2) | {"inputs": inputs}
+    with pytest.raises(ValidationError, match="inputs"):
+        RunRecord.model_validate(upgraded(content))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_committed_records_can_be_read(path: Path) -> None:
+    content = json.loads(path.read_bytes())
+    record = RunRecord.model_validate(upgraded(content))
+    old = content["inputs"]["setup"]["conditions"]
+    target = {"flops_reduction": old["flops_reduction"]} if "flops_reduction" in old else old["target"]
+    assert record.inputs.setup.conditions.target == Target.model_validate(target)
+    assert record.accuracy.base == content["accuracy"]["base"]

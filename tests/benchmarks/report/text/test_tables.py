@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pytest
+
+from foad_plugins.benchmarks.records.schema import BestEpoch, Cost, Latency
+from foad_plugins.benchmarks.report import leaderboards
+from foad_plugins.benchmarks.report.data.estimates import Estimate
+from foad_plugins.benchmarks.report.formatting import counted, escaped, percent
+from foad_plugins.benchmarks.report.text.tables import draw, latency_table, table, widths_table
+
+from ...conftest import MakeRecord
+from ..conftest import MakeFailure
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_markdown_row_says_what_the_records_say(make_record: MakeRecord) -> None:
+    records = [make_record(seed=seed, accuracy=(0.9, 0.3 + seed / 10, 0.8)) for seed in range(3)]
+    head, _, row = table(leaderboards(records)[0], "github").splitlines()
+    assert dict(zip(cells(head), cells(row), strict=True)) == {
+        "criterion": "l1",
+        "seeds": "3",
+        "base acc. (%)": "90.00 ± 0.00",
+        # A standard deviation of 10 over 3 seeds, 4.303 standard errors.
+        "one-shot acc. (%)": "40.00 ± 24.84",
+        "fine-tuned acc. (%)": "80.00 ± 0.00",
+        "params": "500 (-75.0%)",
+        "FLOPs (fvcore)": "1 M (-75.0%)",
+        "score time (s)": "0.250",
+    }
+
+
+def test_a_missing_figure_leaves_its_cell_blank(make_record: MakeRecord) -> None:
+    _, _, row = table(leaderboards([make_record(accuracy=(0.9, 0.5, None))])[0], "github").splitlines()
+    assert cells(row)[2:5] == ["90.00", "50.00", ""]
+
+
+def test_columns_come_with_what_was_measured(make_record: MakeRecord) -> None:
+    shared = {"setup": {"reference": "l1+ls"}}
+    records = [
+        make_record("l1", seed=seed, accuracy=(0.9, 0.2, 0.7 + seed / 100), one_shot_bn=0.6, entry=entry, **shared)
+        for entry in ({}, {"label": "l1+ls", "compensate": "least_squares"})
+        for seed in range(2)
+    ]
+    records += [make_record("fpgm", accuracy=(0.9, 0.1, 0.6), **shared)]
+    head, _, *rows = table(leaderboards(records)[0], "github").splitlines()
+    assert cells(head)[:8] == [
+        "criterion",
+        "compensation",
+        "seeds",
+        "base acc. (%)",
+        "one-shot acc. (%)",
+        "BN moved acc. (%)",
+        "fine-tuned acc. (%)",
+        "Δ l1+ls (points)",
+    ]
+    assert [cells(row)[:8] for row in rows] == [
+        ["l1", "none", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "70.50 ± 6.35", "+0.00 ± 0.00"],
+        ["l1+ls", "least squares", "2", "90.00 ± 0.00", "20.00 ± 0.00", "60.00 ± 0.00", "70.50 ± 6.35", ""],
+        ["fpgm †", "none", "1 of 2", "90.00", "10.00", "", "60.00", "-10.00"],
+    ]
+
+
+def test_the_best_epoch_and_memory_have_columns_where_they_were_measured(make_record: MakeRecord) -> None:
+    record = make_record(peak_bytes_to_score=2_340_000)
+    best = record.accuracy.model_copy(update={"best_epoch": BestEpoch(epoch=1, accuracy=0.85)})
+    board = leaderboards([record.model_copy(update={"accuracy": best}), make_record("foad")])[0]
+    head, _, *rows = table(board, "github").splitlines()
+    shown = {row["criterion"]: row for row in (dict(zip(cells(head), cells(line), strict=True)) for line in rows)}
+    assert shown["l1"]["best epoch, chosen on test data (%)"] == "85.00"
+    assert shown["l1"]["score memory (MB)"] == "2.3"
+    assert shown["foad"]["best epoch, chosen on test data (%)"] == shown["foad"]["score memory (MB)"] == ""
+
+
+def test_an_entry_without_any_result_has_blank_cells(make_record: MakeRecord, make_failure: MakeFailure) -> None:
+    records = [make_record("l1", seed=seed) for seed in range(2)]
+    board = leaderboards(records, [make_failure("chip", seed=seed) for seed in range(2)])[0]
+    *_, row = table(board, "github").splitlines()
+    assert cells(row) == ["chip †", "0 of 2", "", "", "", "", "", ""]
+
+
+def test_latency_before_and_after_by_batch_size(make_record: MakeRecord) -> None:
+    timed = [Latency(batch_size=size, threads=1, before=0.4 * size, after=0.1 * size) for size in (1, 128)]
+    records = [make_record("l1", latency=tuple(timed)), make_record("foad", latency=(timed[0],))]
+    head, _, *rows = latency_table(leaderboards(records)[0], "github").splitlines()
+    assert cells(head)[:4] == ["criterion", "batch 1: before (ms)", "batch 1: after (ms)", "batch 1: speed-up"]
+    assert [cells(row) for row in rows] == [
+        ["foad", "400.00", "100.00", "4.00", "", "", ""],
+        ["l1", "400.00", "100.00", "4.00", "51200.00", "12800.00", "4.00"],
+    ]
+    assert latency_table(leaderboards([make_record()])[0]) == ""
+
+
+def test_widths_of_the_layers_that_someone_pruned(make_record: MakeRecord) -> None:
+    before = {"stem": 4, "conv": 8, "fc": 10}
+    records = [
+        make_record(
+            name,
+            seed=seed,
+            before=Cost(params=2000, flops=4_000_000, widths=before),
+            after=Cost(params=500, flops=1_000_000, widths={**before, **after}),
+        )
+        for seed in range(2)
+        for name, after in (("foad", {"conv": 4 + seed}), ("l1", {"stem": 3}))
+    ]
+    head, _, *rows = widths_table(leaderboards(records)[0], "github").splitlines()
+    assert cells(head) == ["layer", "before", "foad", "l1"]
+    assert [cells(row) for row in rows] == [["stem", "4", "4", "3"], ["conv", "8", "4.5", "8"]]
+
+
+def test_the_terminal_table_has_the_same_cells(make_record: MakeRecord) -> None:
+    lines = table(leaderboards([make_record("foad"), make_record("l1")])[0]).splitlines()
+    assert len({len(line.rstrip()) for line in lines[1:]}) == 1
+    assert lines[2].split() == [
+        "foad",
+        "1",
+        "90.00",
+        "50.00",
+        "80.00",
+        "500",
+        "(-75.0%)",
+        "1",
+        "M",
+        "(-75.0%)",
+        "0.250",
+    ]
+
+
+def test_titles_are_no_markup() -> None:
+    assert escaped("a|b *c* <d>\n`e` [f]") == "a\\|b \\*c\\* \\<d\\> \\`e\\` \\[f\\]"
+    assert escaped("foad_rounds-2.1 (t=1)") == "foad_rounds-2.1 (t=1)"
+    assert "a\\|b" in draw(["criterion", "x"], [["a|b", "1"]], "github")
+    assert "a|b" in draw(["criterion", "x"], [["a|b", "1"]])
+    assert draw(["criterion", "x"], [], "github").splitlines()[0].split() == ["|", "criterion", "|", "x", "|"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (999, "999"),
+        (999.6, "1 k"),
+        (71234, "71.2 k"),
+        (2397184, "2.4 M"),
+        (4.1e9, "4.1 G"),
+        (2.5e12, "2.5 T"),
+    ],
+)
+def test_counts_have_three_figures(count: float, text: str) -> None:
+    assert counted(count) == text
+
+
+def test_what_rounds_to_zero_has_no_minus() -> None:
+    assert percent(Estimate(-1e-9, None, 1), signed=True) == "+0.00"
+    assert percent(Estimate(-1e-4, 0.0, 2), signed=True) == "-0.01 ± 0.00"

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from foad_plugins.benchmarks.records.store import RecordStore
+
+from ..sweeps import Sweep, end, lasting, wait_until, workers_of
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"))
+    assert sweep.run("--quiet") == 0, sweep.said()
+    records = sweep.records()
+    assert len(records) == 6
+    return [lasting(record) for record in records]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+def test_killed_twice_it_ends_with_the_records_of_an_undisturbed_sweep(
+    sweep: Sweep, undisturbed: list[dict[str, object]]
+) -> None:
+    sweep.hold("training")
+    process = sweep.start()
+    sweep.reached("training")
+    assert end(process) == -signal.SIGKILL
+    assert sweep.records() == []
+    assert not list(sweep.folder.glob("out/base/*"))
+
+    sweep.hold("scoring")
+    process = sweep.start()
+    sweep.reached("scoring")
+    assert end(process) == -signal.SIGKILL
+    (first,) = sweep.records()
+    assert first.inputs.criterion.name == "l1"
+    # What a kill in the middle of writing leaves.
+    half = sweep.folder / "out" / "records" / ".held-seed0.json.abc.tmp"
+    half.write_text('{"schema_version": 3, ')
+
+    assert sweep.run() == 0, sweep.said()
+    records = sweep.records()
+    assert [lasting(record) for record in records] == undisturbed
+    assert first in records
+    assert "5 runs in" in sweep.said()
+    assert "ignored" not in sweep.said()
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [(2, 130, "interrupted"), (15, 143, "terminated")])
+def test_asked_to_end_it_says_so_in_one_line(sweep: Sweep, number: int, status: int, word: str) -> None:
+    sweep.hold("scoring")
+    process = sweep.start()
+    sweep.reached("scoring")
+    assert end(process, number) == status
+    lines = sweep.said().splitlines()
+    assert lines[-1] == f"foad-bench: {word}: finished runs are kept, the same command goes on from there"
+    assert "Traceback" not in sweep.said()
+    assert len(sweep.records()) == 1
+
+
+def test_two_sweeps_over_one_folder_share_the_work(sweep: Sweep, undisturbed: list[dict[str, object]]) -> None:
+    sweep.hold("scoring")
+    first = sweep.start()
+    sweep.reached("scoring")
+    # The first stays in its second run; the second does all the others and waits for that one.
+    second = sweep.start()
+    wait_until(lambda: len(sweep.records()) == 5, sweep.said)
+    assert second.is_alive()
+    end(first)
+    second.join(60)
+    assert second.exitcode == 0, sweep.said()
+    assert [lasting(record) for record in sweep.records()] == undisturbed
+    assert "5 runs in" in sweep.said()
+    assert "1 were there already" in sweep.said()
+
+
+def test_two_sweeps_that_start_together_do_nothing_twice(sweep: Sweep, undisturbed: list[dict[str, object]]) -> None:
+    processes = [sweep.start(), sweep.start()]
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0, sweep.said()
+    assert [lasting(record) for record in sweep.records()] == undisturbed
+    done = [int(line.split()[0]) for line in sweep.said().splitlines() if " runs in " in line]
+    assert sum(done) == 6
+
+
+@pytest.mark.slow
+def test_killed_with_workers_none_stays_behind(sweep: Sweep, undisturbed: list[dict[str, object]]) -> None:
+    for place in ("training", "scoring"):
+        sweep.hold(place)
+        process = sweep.start("--workers", "2")
+        sweep.reached(place)
+        workers = workers_of(process)
+        assert len(workers) == 2
+        end(process)
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert not alive
+    assert sweep.run("--workers", "2") == 0, sweep.said()
+    assert [lasting(record) for record in sweep.records()] == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(2, 130), (15, 143)])
+def test_asked_to_end_it_ends_its_workers(sweep: Sweep, number: int, status: int) -> None:
+    sweep.hold("scoring")
+    process = sweep.start("--workers", "2")
+    sweep.reached("scoring")
+    workers = workers_of(process)
+    # As Ctrl-C and a service manager do, which reach all processes.
+    for worker in workers:
+        worker.send_signal(number)
+    assert end(process, number) == status
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    lines = sweep.said().splitlines()
+    assert sum("finished runs are kept" in line for line in lines) == 1
+    assert "Traceback" not in sweep.said()
+    assert "leaked" not in sweep.said()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_an_error_after_which_the_same_command_goes_on(
+    sweep: Sweep, undisturbed: list[dict[str, object]]
+) -> None:
+    sweep.hold("scoring")
+    process = sweep.start("--workers", "2")
+    sweep.reached("scoring")
+    wait_until(lambda: len(sweep.records()) >= 1, sweep.said)
+    for worker in workers_of(process):
+        worker.kill()
+    process.join(60)
+    assert process.exitcode == 1, sweep.said()
+    assert "foad-bench: a worker process died" in sweep.said()
+    assert "Traceback" not in sweep.said()
+    kept = sweep.records()
+    assert kept
+    assert sweep.run() == 0, sweep.said()
+    assert [lasting(record) for record in sweep.records()] == undisturbed
+    assert all(record in sweep.records() for record in kept)
+
+
+@pytest.mark.slow
+def test_ray_workers_give_the_records_of_one_process(sweep: Sweep, undisturbed: list[dict[str, object]]) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    assert sweep.run("--executor", "ray", "--workers", "2") == 0, sweep.said()
+    assert [lasting(record) for record in RecordStore(sweep.folder / "out" / "records").all()] == undisturbed

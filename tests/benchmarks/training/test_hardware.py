@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from foad_plugins.benchmarks.training.hardware import Hardware, HardwareError
+
+
+@pytest.mark.parametrize("wrong", [{"device": "tpu"}, {"devices": 0}, {"precision": "8"}, {"x": 1}])
+def test_impossible_hardware(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Hardware.model_validate(wrong)
+
+
+def test_gpus_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    Hardware(device="cuda", precision="16-mixed").check()
+    with pytest.raises(HardwareError, match="device: 2 GPUs are asked for, torch sees 1"):
+        Hardware(device="cuda", devices=2).check()
+
+
+def test_half_precision_needs_a_gpu() -> None:
+    Hardware(precision="bf16-mixed").check()
+    with pytest.raises(HardwareError, match="precision: 16-mixed needs a GPU"):
+        Hardware(precision="16-mixed").check()
+
+
+def test_fabric_goes_by_it_whatever_the_scheduler_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "sweep", "SLURM_PROCID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    fabric = Hardware(precision="bf16-mixed").fabric()
+    assert (fabric.world_size, fabric.global_rank, fabric.device) == (1, 0, torch.device("cpu"))
+    assert Hardware(devices=2).fabric().world_size == 2
+    assert Hardware().torch_device == torch.device("cpu")

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from foad_plugins.calibration.data import as_calls, check_data, is_one_shot, model_device, one_image
+from tests.helpers.seeds import generator
+
+IMAGES = torch.rand(6, 3, 4, 4, generator=generator())
+
+
+def test_a_tensor_is_one_batch():
+    (call,) = as_calls(IMAGES)
+    assert call.args[0] is IMAGES
+    assert call.item is IMAGES
+    assert call.kwargs == {}
+
+
+def test_a_tuple_is_the_positional_and_a_dict_the_keyword_arguments():
+    (call,) = as_calls((IMAGES, 2.5))
+    assert call.args == (IMAGES, 2.5)
+    (call,) = as_calls({"x": IMAGES, "scale": 2})
+    assert call.args == ()
+    assert call.kwargs["x"] is IMAGES
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        IMAGES,
+        (IMAGES,),
+        [IMAGES, torch.zeros(6)],
+        (IMAGES, torch.zeros(6), "path"),
+        ((IMAGES,), torch.zeros(6)),
+    ],
+)
+def test_of_a_batch_with_labels_only_the_input_is_used(batch):
+    first, second = as_calls([batch, batch])
+    assert first.args == (IMAGES,)
+    assert second.item is batch
+
+
+def test_a_loader_gives_its_batches():
+    loader = DataLoader(TensorDataset(IMAGES, torch.arange(6)), batch_size=4)
+    assert [len(call.args[0]) for call in as_calls(loader)] == [4, 2]
+    assert [len(call.args[0]) for call in as_calls(loader, max_batches=1)] == [4]
+    (call,) = as_calls([{"images": IMAGES}])
+    assert set(call.kwargs) == {"images"}
+
+
+def test_no_more_batches_are_read_than_used():
+    read = []
+
+    def batches():
+        for number in range(5):
+            read.append(number)
+            yield IMAGES
+
+    assert len(list(as_calls(batches(), max_batches=2))) == 2
+    assert read == [0, 1]
+
+
+def test_everything_is_moved_to_the_device():
+    pair = namedtuple("pair", ["image", "rest"])
+    data = [((IMAGES, {"mask": IMAGES}, pair(IMAGES, [IMAGES, "text"])), 0)]
+    (call,) = as_calls(data, torch.device("meta"))
+    image, rest, named = call.args
+    assert image.is_meta
+    assert rest["mask"].is_meta
+    assert named.image.is_meta
+    assert named.rest[0].is_meta
+    assert named.rest[1] == "text"
+
+
+def test_what_was_made_in_inference_mode_can_be_traced():
+    with torch.inference_mode():
+        images = IMAGES.clone()
+    (call,) = as_calls([(images, 0)], torch.device("cpu"))
+    assert not call.args[0].is_inference()
+    assert torch.equal(call.args[0], images)
+
+
+class _Stream(IterableDataset):
+    def __iter__(self):
+        yield IMAGES
+
+
+@pytest.mark.parametrize("data", ["images", b"images", np.zeros((2, 3)), 3, None, TensorDataset(IMAGES)])
+def test_other_forms_are_refused(data):
+    with pytest.raises(TypeError, match="data"):
+        check_data(data)
+
+
+def test_streams_are_data():
+    check_data(_Stream())
+    assert not is_one_shot(_Stream())
+    assert is_one_shot(iter([IMAGES]))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "gave no batch"),
+        (DataLoader(TensorDataset(IMAGES[:0])), "gave no batch"),
+        (IMAGES[:0], r"empty batch: shape \(0, 3, 4, 4\)"),
+        ([(IMAGES[:0], torch.zeros(0))], "empty batch"),
+        ([()], "empty tuple"),
+        (torch.tensor(1.0), "without a batch dimension"),
+        ({"x": torch.tensor(1.0)}, "without a batch dimension"),
+    ],
+)
+def test_empty_data_is_an_error(data, message):
+    with pytest.raises(ValueError, match=message):
+        list(as_calls(data))
+
+
+def test_a_batch_of_another_type_is_an_error():
+    with pytest.raises(TypeError, match="a batch was a str"):
+        list(as_calls([("text", 1)]))
+
+
+def test_device_of_a_model():
+    assert model_device(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+    assert model_device(nn.BatchNorm1d(2, affine=False)) == torch.device("cpu")
+    assert model_device(nn.ReLU()) is None
+
+
+def test_one_image_cuts_what_agrees():
+    (call,) = as_calls((IMAGES, torch.zeros(6), 3))
+    assert [len(value) for value in one_image(call).args[:2]] == [1, 1]
+    (call,) = as_calls({"x": IMAGES})
+    assert len(one_image(call).kwargs["x"]) == 1
+    (call,) = as_calls((IMAGES, torch.zeros(2)))
+    assert one_image(call) is call

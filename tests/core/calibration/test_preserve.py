@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from foad_plugins.calibration.preserve import undisturbed
+from tests.helpers.state_fingerprint import trace
+
+
+class _Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("last", torch.zeros(2))
+        self.register_buffer("none", None)
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = x.detach()[0, :2].clone()
+        return x
+
+
+def network() -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(), _Counting())
+    model[2].eval()
+    return model
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_nothing_is_left_behind(fail):
+    model = network()
+    model[0].register_forward_hook(lambda *_: None)
+    before = trace(model)
+
+    def disturb():
+        with undisturbed(model):
+            assert not any(module.training for module in model.modules())
+            model[1].train()
+            model[1].register_forward_pre_hook(lambda *_: None)
+            model(torch.rand(8, 4))
+            random.random()
+            np.random.rand()
+            if fail:
+                raise RuntimeError("in the middle")
+
+    if fail:
+        with pytest.raises(RuntimeError, match="in the middle"):
+            disturb()
+    else:
+        disturb()
+    assert trace(model) == before
+
+
+def test_a_buffer_of_nan_is_not_written_to():
+    model = network()
+    model.register_buffer("unset", torch.full((2,), float("nan")))
+    with undisturbed(model):
+        pass
+    assert model.unset._version == 0
+    with undisturbed(model):
+        model.unset[0] = 1.0
+    assert model.unset.isnan().all()
+
+
+def test_random_layers_give_the_same_each_time():
+    model = network()
+    draws = []
+    for _ in range(2):
+        with undisturbed(model):
+            draws.append((torch.rand(3).tolist(), random.random(), np.random.rand()))
+        torch.rand(1)
+    assert draws[0] == draws[1]

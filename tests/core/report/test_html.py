@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import os
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from foad_plugins import GroupReport, LayerWidth, PruneReport, Selection
+from foad_plugins.report.data import ChannelPair, LatencyTrial
+from foad_plugins.report.html import group_views
+
+from ...helpers.reports import HOSTILE, bare, group, report
+
+MINUS = "\N{MINUS SIGN}"
+_VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class _Page(HTMLParser):
+    """The elements with their attributes, and the text that a reader sees; unbalanced tags are an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self._open: list[str] = []
+        self._words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+        self.text = re.sub(r"\s+", " ", "".join(self._words))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] == "td":
+            self.cells.append(data)
+        if not {"style", "script"} & set(self._open):
+            self._words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(what: PruneReport) -> _Page:
+        path = tmp_path / "folder" / "report.html"
+        assert what.to_html(str(path)) == path
+        return _Page(path.read_text("utf-8"))
+
+    return write
+
+
+def test_the_page_says_what_the_report_says(written):
+    shown = group(channels=8)
+    page = written(
+        report(
+            shown,
+            notes=("Calibrated on few images.",),
+            compensated=("a.reader", "b"),
+            not_compensated=("depthwise",),
+            latency_trials=(LatencyTrial(8, 0.43, 0.5),),
+        )
+    )
+    gone = len(shown.selection.removed)
+    for words in (
+        f"8 → {8 - gone}",
+        f"{MINUS}50.0 %",
+        "1.2 M → 617.3 k",
+        "4.1 k → 2.5 k",
+        "42.10 ms → 20.30 ms",
+        "median of a call with 32 images",
+        "one multiply-add is one",
+        "Calibrated on few images.",
+        "2 layers took over",
+        "a.reader, b",
+        "1 layer lost inputs but cannot mix channels",
+        "depthwise",
+        "43.0 %",
+        "proved (1)",
+    ):
+        assert words in page.text
+    layers = [
+        ["conv", "8", "5", f"{MINUS}37.5 %", "4.0 k", "2.5 k", f"{MINUS}37.5 %"],
+        ["fc", "10", "10", "0 %", "80", "50", f"{MINUS}37.5 %"],
+    ]
+    assert page.cells[3:] == [*layers[0], *layers[1]]
+    for channel, keeper, similarity in zip(
+        shown.selection.removed, shown.selection.keeper, shown.selection.similarity, strict=True
+    ):
+        assert re.search(rf"\b{keeper}: [^:]*\b{channel} \({similarity:.3f}\)", page.text)
+    # Two strips and the map, and two maps a pair.
+    assert len(page.all("img")) == 3 + 2 * len(shown.pairs)
+    assert "dry run" not in page.text
+    assert "left out" not in page.text
+
+
+def test_nothing_is_fetched(written):
+    page = written(report(group()))
+    for tag, attributes in page.elements:
+        assert tag not in {"link", "iframe", "object", "embed"}
+        for name in ("src", "href", "srcset"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    policies = [attributes for attributes in page.all("meta") if attributes.get("http-equiv")]
+    assert policies[0]["content"].startswith("default-src 'none'; img-src data:")
+
+
+def test_names_and_notes_are_text(written):
+    pairs = (ChannelPair(HOSTILE, 1, 0, 0.5, torch.rand(2, 4, 4)), ChannelPair("b", 1, 0, 0.5, torch.rand(2, 4, 4)))
+    page = written(
+        report(
+            group(HOSTILE, layers=(HOSTILE, "\ud800"), pairs=pairs),
+            layers=(LayerWidth(HOSTILE, 8, 5),),
+            notes=(HOSTILE,),
+            compensated=(HOSTILE,),
+            not_compensated=(HOSTILE,),
+        )
+    )
+    assert len(page.all("script")) == 1
+    assert page.text.count(HOSTILE) == 7
+
+
+def test_what_is_not_known_is_not_made_up(written):
+    nothing = {"flops_before": None, "flops_after": None, "latency_before": None, "latency_after": None}
+    page = written(report(layers=(LayerWidth("a", 8, 8),), batch_size=None, **nothing))
+    assert page.text.count("not known") == 2
+    assert "FLOPs before" not in page.text
+    assert "No group of channels was looked at." in page.text
+    assert "Nothing was removed." in page.text
+    assert "None" not in page.text
+
+
+def test_an_empty_report(written):
+    page = written(PruneReport((), (), 0, 0, 0, 0, 0.0, 0.0, dry_run=True))
+    assert "A dry run" in page.text
+    assert "no layer" in page.text
+
+
+@pytest.mark.parametrize(
+    ("similarity", "words"),
+    [
+        (None, "was not measured"),
+        (torch.ones(1, 1), "nothing to compare"),
+        (torch.ones(0, 0), "nothing to compare"),
+        (torch.full((3, 3), float("nan")), "cannot be drawn: similarity must not hold NaN"),
+        (torch.full((3, 3), float("inf")), "cannot be drawn: similarity must be finite"),
+        (torch.zeros(3, 3), "3 channels, similar ones"),
+        (torch.ones(3, 3), "3 channels, similar ones"),
+    ],
+)
+def test_groups_at_the_edge(written, similarity, words):
+    page = written(report(bare("a", 3 if similarity is None else len(similarity), similarity)))
+    assert words in page.text
+
+
+def test_maps_at_the_edge(written):
+    maps = [torch.ones(2, 1, 1), torch.full((2, 3, 4), float("nan")), torch.rand(2, 500, 3).half()]
+    pairs = tuple(ChannelPair("reader", 1, 0, float("nan"), each) for each in maps)
+    page = written(report(group(pairs=pairs)))
+    assert "read at reader" in page.text
+    assert page.text.count("both constant on this image") == 1
+    assert len(page.all("img")) == 9
+
+
+def test_a_group_in_every_step_and_in_parts(written):
+    page = written(report(group("a"), group("b", parts=4), group("a", proof="not provable here")))
+    assert "a (1 of 2 with this name" in page.text
+    assert "a (2 of 2 with this name" in page.text
+    assert "4 equal parts" in page.text
+    assert "not provable here (1): a normalisation" in page.text
+    assert "not checked" not in page.text
+
+
+def test_what_is_left_out_is_said(written, monkeypatch):
+    monkeypatch.setattr("foad_plugins.report.html._MOST_PIXELS", 16)
+    monkeypatch.setattr("foad_plugins.report.html._LEAST_PIXELS", 8)
+    monkeypatch.setattr("foad_plugins.report.html._MOST_PAIRS", 2)
+    monkeypatch.setattr("foad_plugins.report.html._MOST_KEEPERS", 3)
+    shown = group(channels=40)
+    text = written(report(shown)).text
+    assert "Each dot is the mean over about 2.5 channels each way." in text
+    assert f"{len(shown.pairs) - 2} more pairs are left out" in text
+    assert f"{len(set(shown.selection.keeper)) - 3} more keepers are left out" in text
+
+
+def test_more_groups_have_smaller_pictures():
+    few, many = group_views([group(channels=300)]), group_views([group(channels=300, pairs=group().pairs)] * 200)
+    assert few[0].heat.pixels == 256
+    assert many[0].heat.pixels < 150
+    assert len(many[0].pairs) == 1
+
+
+def test_the_kept_channels_in_words():
+    selection = Selection((0, 1, 2, 5, 7, 8), (3, 4, 6), (0, 0, 5), (0.5, 0.5, 0.5), 1, 0.0)
+    view = group_views([GroupReport("a", (), selection)])[0]
+    assert view.kept == "0-2, 5, 7-8"
+    assert view.keepers == [(0, [(3, 0.5), (4, 0.5)]), (5, [(6, 0.5)])]
+
+
+def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        report(group()).to_html(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_a_large_network_stays_small(tmp_path):
+    table = torch.rand(2048, 2048)
+    half = tuple(range(1024))
+    selection = Selection(half, tuple(range(1024, 2048)), half, (0.5,) * 1024, 1, 0.0)
+    pairs = tuple(ChannelPair("reader", 1, 0, 0.5, torch.rand(2, 112, 112)) for _ in range(16))
+    one = GroupReport("layer", ("layer",), selection, similarity=(table + table.T) / 2, pairs=pairs)
+    assert report(*[one] * 60).to_html(tmp_path / "x.html").stat().st_size < 10e6

@@ -1,0 +1,92 @@
+"""What the README says is what happens."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_python_examples_run_in_order(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("torchvision")
+    pytest.importorskip("nni")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(examples) == 5
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), names)
+    assert "channels removed" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_guide_to_targets_runs_from_beginning_to_end(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torchvision")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "prune.md").read_text(), flags=re.DOTALL)
+    assert len(examples) == 5
+    for example in examples:
+        exec(compile(example, "prune.md", "exec"), names)
+    assert {file.name for file in tmp_path.iterdir()} == {"report.html", "resnet18-half.safetensors", "widths.png"}
+    assert "fine-tune here, after step 1" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_nni_guide_runs_from_beginning_to_end(tmp_path, monkeypatch):
+    pytest.importorskip("nni")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "nni.md").read_text(), flags=re.DOTALL)
+    assert len(examples) == 6
+    for example in examples:
+        exec(compile(example, "nni.md", "exec"), names)
+    assert (tmp_path / "small.pt").is_file()
+
+
+def test_the_readme_shows_the_leaderboard_of_the_quickstart():
+    rendered = (ROOT / "docs" / "leaderboards" / "quickstart" / "leaderboard.md").read_text()
+    shown = README.partition("<!-- leaderboard -->")[2].partition("<!-- end -->")[0].strip().splitlines()
+    assert len(shown) > 10
+    assert [line for line in shown if line not in rendered.splitlines()] == []
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("name", ["similarity", "selection", "ordering", "flops"])
+def test_the_examples_in_docstrings(name):
+    module = importlib.import_module(f"foad_plugins.{name}")
+    results = doctest.testmod(module)
+    assert results.failed == 0
+    assert results.attempted or name == "ordering"
+
+
+def test_importing_the_package_loads_no_host_but_torch():
+    code = (
+        "import sys, foad_plugins; "
+        "print(sorted({'torchvision', 'nni', 'torch_pruning', 'sklearn', 'foad_plugins.adapters'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_names_are_attribute_errors():
+    import foad_plugins
+
+    assert set(foad_plugins.__all__) <= set(dir(foad_plugins))
+    with pytest.raises(AttributeError, match="no attribute 'FOADimportance'"):
+        _ = foad_plugins.FOADimportance
