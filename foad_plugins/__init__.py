@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from .cost.flops import FlopsTable, LayerFlops, count_flops, count_params, flops_table
 from .criterion.ordering import ChannelOrder, elimination_order
-from .criterion.reconstruction import ReadTerm
+from .criterion.reconstruction import ReconstructionTerm
 from .criterion.selection import Selection, greedy_select
 from .criterion.similarity import ChannelStatistics, channel_similarity
 from .report.data import ChannelPair, GroupReport, LatencyTrial, LayerWidth
 from .report.prune_report import PruneReport
-from .utils.warnings import FOADWarning, NoEffectWarning, ScarceDataWarning, UnreadGroupWarning
+from .utils.warnings import FOADWarning, InsufficientDataWarning, NoEffectWarning, UnscoredGroupWarning
 
 if TYPE_CHECKING:
     from .adapters.checkpoint import CheckpointError, load_pruned, save_pruned
@@ -40,16 +40,16 @@ __all__ = [
     "FOADWarning",
     "FlopsTable",
     "GroupReport",
+    "InsufficientDataWarning",
     "LatencyTrial",
     "LayerFlops",
     "LayerWidth",
     "NoEffectWarning",
     "PruneReport",
-    "ReadTerm",
-    "ScarceDataWarning",
+    "ReconstructionTerm",
     "Selection",
     "TargetError",
-    "UnreadGroupWarning",
+    "UnscoredGroupWarning",
     "channel_similarity",
     "check_compiled",
     "count_flops",

@@ -44,7 +44,7 @@ def reference() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def cifar() -> Tensor:
-    """The first 512 training images of CIFAR-10, normalised."""
+    """The first 512 training images of CIFAR-10, normalized."""
     with np.load(data_file("data/cifar10_lossless.npz")) as arrays:
         images = torch.from_numpy(arrays["train_images"][:512])
     return (images.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
@@ -67,13 +67,13 @@ def mobilefacenet_weights() -> dict[str, Tensor]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
-    """No module draws from the global random state when it is imported: what it gets would hang on its neighbours."""
+    """No module draws from the global random state when it is imported: what it gets would hang on its neighbors."""
     before = torch.get_rng_state()
     report = yield
     if isinstance(collector, pytest.Module) and report.passed and not torch.equal(torch.get_rng_state(), before):
         report.outcome = "failed"
         report.longrepr = (
-            f"{collector.nodeid} draws random numbers at import: give it generator=tests.seeds.generator()"
+            f"{collector.nodeid} draws random numbers at import: give it generator=tests.helpers.seeds.generator()"
         )
     return report
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ...calibration.collect import ForwardFn
-from ...calibration.data import Call, as_calls, model_device, one_image
-from ...utils.rollback import restored_on_error
-from .file import CheckpointError, read_sealed, write_sealed
+from ...calibration.data import Call, first_images, iter_calls, model_device
+from ...utils.rollback import rollback_on_error
+from .file import CheckpointError, read_checkpoint, write_sealed
 from .history import PruningHistory, attach, describe, history_of, shapes
 from .replay import check_shapes, differences, fresh_network, history_from, known_history, replay
 from .state import load_tensors, saved_shapes, state_tensors
@@ -118,13 +118,13 @@ def load_pruned(
         FileNotFoundError: there is no file.
     """
     file = Path(path)
-    content, tensors = read_sealed(file)
+    content, tensors = read_checkpoint(file)
     history, shared = _parse(file, content, tensors)
     expected = shapes(history.pruned)
     fresh = fresh_network(model)
     _check_network(file, fresh, history)
     call = _example(file, fresh, history, example_inputs, forward_fn)
-    with restored_on_error(fresh):
+    with rollback_on_error(fresh):
         try:
             replay(fresh, history, call, forward_fn)
             check_shapes(fresh, expected)
@@ -170,7 +170,7 @@ def _example(
     """Inputs to trace a fresh network with, in its floating-point dtype whatever that of the original was."""
     device = model_device(fresh)
     if example_inputs is not None:
-        return one_image(next(as_calls(example_inputs, device)))
+        return first_images(next(iter_calls(example_inputs, device)))
     now = {spec.name: spec.dtype for spec in describe(fresh)}
     dtypes = {getattr(torch, spec.dtype): getattr(torch, now[spec.name]) for spec in history.original}
     try:

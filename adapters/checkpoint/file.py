@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ...utils.files import write_atomically
 
-__all__ = ["CheckpointError", "read_sealed", "write_sealed"]
+__all__ = ["CheckpointError", "read_checkpoint", "write_sealed"]
 
 FORMAT = "foad-plugins pruned model"
 VERSION = 1
 
 _KEY = "foad_plugins"
-_NO_SEAL = "0" * 64
+_EMPTY_DIGEST = "0" * 64
 # A pickle of protocol 2 or later says so in its first two bytes; torch.save puts one into a zip file.
 _PICKLE = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 _FIELDS = ("format", "version", "sha256", "content")
@@ -49,21 +49,21 @@ def write_sealed(path: Path, tensors: Mapping[str, Tensor], content: Any) -> Non
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name!r} to")
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder: name a file")
-    fields = {"format": FORMAT, "version": VERSION, "sha256": _NO_SEAL, "content": content}
+    fields = {"format": FORMAT, "version": VERSION, "sha256": _EMPTY_DIGEST, "content": content}
     text = json.dumps(fields, separators=(",", ":"), allow_nan=False)
     try:
         data = bytearray(safetensors.torch.save(dict(tensors), {_KEY: text}))
     except (ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"safetensors cannot hold the model's tensors: {error}") from error
-    at = data.index(_NO_SEAL.encode(), data.index(b"sha256"))
-    data[at : at + len(_NO_SEAL)] = hashlib.sha256(data).hexdigest().encode()
+    at = data.index(_EMPTY_DIGEST.encode(), data.index(b"sha256"))
+    data[at : at + len(_EMPTY_DIGEST)] = hashlib.sha256(data).hexdigest().encode()
     try:
         write_atomically(path, bytes(data))
     except OSError as error:
         raise OSError(error.errno, f"{str(path)!r} cannot be written: {os.strerror(error.errno or 0)}") from error
 
 
-def read_sealed(path: Path) -> tuple[Any, dict[str, Tensor]]:
+def read_checkpoint(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Read a file that :func:`write_sealed` wrote.
 
     Returns:
@@ -78,9 +78,9 @@ def read_sealed(path: Path) -> tuple[Any, dict[str, Tensor]]:
     data = path.read_bytes()
     fields = _fields(path, data)
     seal = fields["sha256"]
-    if not isinstance(seal, str) or len(seal) != len(_NO_SEAL) or data.count(seal.encode()) != 1:
+    if not isinstance(seal, str) or len(seal) != len(_EMPTY_DIGEST) or data.count(seal.encode()) != 1:
         raise _edited(path)
-    if hashlib.sha256(data.replace(seal.encode(), _NO_SEAL.encode())).hexdigest() != seal:
+    if hashlib.sha256(data.replace(seal.encode(), _EMPTY_DIGEST.encode())).hexdigest() != seal:
         raise _edited(path)
     try:
         return fields["content"], safetensors.torch.load(data)

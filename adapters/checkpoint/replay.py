@@ -10,12 +10,12 @@ from torch import nn
 from torch_pruning.dependency import DependencyGraph
 
 from ...calibration.collect import ForwardFn
-from ...calibration.data import Call, as_calls, model_device, one_image
-from ...calibration.preserve import undisturbed
+from ...calibration.data import Call, first_images, iter_calls, model_device
+from ...calibration.preserve import preserve_state
 from ..torch_pruning.graph import build_graph
 from .file import CheckpointError
 from .history import PruningHistory, Removal, describe, history_of, shapes, signature_of
-from .state import unset_names
+from .state import absent_parameters
 
 __all__ = ["check_shapes", "differences", "fresh_network", "history_from", "known_history", "replay"]
 
@@ -29,7 +29,7 @@ def replay(model: nn.Module, history: PruningHistory, call: Call, forward_fn: Fo
     """
     for number, step in enumerate(history.steps, start=1):
         try:
-            with undisturbed(model):
+            with preserve_state(model):
                 graph = build_graph(model, call, forward_fn)
         except Exception as error:
             raise ValueError(f"the network cannot be traced for step {number} of its pruning: {error}") from error
@@ -108,7 +108,7 @@ def history_from(
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"history must be what a pruner's pruning_history() gives: {error}") from error
     fresh = copy.deepcopy(fresh_network(original))
-    call = one_image(next(as_calls(example_inputs, model_device(fresh))))
+    call = first_images(next(iter_calls(example_inputs, model_device(fresh))))
     earlier = history_of(model)
     steps = (*(earlier.steps if earlier else ()), tuple(step))
     history = PruningHistory(describe(fresh), describe(model), signature_of(call), steps)
@@ -123,7 +123,7 @@ def history_from(
 def check_shapes(model: nn.Module, expected: Mapping[str, tuple[int, ...]]) -> None:
     """Pruned again, a model must have the shapes expected; parameters it has left out may be in addition."""
     found = shapes(describe(model))
-    wrong = differences({name: expected[name] for name in expected if name not in unset_names(model)}, found)
+    wrong = differences({name: expected[name] for name in expected if name not in absent_parameters(model)}, found)
     if wrong is not None:
         raise ValueError(f"pruned again the network has other shapes: {wrong}")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-__all__ = ["load_tensors", "saved_shapes", "state_tensors", "unset_names"]
+__all__ = ["absent_parameters", "load_tensors", "saved_shapes", "state_tensors"]
 
 
 def state_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -49,7 +49,7 @@ def saved_shapes(tensors: Mapping[str, Tensor], shared: Mapping[str, str]) -> di
     return {name: tuple(tensor.shape) for name, tensor in named.items()}
 
 
-def unset_names(model: nn.Module) -> set[str]:
+def absent_parameters(model: nn.Module) -> set[str]:
     """Names of parameters that layers could have and do not, such as the bias of a convolution without one."""
     return {
         f"{prefix}.{name}".lstrip(".")
@@ -63,7 +63,7 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], shared: Mappin
     """Put tensors into a model whose shapes they have, on the devices of those that they replace.
 
     They become new parameters and buffers of the model, so dtypes are theirs, and tensors are shared as they were.
-    ``requires_grad`` stays. A parameter that a layer has left out (see :func:`unset_names`) is set, and trained.
+    ``requires_grad`` stays. A parameter that a layer has left out (see :func:`absent_parameters`) is set, and trained.
 
     Raises:
         RuntimeError: names or shapes do not fit.

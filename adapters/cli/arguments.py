@@ -110,7 +110,7 @@ def _amount(command: argparse.ArgumentParser) -> None:
         )
     target.add_argument("--pruning-ratio", type=_share, metavar="SHARE", help="share of the channels to remove")
     group.add_argument(
-        "--neighbors", type=_positive, metavar="T", help="of the rule: neighbours that may go (default: 1)"
+        "--neighbors", type=_positive, metavar="T", help="of the rule: neighbors that may go (default: 1)"
     )
     group.add_argument("--threshold", type=_closed, metavar="S", help="of the rule: least similarity (default: 0)")
     group.add_argument(
@@ -132,13 +132,13 @@ def _way(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--round-to", type=_positive, metavar="N", help="widths end at multiples of this")
     group.add_argument(
         "--compensate",
-        choices=("auto", "least_squares", "keeper", "none"),
+        choices=("auto", "least_squares", "representative", "none"),
         help="how layers take over what is removed from their inputs",
     )
     group.add_argument(
         "--reestimate-bn",
         action=argparse.BooleanOptionalAction,
-        help="move the statistics of batch normalisation to what the images say",
+        help="move the statistics of batch normalization to what the images say",
     )
     group.add_argument("--steps", type=_positive, metavar="N", help="reach the target in so many steps")
     group.add_argument("--no-verify", action="store_true", help="do not check the result against the original")

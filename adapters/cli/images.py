@@ -112,7 +112,7 @@ class _Files(Dataset[Tensor]):
         try:
             with Image.open(path) as image:
                 mode = image.mode
-                colours = image.convert("RGB")
+                colors = image.convert("RGB")
         # Decoders fail in many ways, and what the user needs is the file's name.
         except Exception as error:
             raise CommandError(f"{str(path)!r} cannot be read as an image: {error}") from error
@@ -120,7 +120,7 @@ class _Files(Dataset[Tensor]):
             raise CommandError(
                 f"{str(path)!r} has more than 8 bits a pixel; give such images as an .npz array of floats"
             )
-        return self._transform(colours)
+        return self._transform(colors)
 
 
 class _Arrays(Dataset[Tensor]):

@@ -1,6 +1,6 @@
-"""Mask the batch normalisation of every channel that an NNI pruner masks.
+"""Mask the batch normalization of every channel that an NNI pruner masks.
 
-NNI masks the filters of a convolution and leaves the batch normalisation behind it as it is. That emits a
+NNI masks the filters of a convolution and leaves the batch normalization behind it as it is. That emits a
 constant for a masked channel, ``ModelSpeedup`` drops the constant with the channel, and the pruned model is
 not the masked model that was evaluated. With these masks it is. After NNI's own pruners::
 
@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from ...calibration.data import Call
-from ...calibration.preserve import undisturbed
+from ...calibration.preserve import preserve_state
 
 __all__ = ["batch_norm_masks", "batch_norm_wrappers", "mask_batch_norms"]
 
@@ -40,7 +40,7 @@ _PASSED = {
 
 
 def batch_norm_masks(model: nn.Module, masks: Mapping[str, Mapping[str, Tensor | None]], dummy_input: Any) -> Masks:
-    """Find the channels of every batch normalisation that carry nothing once the masks are applied.
+    """Find the channels of every batch normalization that carry nothing once the masks are applied.
 
     A channel carries nothing if it comes from masked filters only: straight from the masked layer, as a part
     of a concatenation, through a depthwise convolution, or as a sum of which every term is masked. The model
@@ -58,7 +58,7 @@ def batch_norm_masks(model: nn.Module, masks: Mapping[str, Mapping[str, Tensor |
             or both as a :class:`~foad_plugins.calibration.data.Call`, on the model's device. Only shapes matter.
 
     Returns:
-        For every batch normalisation that ran, by name, its masks (1: kept): ``weight`` and ``bias`` of shape
+        For every batch normalization that ran, by name, its masks (1: kept): ``weight`` and ``bias`` of shape
         (C,), or ``_output_0`` of shape (1, C, 1, ...) if it has no parameters.
 
     Raises:
@@ -82,7 +82,7 @@ def batch_norm_masks(model: nn.Module, masks: Mapping[str, Mapping[str, Tensor |
     args, kwargs = _stand_in_call(dummy_input)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(undisturbed(model))
+        stack.enter_context(preserve_state(model))
         for module in {*names, *kept}:
             stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
         stack.enter_context(_ChannelProbe())

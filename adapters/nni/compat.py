@@ -4,7 +4,7 @@ NNI 3.0 is NNI's last release, and its tracer relies on details of torch and of 
 since. :func:`repair_nni` puts each of them right in memory, and only where the fault is present; nothing else
 of NNI changes, and :func:`undo_nni_repairs` takes every repair back::
 
-    from foad_plugins.adapters.nni_repairs import repair_nni
+    from foad_plugins.adapters.nni import repair_nni
 
     repair_nni()
     ModelSpeedup(model, dummy_input, masks).speedup_model()

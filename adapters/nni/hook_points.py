@@ -11,10 +11,10 @@ from torch.nn.modules.conv import _ConvNd
 
 from ...calibration.collect import ForwardFn
 from ...calibration.data import Call
-from ...calibration.observers import Reads
-from ...calibration.preserve import undisturbed
+from ...calibration.observers import ChannelSet
+from ...calibration.preserve import preserve_state
 from ..torch_pruning.graph import build_graph
-from ..torch_pruning.groups import bundles, group_reads
+from ..torch_pruning.groups import group_reads, num_channel_groups
 
 __all__ = ["LayerReads", "check_traceable", "model_call", "reads_by_layer"]
 
@@ -28,7 +28,7 @@ class LayerReads:
         parts: into how many equal parts the channels fall that must lose the same relative indices.
     """
 
-    reads: Reads
+    reads: ChannelSet
     parts: int
 
 
@@ -45,7 +45,7 @@ def model_call(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> Ca
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append(Call(args, args, kwargs))
 
-    with undisturbed(model):
+    with preserve_state(model):
         model.register_forward_pre_hook(keep, with_kwargs=True)
         forward_fn(model, call.item)
     if not seen:
@@ -79,7 +79,7 @@ def reads_by_layer(model: nn.Module, call: Call, onto: nn.Module | None = None) 
     Raises:
         ValueError: Torch-Pruning cannot trace the model.
     """
-    with undisturbed(model):
+    with preserve_state(model):
         graph = build_graph(model, call)
     twin = model if onto is None else onto
     found = {}
@@ -92,5 +92,7 @@ def reads_by_layer(model: nn.Module, call: Call, onto: nn.Module | None = None) 
                 dataclasses.replace(tap, module=twin.get_submodule(graph._module2name[tap.module]))
                 for tap in reads.taps
             ]
-            found[graph._module2name[module]] = LayerReads(dataclasses.replace(reads, taps=tuple(taps)), bundles(group))
+            found[graph._module2name[module]] = LayerReads(
+                dataclasses.replace(reads, taps=tuple(taps)), num_channel_groups(group)
+            )
     return found

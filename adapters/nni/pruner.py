@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ...calibration.collect import ForwardFn, calibrate_channels
-from ...calibration.data import Call, as_calls, check_data, is_one_shot, model_device, one_image
-from ...calibration.preflight import check_runs
-from ...calibration.preserve import undisturbed
+from ...calibration.data import Call, check_data, first_images, is_iterator, iter_calls, model_device
+from ...calibration.preflight import check_forward
+from ...calibration.preserve import preserve_state
 from ...criterion.ordering import check_order, elimination_order
-from ...criterion.selection import check_rule, greedy_select
+from ...criterion.selection import greedy_select, validate_rule
 from ...criterion.similarity import ChannelStatistics
-from ...utils.rollback import restored_on_error
-from ...utils.warnings import UnreadGroupWarning, warn
-from ..torch_pruning.calibration import DataOptions
-from ..torch_pruning.groups import bundled
-from ..torch_pruning.guards import refuse_sealed
+from ...utils.rollback import rollback_on_error
+from ...utils.warnings import UnscoredGroupWarning, warn
+from ..torch_pruning.calibration import CalibrationData
+from ..torch_pruning.groups import mean_over_channel_groups
+from ..torch_pruning.guards import check_prunable
 from .batch_norm_masks import batch_norm_masks, batch_norm_wrappers
 from .compat import repair_nni
 from .config import check_config
@@ -54,7 +54,7 @@ class FOADPruner(_NormPruner):
     Ratios, thresholds, global and dependency groups in the config mean what they mean in NNI; the metric is the score
     of :func:`~foad_plugins.elimination_order`. A layer without a ratio or threshold is pruned by the published rule
     (``neighbors``, ``threshold``). Channels are judged by the feature maps that their readers see, and layers of one
-    dependency group by their mean similarity. Batch normalisation behind a removed channel is masked as well, so that
+    dependency group by their mean similarity. Batch normalization behind a removed channel is masked as well, so that
     the masked model gives what the speedup of it gives, unless something that makes more than zero of zeros, such as a
     sigmoid or GroupNorm, comes behind. Channels that are masked already stay masked, and no layer
     loses all that it has.
@@ -97,12 +97,12 @@ class FOADPruner(_NormPruner):
         progress: bool = False,
         existed_wrappers: Any = None,
     ) -> None:
-        self.neighbors, self.threshold = check_rule(neighbors, threshold)
+        self.neighbors, self.threshold = validate_rule(neighbors, threshold)
         self.order = check_order(order, ("backward", "rounds"))
-        refuse_sealed(model)
+        check_prunable(model)
         check_config(model, config_list)
         self.training_steps = training_steps
-        DataOptions(max_batches, forward_fn, progress)
+        CalibrationData(max_batches, forward_fn, progress)
         self._options: dict[str, Any] = {"max_batches": max_batches, "forward_fn": forward_fn, "progress": progress}
         self._data = data
         self._statistics: dict[Any, ChannelStatistics] = {}
@@ -112,11 +112,11 @@ class FOADPruner(_NormPruner):
         self._hook: RemovableHandle | None = None
         if data is not None:
             check_data(data)
-            with undisturbed(model):
+            with preserve_state(model):
                 # Loaders draw random numbers, also those that do not shuffle.
-                first = one_image(call := next(as_calls(data, model_device(model), 1)))
-            check_runs(model, first, forward_fn)
-            if is_one_shot(data):
+                first = first_images(call := next(iter_calls(data, model_device(model), 1)))
+            check_forward(model, first, forward_fn)
+            if is_iterator(data):
                 self._data = chain([call.item], data)
             self._call = model_call(model, first, forward_fn)
             self._reads = reads_by_layer(model, self._call)
@@ -131,7 +131,7 @@ class FOADPruner(_NormPruner):
             self._original = copy.deepcopy(model)
         existed = existed_wrappers or {}
         norms = {name: wrapper for name, wrapper in batch_norm_wrappers(model).items() if name not in existed}
-        with restored_on_error(model):
+        with rollback_on_error(model):
             super().__init__(model, config_list, evaluator, {**norms, **existed})
         if data is None and training_steps is not None:
             self.interval_steps = training_steps
@@ -157,7 +157,7 @@ class FOADPruner(_NormPruner):
 
     def _collect_data(self) -> _ByTarget:
         if self._data is not None:
-            if is_one_shot(self._data) and self._statistics:
+            if is_iterator(self._data) and self._statistics:
                 raise ValueError(
                     "the calibration data can be read only once, and masks are made again: give a tensor, a list or a "
                     "DataLoader instead of a generator"
@@ -174,7 +174,7 @@ class FOADPruner(_NormPruner):
                 if seen:
                     data[name] = {"weight": torch.stack(seen).mean(0)}
                 else:
-                    warn(f"no feature map of layer {name!r} could be read: it stays whole", UnreadGroupWarning)
+                    warn(f"no feature map of layer {name!r} could be read: it stays whole", UnscoredGroupWarning)
         if self._data is None:
             self._statistics, self._steps_seen = {}, 0
         return data
@@ -188,7 +188,7 @@ class FOADPruner(_NormPruner):
             blocks = [self._target_spaces[name]["weight"].internal_metric_block or 1 for name in members]
             parts = math.lcm(*blocks, *(self._reads[name].parts for name in members if name in self._reads))
             by_rule = _by_rule(self._target_spaces[members[0]]["weight"])
-            joint = bundled(similarity, parts)
+            joint = mean_over_channel_groups(similarity, parts)
             alive = self._alive(members[0]).view(parts, -1).any(0).nonzero().flatten().to(joint.device)
             rule: dict[str, Any] = {"neighbors": self.neighbors, "threshold": self.threshold}
             left = joint[alive][:, alive]
@@ -246,7 +246,7 @@ class FOADPruner(_NormPruner):
         self._busy = True
         try:
             if self._original is not None:
-                self._call = one_image(Call(args, args, kwargs))
+                self._call = first_images(Call(args, args, kwargs))
                 self._reads = reads_by_layer(self._original, self._call, onto=model)
                 self._original = None
             self._observe([(args, kwargs)], forward_fn=lambda network, batch: network(*batch[0], **batch[1]))

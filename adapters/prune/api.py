@@ -12,24 +12,24 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from ...calibration.collect import ForwardFn
-from ...calibration.data import Call, as_calls, check_data, model_device, one_image, repeatable
-from ...calibration.preflight import check_runs
-from ...calibration.preserve import undisturbed
+from ...calibration.data import Call, check_data, first_images, iter_calls, model_device, reusable
+from ...calibration.preflight import check_forward
+from ...calibration.preserve import preserve_state
 from ...cost.latency import measure_latency
 from ...recovery.compensation import COMPENSATIONS
 from ...report.prune_report import PruneReport
-from ...utils.rollback import restored_on_error
+from ...utils.rollback import rollback_on_error
 from ...utils.warnings import NoEffectWarning, warn
-from ..torch_pruning.calibration import DataOptions
-from ..torch_pruning.guards import refuse_sealed
+from ..torch_pruning.calibration import CalibrationData
+from ..torch_pruning.guards import check_prunable
 from ..torch_pruning.importance import FOADImportance
 from .arguments import (
     Goal,
     Share,
-    check_cap,
     check_choices,
-    check_rule_stands_alone,
-    goal_of,
+    check_no_target_options,
+    check_ratio,
+    parse_target,
     resolve_layers,
     resolve_shares,
 )
@@ -77,7 +77,7 @@ def prune(
     ``prune(model, images)`` removes exactly the channels that the rule of :func:`~foad_plugins.greedy_select` removes
     in every coupled group, and changes nothing else. ``prune(model, images, flops=0.5)`` ranks all channels, removes
     as many as the target takes, lets the layers that read them take over what they said, and moves the statistics
-    of batch normalisation by what the calibration data says.
+    of batch normalization by what the calibration data says.
 
     Groups that reach the model's output keep all channels, so that the output keeps its shape. Whatever
     fails, the model is left as it was; with ``steps`` and a ``callback``, as the last finished step left it.
@@ -85,7 +85,7 @@ def prune(
     Args:
         model: the network; train flags, frozen parameters and hooks stay as they are.
         data: calibration data as for :class:`~foad_plugins.FOADImportance`.
-        neighbors: t of the published rule, at least 1 (default 1): how many neighbours may go for each channel kept.
+        neighbors: t of the published rule, at least 1 (default 1): how many neighbors may go for each channel kept.
         threshold: s of the published rule, in [0, 1] (default 0): the least similarity at which a channel goes.
         ignored_layers: layers whose output channels all stay, as modules or dotted names.
         flops: share of the original's FLOPs to end at, in (0, 1); met within 1 % of the original's, where widths allow.
@@ -103,9 +103,10 @@ def prune(
         pruning_ratio_dict: layers, as modules or names, whose groups lose this share whatever the target, in [0, 1).
             A container means all layers in it that no entry of their own has.
         max_pruning_ratio: the share that any group may lose at most, in [0, 1]; or a dict of such shares by layer.
-        compensate: ``"least_squares"``, ``"keeper"`` or None; see :class:`~foad_plugins.Compensator`. ``"auto"`` is
+        compensate: ``"least_squares"``, ``"representative"`` or None; see :class:`~foad_plugins.Compensator`.
+            ``"auto"`` is
             least squares with a target, and None with the rule.
-        reestimate_bn: whether to move the statistics of batch normalisation, by ``update_bn`` on the network before and
+        reestimate_bn: whether to move the statistics of batch normalization, by ``update_bn`` on the network before and
             after. None does so with a target, and not with the rule.
         steps: reach the target in so many steps, each calibrated anew; the rule is applied so many times.
         callback: called as ``callback(model, step)`` after every step but the last, to fine-tune; steps count from 1.
@@ -118,7 +119,8 @@ def prune(
         progress: show a progress bar while calibrating.
 
     Returns:
-        Widths, removed channels with their keepers, parameters, FLOPs and latency, before and after; print it. FLOPs
+        Widths, removed channels with their representatives, parameters, FLOPs and latency, before and after; print it.
+        FLOPs
         are None where fvcore cannot trace the model, or a ``forward_fn`` calls it.
 
     Raises:
@@ -130,20 +132,20 @@ def prune(
         RuntimeError: Torch-Pruning cannot remove channels from this model, or removes the wrong ones.
 
     Warns:
-        UnreadGroupWarning: a group has no feature map that can be read, and stays whole.
-        ScarceDataWarning: fewer samples than channels.
+        UnscoredGroupWarning: a group has no feature map that can be read, and stays whole.
+        InsufficientDataWarning: fewer samples than channels.
         NoEffectWarning: nothing was removed.
     """
-    refuse_sealed(model)
+    check_prunable(model)
     targets = {"flops": flops, "params": params, "latency": latency, "pruning_ratio": pruning_ratio}
     if pruning_ratio_dict and neighbors is None and threshold is None and not any(map(_given, targets.values())):
         targets["pruning_ratio"] = 0.0
-    goal = goal_of(neighbors, threshold, **targets)
+    goal = parse_target(neighbors, threshold, **targets)
     targeted = goal.kind != "rule"
     check_data(data)
-    options = DataOptions(max_batches, forward_fn, progress)
+    options = CalibrationData(max_batches, forward_fn, progress)
     check_choices(order, ranking, round_to, steps, callback)
-    check_rule_stands_alone(
+    check_no_target_options(
         goal,
         importance=importance is not None,
         order=order != "reconstruction",
@@ -157,16 +159,16 @@ def prune(
     caps = (
         (resolve_shares(model, max_pruning_ratio, "max_pruning_ratio", closed=True), 1.0)
         if isinstance(max_pruning_ratio, Mapping)
-        else ({}, check_cap("max_pruning_ratio", max_pruning_ratio, closed=True))
+        else ({}, check_ratio("max_pruning_ratio", max_pruning_ratio, closed=True))
     )
     method = _method(compensate, targeted)
-    with undisturbed(model):
+    with preserve_state(model):
         # Loaders draw random numbers, also those that do not shuffle.
-        data = repeatable(data, max_batches)
-        batch = next(as_calls(data, model_device(model), 1))
-    example = one_image(batch)
+        data = reusable(data, max_batches)
+        batch = next(iter_calls(data, model_device(model), 1))
+    example = first_images(batch)
     measurer, ranker = _importances(importance, goal, order, method, data, options)
-    check_runs(model, example, forward_fn)
+    check_forward(model, example, forward_fn)
     before = measure(model, example, forward_fn)
     if goal.kind == "flops" and not before.counted:
         raise ValueError(
@@ -179,7 +181,7 @@ def prune(
             options=options,
             importance=measurer,
             ranker=ranker,
-            planner=Planner(before, one_image(batch, PROOF_IMAGES), batch, ranking, round_to, ratios, caps),
+            planner=Planner(before, first_images(batch, PROOF_IMAGES), batch, ranking, round_to, ratios, caps),
             ignored=[module for layer in ignored for module in layer.modules()],
             compensate=method,
             reestimate_bn=targeted if reestimate_bn is None else reestimate_bn,
@@ -216,7 +218,7 @@ class _Run:
     def dry(self, model: nn.Module, before: Size) -> PruneReport:
         """The report of a run, and the model as it was."""
         try:
-            with restored_on_error(model):
+            with rollback_on_error(model):
                 report = self(model, before, dry=True)
                 raise _DryRunOver
         except _DryRunOver:
@@ -229,7 +231,7 @@ class _Run:
         with ExitStack() as stack:
             if self.callback is None:
                 # A callback writes into weights, which cannot be undone: then each step stands for itself.
-                stack.enter_context(restored_on_error(model))
+                stack.enter_context(rollback_on_error(model))
             for number in range(1, self.steps + 1):
                 size = results[-1].size if results else before
                 results.append(take_step(model, self.settings, self.goal.part(number / self.steps), self.example, size))
@@ -274,7 +276,7 @@ def _importances(
     order: str,
     method: str | None,
     data: Any,
-    options: DataOptions,
+    options: CalibrationData,
 ) -> tuple[FOADImportance, tp.importance.Importance | None]:
     """What measures, and what ranks if that is something else."""
     if importance is not None and (isinstance(importance, type) or not callable(importance)):

@@ -11,16 +11,16 @@ from typing import Any, Literal
 from torch import nn
 
 from ...criterion.ordering import check_order
-from ...criterion.selection import check_rule
+from ...criterion.selection import validate_rule
 from .search import RANKINGS
 
 __all__ = [
     "Goal",
     "Share",
-    "check_cap",
     "check_choices",
-    "check_rule_stands_alone",
-    "goal_of",
+    "check_no_target_options",
+    "check_ratio",
+    "parse_target",
     "resolve_layers",
     "resolve_shares",
     "shares_of",
@@ -57,7 +57,7 @@ class Goal:
         return Goal(self.kind, 1 - (1 - self.value) * done)
 
 
-def goal_of(
+def parse_target(
     neighbors: int | None,
     threshold: float | None,
     *,
@@ -82,7 +82,7 @@ def goal_of(
     given += [name for name, value in (("neighbors", neighbors), ("threshold", threshold)) if value is not None]
     chosen: list[Kind] = [name for name, value in targets.items() if value is not None]
     if not chosen:
-        return Goal("rule", 0.0, *check_rule(1 if neighbors is None else neighbors, threshold or 0.0))
+        return Goal("rule", 0.0, *validate_rule(1 if neighbors is None else neighbors, threshold or 0.0))
     if len(given) > 1:
         raise ValueError(
             f"give one target, got {' and '.join(given)}: flops=, params=, latency=, pruning_ratio=, or neighbors= and "
@@ -97,7 +97,7 @@ def goal_of(
     return Goal(kind, value)
 
 
-def check_cap(name: str, value: object, *, closed: bool) -> float:
+def check_ratio(name: str, value: object, *, closed: bool) -> float:
     """A share of channels, validated.
 
     Raises:
@@ -129,7 +129,7 @@ def check_choices(order: str, ranking: str, round_to: int, steps: int, callback:
         raise TypeError(f"callback must be callable, got {callback!r}")
 
 
-def check_rule_stands_alone(goal: Goal, **given: bool) -> None:
+def check_no_target_options(goal: Goal, **given: bool) -> None:
     """Refuse what needs a target beside the published rule.
 
     Raises:
@@ -184,7 +184,7 @@ def resolve_shares(model: nn.Module, shares: Share | None, argument: str, *, clo
         raise TypeError(f"{argument} must be a dict of layers and shares of channels, got {shares!r}")
     layers = resolve_layers(model, list(shares), argument)
     return {
-        layer: check_cap(argument, value, closed=closed) for layer, value in zip(layers, shares.values(), strict=True)
+        layer: check_ratio(argument, value, closed=closed) for layer, value in zip(layers, shares.values(), strict=True)
     }
 
 

@@ -1,4 +1,4 @@
-"""Removed channels beside their keepers, as images."""
+"""Removed channels beside their representatives, as images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch_pruning.dependency import Group
 
 from ...calibration.collect import ForwardFn
 from ...calibration.data import Call
-from ...calibration.observers import Tap
-from ...calibration.preserve import undisturbed
+from ...calibration.observers import HookPoint
+from ...calibration.preserve import preserve_state
 from ...criterion.selection import Selection
 from ...report.data import ChannelPair
 from ..torch_pruning.groups import group_reads
@@ -40,7 +40,7 @@ def channel_pairs(
     names = {module: name for name, module in model.named_modules()}
     found: list[tuple[ChannelPair, ...]] = [() for _ in selections]
 
-    def keep(number: int, tap: Tap, selection: Selection, tensor: Any) -> None:
+    def keep(number: int, tap: HookPoint, selection: Selection, tensor: Any) -> None:
         if found[number] or not isinstance(tensor, Tensor):
             return
         maps = tap.maps(tensor)
@@ -53,15 +53,15 @@ def channel_pairs(
             ChannelPair(
                 names[tap.module],
                 selection.removed[place],
-                selection.keeper[place],
+                selection.representative[place],
                 selection.similarity[place],
-                maps[0, [selection.removed[place], selection.keeper[place]]].detach().to("cpu", torch.float32),
+                maps[0, [selection.removed[place], selection.representative[place]]].detach().to("cpu", torch.float32),
             )
             for place in ranked[:most]
         )
 
     with ExitStack() as stack, torch.no_grad():
-        stack.enter_context(undisturbed(model))
+        stack.enter_context(preserve_state(model))
         for number, (group, selection) in enumerate(selections):
             for tap in group_reads(group).taps:
                 if selection.removed and tap.side == "input":
@@ -70,7 +70,7 @@ def channel_pairs(
                         _: nn.Module,
                         args: tuple[Any, ...],
                         number: int = number,
-                        tap: Tap = tap,
+                        tap: HookPoint = tap,
                         selection: Selection = selection,
                     ) -> None:
                         keep(number, tap, selection, args[0] if args else None)

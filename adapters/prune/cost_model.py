@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.dependency import Group
 
 from ...cost.flops import FlopsTable
-from ..torch_pruning.groups import bundles, group_reads
+from ..torch_pruning.groups import group_reads, num_channel_groups
 
 __all__ = ["Cost", "Costs"]
 
@@ -46,7 +46,7 @@ class _Layer(NamedTuple):
 class Costs:
     """Cost of a network as a function of how many channels go in each group.
 
-    Exact for convolutions, linear layers, normalisation and single parameters; work outside of layers (attention
+    Exact for convolutions, linear layers, normalization and single parameters; work outside of layers (attention
     products) and layers of other kinds count as if they did not shrink, or shrank with their width.
 
     Args:
@@ -64,7 +64,7 @@ class Costs:
         for number, group in enumerate(groups):
             graph = group._DG
             # A removal takes the same relative index of every part, so that a step takes one channel from each.
-            step = bundles(group) / group_reads(group).num_channels
+            step = num_channel_groups(group) / group_reads(group).num_channels
             for item in group:
                 module, handler = item.dep.target.module, item.dep.handler
                 layer = layers.get(id(module)) or _layer(graph, item, flops.get(graph._module2name.get(module, ""), 0))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ...calibration.preserve import undisturbed
+from ...calibration.preserve import preserve_state
 from ...cost.latency import measure_latency
 from ...report.data import LatencyTrial
 from ..torch_pruning.graph import build_graph, prunable_groups
-from ..torch_pruning.groups import bundles, group_name
+from ..torch_pruning.groups import group_name, num_channel_groups
 from .arguments import Goal
 from .cost_model import Costs
 from .model_size import Size
@@ -94,16 +94,16 @@ def _relative_latency(
 ) -> float:
     """Time of a copy at other widths, as a share of the original's, the original measured once."""
     forward_fn = settings.options.forward_fn
-    with undisturbed(model):
+    with preserve_state(model):
         narrow = copy.deepcopy(model)
-    with undisturbed(narrow):
+    with preserve_state(narrow):
         graph = build_graph(narrow, planner.sample, forward_fn)
     wanted = {candidate.name: count for candidate, count in zip(candidates, counts, strict=True)}
     for group in prunable_groups(graph, []):
         count = wanted.get(group_name(group), 0)
         if count:
             # Widths decide how long it takes, so any channels will do.
-            parts, root = bundles(group), group[0].dep
+            parts, root = num_channel_groups(group), group[0].dep
             size = len(group[0].idxs) // parts
             channels = [part * size + channel for part in range(parts) for channel in range(count)]
             graph.get_pruning_group(root.target.module, root.handler, channels).prune()

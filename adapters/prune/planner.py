@@ -15,11 +15,11 @@ from ...calibration.data import Call
 from ...cost.latency import measure_latency
 from ...criterion.selection import Selection, cut, greedy_select
 from ...report.data import LatencyTrial
-from ..torch_pruning.groups import bundled, bundles, group_name
+from ..torch_pruning.groups import group_name, mean_over_channel_groups, num_channel_groups
 from .arguments import Goal, shares_of
 from .cost_model import Costs
 from .model_size import Size
-from .ranking import RankedGroups
+from .ranking import RankingCache
 from .search import Candidate, Limits, Ranking, TargetError, after, cut_at_ratio, search, sequence
 from .verify import is_provable
 
@@ -56,16 +56,16 @@ class Choice:
     @classmethod
     def of(cls, group: Group, selection: Selection) -> Choice:
         """Looks up the rest."""
-        return cls(group, group_name(group), bundles(group), is_provable(group), selection)
+        return cls(group, group_name(group), num_channel_groups(group), is_provable(group), selection)
 
     @property
-    def keepers(self) -> dict[int, int]:
-        """The channels of the root that go, each with its keeper."""
+    def representatives(self) -> dict[int, int]:
+        """The channels of the root that go, each with its representative."""
         size, chosen = self.selection.num_channels, self.selection
         return {
-            part * size + channel: part * size + keeper
+            part * size + channel: part * size + representative
             for part in range(self.parts)
-            for channel, keeper in zip(chosen.removed, chosen.keeper, strict=True)
+            for channel, representative in zip(chosen.removed, chosen.representative, strict=True)
         }
 
 
@@ -113,7 +113,7 @@ class Planner:
     round_to: int
     ratios: Mapping[nn.Module, float]
     caps: tuple[Mapping[nn.Module, float], float]
-    _ranked: RankedGroups = field(default_factory=RankedGroups)
+    _ranked: RankingCache = field(default_factory=RankingCache)
     _latency: float | None = None
 
     def plan(
@@ -135,7 +135,7 @@ class Planner:
             found = settings.importance.similarity(group)
             if found is None:
                 continue
-            similarity = bundled(found, bundles(group))
+            similarity = mean_over_channel_groups(found, num_channel_groups(group))
             similarities[group_name(group)] = similarity.cpu()
             if goal.kind == "rule":
                 choices.append(Choice.of(group, greedy_select(similarity, goal.neighbors, goal.threshold)))

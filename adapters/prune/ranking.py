@@ -9,14 +9,14 @@ import torch_pruning as tp
 from torch import Tensor
 from torch_pruning.dependency import Group
 
-from ..torch_pruning.groups import bundles, group_name
+from ..torch_pruning.groups import group_name, num_channel_groups
 from ..torch_pruning.importance import FOADImportance
 from .search import Candidate
 
-__all__ = ["RankedGroups"]
+__all__ = ["RankingCache"]
 
 
-class RankedGroups:
+class RankingCache:
     """Ranks every group once a step: it takes long, and what is random must not change under way."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class RankedGroups:
         Raises:
             ValueError: the ranker fails, or gives other than C finite scores.
         """
-        name, parts = group_name(group), bundles(group)
+        name, parts = group_name(group), num_channel_groups(group)
         width = self._widths.setdefault(name, len(similarity) // parts)
         if name not in self._known:
             ranking = (

@@ -9,7 +9,7 @@ from typing import Any
 import torch_pruning as tp
 from torch import nn
 
-from ..torch_pruning.calibration import DataOptions
+from ..torch_pruning.calibration import CalibrationData
 from ..torch_pruning.importance import FOADImportance
 from .planner import Planner
 
@@ -26,12 +26,12 @@ class Settings:
         planner: turns ranked groups and a goal into counts.
         ignored: layers whose output channels stay.
         compensate: how readers take over, None for not at all.
-        reestimate_bn: whether to move the statistics of batch normalisation.
+        reestimate_bn: whether to move the statistics of batch normalization.
         verify: whether to prove the removal.
     """
 
     data: Any
-    options: DataOptions
+    options: CalibrationData
     importance: FOADImportance
     ranker: tp.importance.Importance | None
     planner: Planner

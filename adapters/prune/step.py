@@ -12,23 +12,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch_pruning.dependency import DependencyGraph, Group
 
 from ...calibration.data import Call
-from ...calibration.preserve import undisturbed
-from ...recovery.batch_norm import Observed, follow_statistics, input_moments
+from ...calibration.preserve import preserve_state
+from ...recovery.batch_norm import MomentsByLayer, input_moments, shift_running_stats
 from ...report.data import GroupReport, LatencyTrial, Proof
-from ...utils.rollback import restored_on_error
+from ...utils.rollback import rollback_on_error
 from ..checkpoint import history
-from ..torch_pruning.compensator import Removal, TakeOver
+from ..torch_pruning.compensator import Removal, WeightUpdate
 from ..torch_pruning.graph import build_graph, prunable_groups
 from ..torch_pruning.groups import group_name, is_output, of_root
-from ..torch_pruning.guards import refuse_computed, refuse_shared
-from ..torch_pruning.readers import unmixed
+from ..torch_pruning.guards import check_no_parametrization, check_no_shared_parameters
+from ..torch_pruning.readers import layers_without_compensation
 from .arguments import Goal
 from .channel_pairs import channel_pairs
 from .model_size import Size, measure, output_shapes
 from .planner import Choice, Outcome, Plan
 from .settings import Settings
 from .skipped_layers import unseen_notes
-from .verify import differs, outputs, outputs_without
+from .verify import differs, outputs, outputs_with_zeroed_channels
 
 __all__ = [
     "StepResult",
@@ -77,18 +77,18 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
         ValueError: nothing to prune, shared or computed parameters, or a goal that cannot be met.
         RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them. The model is as it was.
     """
-    moments: Observed | None = None
+    moments: MomentsByLayer | None = None
     came: list[Outcome] = []
     for attempt in range(_ATTEMPTS):
         graph, groups = _groups(model, settings, example)
-        refuse_computed(model, groups)
+        check_no_parametrization(model, groups)
         plan = settings.planner.plan(model, groups, settings, goal, size, came)
         changing = [choice.group for choice in plan.choices if choice.selection.removed]
-        refuse_shared(model, changing)
+        check_no_shared_parameters(model, changing)
         if moments is None and settings.reestimate_bn and changing:
             moments = input_moments(model, settings.data, **_how(settings))
         try:
-            with restored_on_error(model):
+            with rollback_on_error(model):
                 result = _apply(model, settings, graph, plan, example, moments or {})
                 missed = settings.planner.missed(goal, plan, result.size, came)
                 if missed is not None and attempt + 1 < _ATTEMPTS:
@@ -105,7 +105,7 @@ def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, s
 
 
 def _groups(model: nn.Module, settings: Settings, example: Call) -> tuple[DependencyGraph, list[Group]]:
-    with undisturbed(model):
+    with preserve_state(model):
         graph = build_graph(model, example, settings.options.forward_fn)
     groups = [group for group in prunable_groups(graph, list(settings.ignored)) if not is_output(group)]
     if not groups:
@@ -119,29 +119,31 @@ def _how(settings: Settings) -> dict[str, Any]:
 
 
 def _apply(
-    model: nn.Module, settings: Settings, graph: DependencyGraph, plan: Plan, example: Call, moments: Observed
+    model: nn.Module, settings: Settings, graph: DependencyGraph, plan: Plan, example: Call, moments: MomentsByLayer
 ) -> StepResult:
     forward_fn = settings.options.forward_fn
     changing = [choice for choice in plan.choices if choice.selection.removed]
     names = {module: name for name, module in model.named_modules()}
     original = history.describe(model)
     passed_by = unseen_notes(model, graph, settings.ignored)
-    with undisturbed(model):
+    with preserve_state(model):
         shapes = output_shapes(model, example, forward_fn)
     pairs = channel_pairs(model, example, forward_fn, [(choice.group, choice.selection) for choice in plan.choices])
     layers = [_layers(choice.group) for choice in plan.choices]
-    left = list(dict.fromkeys(name for choice in changing for name in unmixed(choice.group)))
+    left = list(dict.fromkeys(name for choice in changing for name in layers_without_compensation(choice.group)))
     compensated: list[nn.Module] = []
     if settings.compensate is not None and changing:
-        take_over = TakeOver(settings.importance.calibration, settings.compensate)
-        compensated = take_over([Removal(choice.group, list(choice.keepers), choice.keepers) for choice in changing])
+        take_over = WeightUpdate(settings.importance.calibration, settings.compensate)
+        compensated = take_over(
+            [Removal(choice.group, list(choice.representatives), choice.representatives) for choice in changing]
+        )
     provable = [choice for choice in changing if choice.provable]
     expected: list[Tensor] | None = None
     if settings.verify and provable:
-        without = [(choice.group, list(choice.keepers)) for choice in provable]
+        without = [(choice.group, list(choice.representatives)) for choice in provable]
         expected = _or_wrong(
             "Torch-Pruning has lost track of the channels",
-            lambda: outputs_without(model, plan.sample, forward_fn, without),
+            lambda: outputs_with_zeroed_channels(model, plan.sample, forward_fn, without),
         )
     tracked: dict[nn.Module, Tensor] = {
         norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)
@@ -150,11 +152,11 @@ def _apply(
     if expected is not None:
         _compare(expected, _or_wrong(_FAILS, lambda: outputs(model, plan.sample, forward_fn)))
     done += [_remove(graph, choice, tracked) for choice in changing if not choice.provable]
-    with undisturbed(model):
+    with preserve_state(model):
         if _or_wrong(_FAILS, lambda: output_shapes(model, example, forward_fn)) != shapes:
             raise _WrongRemovalError("the shape of the model's output changed")
     if moments:
-        follow_statistics(model, moments, tracked, settings.data, **_how(settings))
+        shift_running_stats(model, moments, tracked, settings.data, **_how(settings))
     history.remember(model, original, example, done)
     return StepResult(
         groups=tuple(
@@ -204,7 +206,7 @@ def _layers(group: Group) -> tuple[str, ...]:
 
 def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> history.Removal:
     """Remove channels, and keep account of which ones are left in the layers tracked."""
-    root, channels = choice.group[0].dep, sorted(choice.keepers)
+    root, channels = choice.group[0].dep, sorted(choice.representatives)
     try:
         cut = graph.get_pruning_group(root.target.module, root.handler, channels)
         if of_root(cut) != set(channels):
@@ -238,7 +240,7 @@ def _blame(model: nn.Module, settings: Settings, plan: Plan, example: Call, what
         graph, groups = _groups(model, settings, example)
         again = [replace(choice, group=group) for group in groups if group_name(group) == choice.name]
         try:
-            with restored_on_error(model):
+            with rollback_on_error(model):
                 _apply(model, alone, graph, replace(plan, choices=tuple(again)), example, {})
                 raise _Undo
         except _Undo:

@@ -14,11 +14,11 @@ from torch_pruning.dependency import Group
 
 from ...calibration.collect import ForwardFn
 from ...calibration.data import Call
-from ...calibration.preserve import undisturbed
+from ...calibration.preserve import preserve_state
 from ...utils.outputs import output_tensors
 from ..torch_pruning.groups import read_columns
 
-__all__ = ["differs", "is_provable", "outputs", "outputs_without"]
+__all__ = ["differs", "is_provable", "outputs", "outputs_with_zeroed_channels"]
 
 # Greatest difference that counts as rounding, relative to the greatest output.
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
@@ -30,7 +30,7 @@ _MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.MultiheadAttenti
 def is_provable(group: Group) -> bool:
     """Whether zeroing channels where they are read is the same as removing them.
 
-    It is not where a normalisation goes over removed and kept channels together, or where nothing reads the channels.
+    It is not where a normalization goes over removed and kept channels together, or where nothing reads the channels.
     """
     modules = [item.dep.target.module for item in group]
     if any(isinstance(module, _MIXING) for module in modules) or not any(read_columns(group, [0]).values()):
@@ -46,7 +46,7 @@ def is_provable(group: Group) -> bool:
 
 def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[Tensor]:
     """All tensors that a call returns, in float64 where the model can be run so, else in its own precision."""
-    with undisturbed(model), torch.no_grad():
+    with preserve_state(model), torch.no_grad():
         try:
             found = _run(model, call, forward_fn, torch.float64)
         except Exception:
@@ -55,7 +55,7 @@ def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[
     return [tensor.detach().clone() for tensor in output_tensors(found)]
 
 
-def outputs_without(
+def outputs_with_zeroed_channels(
     model: nn.Module, call: Call, forward_fn: ForwardFn | None, removals: Sequence[tuple[Group, Sequence[int]]]
 ) -> list[Tensor]:
     """What the model returns when some channels are zero wherever they are read.

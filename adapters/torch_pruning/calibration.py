@@ -13,19 +13,19 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from ...calibration.collect import ForwardFn, calibrate
-from ...calibration.observers import Reads
+from ...calibration.observers import ChannelSet
 from ...criterion.gram import GramStatistics
-from ...criterion.reconstruction import ReadTerm
+from ...criterion.reconstruction import ReconstructionTerm
 from ...criterion.similarity import ChannelStatistics
-from ...utils.warnings import ScarceDataWarning, warn
+from ...utils.warnings import InsufficientDataWarning, warn
 from .groups import group_reads
-from .readers import Reader, find_readers, read_terms
+from .readers import Reader, find_readers, reconstruction_terms
 
-__all__ = ["Calibration", "DataOptions", "Places"]
+__all__ = ["Calibration", "CalibrationData", "Places"]
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class CalibrationData:
     """How calibration data is run through a model.
 
     Attributes:
@@ -64,7 +64,7 @@ class Places:
         readers: the layers that read the groups, for the products between what they see; empty where none are taken.
     """
 
-    reads: Sequence[Reads]
+    reads: Sequence[ChannelSet]
     readers: Sequence[Reader]
 
     @classmethod
@@ -81,7 +81,7 @@ class Calibration:
     Args:
         model: left as it was.
         places: where to read.
-        data: as for :func:`~foad_plugins.calibration.data.as_calls`.
+        data: as for :func:`~foad_plugins.calibration.data.iter_calls`.
         options: how to run it.
         products: whether these are with products.
 
@@ -94,7 +94,7 @@ class Calibration:
         ValueError: as :func:`~foad_plugins.calibration.collect.calibrate`.
 
     Warns:
-        ScarceDataWarning: there are fewer samples than channels for the products of some layers.
+        InsufficientDataWarning: there are fewer samples than channels for the products of some layers.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Calibration:
         model: nn.Module,
         places: Places,
         data: Any,
-        options: DataOptions,
+        options: CalibrationData,
         *,
         products: bool = False,
     ) -> None:
@@ -130,9 +130,9 @@ class Calibration:
         """The statistics of a full group; None if it was not among those calibrated."""
         return self._statistics.get(group_reads(group).key())
 
-    def terms(self, group: tp.Group) -> list[ReadTerm]:
+    def terms(self, group: tp.Group) -> list[ReconstructionTerm]:
         """What the reconstruction order of a full group goes by; empty if no reader of it ran."""
-        return read_terms(group, self.readers, self.grams)
+        return reconstruction_terms(group, self.readers, self.grams)
 
 
 def _warn_of_scarce_data(model: nn.Module, readers: Sequence[Reader], grams: Sequence[GramStatistics]) -> None:
@@ -148,7 +148,7 @@ def _warn_of_scarce_data(model: nn.Module, readers: Sequence[Reader], grams: Seq
             "fewer samples (images times positions) than channels at the input of "
             f"{', '.join(scarce[:3])}{more}: regression between the channels leans on its penalty there. "
             "Give more calibration images.",
-            ScarceDataWarning,
+            InsufficientDataWarning,
         )
 
 

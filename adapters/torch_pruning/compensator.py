@@ -11,15 +11,21 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from ...calibration.collect import ForwardFn
-from ...calibration.data import as_calls, check_data, model_device, one_image, repeatable
-from ...calibration.preserve import undisturbed
-from ...recovery.compensation import COMPENSATIONS, RIDGE, absorb, keeper_coefficients, least_squares_coefficients
-from .calibration import Calibration, DataOptions, Places
+from ...calibration.data import check_data, first_images, iter_calls, model_device, reusable
+from ...calibration.preserve import preserve_state
+from ...recovery.compensation import (
+    COMPENSATIONS,
+    RIDGE,
+    fold_weights,
+    least_squares_coefficients,
+    representative_coefficients,
+)
+from .calibration import Calibration, CalibrationData, Places
 from .graph import build_graph, prunable_groups
 from .groups import full_group, group_reads
 from .readers import Reader, place
 
-__all__ = ["Compensator", "Removal", "TakeOver"]
+__all__ = ["Compensator", "Removal", "WeightUpdate"]
 
 
 class Compensator:
@@ -40,7 +46,8 @@ class Compensator:
         model: the network, before anything is removed; it is calibrated at once and left as it is until a group is
             given.
         data: calibration data as for :class:`~foad_plugins.FOADImportance`.
-        method: ``"least_squares"`` spreads a removed channel over all that stay, ``"keeper"`` hands it to the one that
+        method: ``"least_squares"`` spreads a removed channel over all that stay, ``"representative"`` hands it to the
+            one that
             it resembles most.
         ridge: see :func:`~foad_plugins.recovery.compensation.least_squares_coefficients`.
         max_batches: use so many batches of ``data`` at most; None uses all.
@@ -52,7 +59,7 @@ class Compensator:
         ValueError: an unknown method, no data, or NaN or Inf in a feature map (names the layer).
 
     Warns:
-        ScarceDataWarning: some layers saw fewer samples than they have channels.
+        InsufficientDataWarning: some layers saw fewer samples than they have channels.
     """
 
     def __init__(
@@ -68,12 +75,12 @@ class Compensator:
     ) -> None:
         check_method(method)
         check_data(data)
-        options = DataOptions(max_batches, forward_fn, progress)
-        with undisturbed(model):
-            data = repeatable(data, max_batches)
-            first = next(as_calls(data, model_device(model), 1))
-            groups = prunable_groups(build_graph(model, one_image(first), forward_fn), [])
-        self._take_over = TakeOver(
+        options = CalibrationData(max_batches, forward_fn, progress)
+        with preserve_state(model):
+            data = reusable(data, max_batches)
+            first = next(iter_calls(data, model_device(model), 1))
+            groups = prunable_groups(build_graph(model, first_images(first), forward_fn), [])
+        self._take_over = WeightUpdate(
             Calibration(model, Places.of(groups, products=True), data, options, products=True), method, ridge
         )
 
@@ -99,21 +106,22 @@ class Removal:
     Attributes:
         group: over all channels of its root.
         channels: of its root, that go.
-        keeper: for each of them the channel that it is handed to, where keepers take over; by default the kept channel
+        representative: for each of them the channel that it is handed to, where representatives take over; by default
+            the kept channel
             with the least mean squared distance at each reader.
     """
 
     group: tp.Group
     channels: Sequence[int]
-    keeper: Mapping[int, int] = field(default_factory=dict)
+    representative: Mapping[int, int] = field(default_factory=dict)
 
 
-class TakeOver:
+class WeightUpdate:
     """Writes the weights that let readers take over removed channels, removal after removal.
 
     Args:
         calibration: of the network before anything is removed, with products.
-        method: ``"least_squares"`` or ``"keeper"``.
+        method: ``"least_squares"`` or ``"representative"``.
         ridge: for least squares.
     """
 
@@ -142,7 +150,9 @@ class TakeOver:
                 if found is not None:
                     number, rows = found
                     for channel in removal.channels:
-                        going[number][rows[channel]] = rows[removal.keeper[channel]] if removal.keeper else -1
+                        going[number][rows[channel]] = (
+                            rows[removal.representative[channel]] if removal.representative else -1
+                        )
         changed: list[nn.Module] = []
         for number, reader in enumerate(readers):
             if going[number] and self._calibration.grams[number].samples:
@@ -178,12 +188,15 @@ class TakeOver:
             if self._method == "least_squares":
                 coefficients = least_squares_coefficients(inside, kept, removed, self._ridge)
             else:
-                # A silent channel leaves nothing behind, and its weights would be noise on a keeper that speaks.
+                # A silent channel leaves nothing behind, and its weights would be noise on a representative that
+                # speaks.
                 loud = [unit for unit in units if unit in going and gram[unit, unit] > 0]
-                keeper = {unit - units.start: going[unit] - units.start for unit in loud}
-                keeper = {unit: row if row in kept else _nearest(inside, unit, kept) for unit, row in keeper.items()}
-                coefficients = keeper_coefficients(kept, removed, keeper)
-            parts.append(absorb(weight, coefficients, kept, removed))
+                representative = {unit - units.start: going[unit] - units.start for unit in loud}
+                representative = {
+                    unit: row if row in kept else _nearest(inside, unit, kept) for unit, row in representative.items()
+                }
+                coefficients = representative_coefficients(kept, removed, representative)
+            parts.append(fold_weights(weight, coefficients, kept, removed))
         reader.write(parts)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch_pruning.dependency import DependencyGraph, Group
 
-from ...calibration.collect import ForwardFn, batches_only
+from ...calibration.collect import ForwardFn, require_batch_dim
 from ...calibration.data import Call
 from ...utils.outputs import output_tensors
 from .nonterminating import endless_layers
@@ -39,7 +39,7 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
         # Torch-Pruning takes for an output only what no other output was made from.
         return [tensor.clone() for tensor in tensors]
 
-    with torch.enable_grad(), _trainable(model), batches_only(model), _nothing_saved():
+    with torch.enable_grad(), _trainable(model), require_batch_dim(model), _nothing_saved():
         # Weights that autocast has kept from a run without gradients have no place in a graph.
         torch.clear_autocast_cache()
         try:

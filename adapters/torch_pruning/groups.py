@@ -13,15 +13,15 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.dependency import Group
 from torch_pruning.ops import OPTYPE
 
-from ...calibration.observers import Reads, Tap
+from ...calibration.observers import ChannelSet, HookPoint
 
 __all__ = [
-    "bundled",
-    "bundles",
     "full_group",
     "group_name",
     "group_reads",
     "is_output",
+    "mean_over_channel_groups",
+    "num_channel_groups",
     "of_root",
     "read_columns",
     "rooted_at_reader",
@@ -66,7 +66,7 @@ def is_output(group: Group) -> bool:
     )
 
 
-def bundles(group: Group) -> int:
+def num_channel_groups(group: Group) -> int:
     """Into how many equal parts the channels fall that must lose the same relative indices.
 
     These are the groups of grouped convolutions and of GroupNorm, the heads of ``nn.MultiheadAttention``, and what is
@@ -97,12 +97,12 @@ def of_root(group: Group) -> set[int]:
     return {index for item in same for index in item.idxs}
 
 
-def group_reads(group: Group) -> Reads:
+def group_reads(group: Group) -> ChannelSet:
     """Where the channels of a full group are read, in the order of its root's channels.
 
     A channel is judged by what its readers see: the inputs of the convolutions and linear layers that take the
     channels in. Where no such layer sees all of them, it is judged by what the layers that make it give out, after
-    the normalisation that follows.
+    the normalization that follows.
     """
     channels = _root_channels(group)
     taps = [tap for item in group if _reads(group, item) and (tap := _tap(item, "input", channels)) is not None]
@@ -111,7 +111,7 @@ def group_reads(group: Group) -> Reads:
         for item in group:
             if _makes(group, item) and (tap := _tap(_after_norm(item, items), "output", channels)) is not None:
                 taps.append(tap)
-    return Reads(group_name(group), channels, tuple(taps))
+    return ChannelSet(group_name(group), channels, tuple(taps))
 
 
 def read_columns(group: Group, channels: Iterable[int]) -> dict[nn.Module, list[int]]:
@@ -143,14 +143,14 @@ def _makes(group: Group, item: Any) -> bool:
 
 
 def _after_norm(item: Any, items: dict[nn.Module, Any]) -> Any:
-    """The item of the last normalisation layer (or PReLU) that follows a layer directly, or the layer's own."""
+    """The item of the last normalization layer (or PReLU) that follows a layer directly, or the layer's own."""
     node = item.dep.target
     while len(node.outputs) == 1 and isinstance(node.outputs[0].module, _NORMS) and node.outputs[0].module in items:
         node = node.outputs[0]
     return items[node.module]
 
 
-def _tap(item: Any, side: Any, channels: int) -> Tap | None:
+def _tap(item: Any, side: Any, channels: int) -> HookPoint | None:
     """The tap at an item's layer, or None where it does not see every channel of the root, and each equally often."""
     held: list[list[int]] = [[] for _ in range(channels)]
     for index, root in zip(item.idxs, item.root_idxs, strict=True):
@@ -166,7 +166,7 @@ def _tap(item: Any, side: Any, channels: int) -> Tap | None:
         # Torch-Pruning has lost track of the channels on the way, as behind a pixel shuffle.
         return None
     whole = width == channels and torch.equal(columns[:, 0], torch.arange(channels))
-    return Tap(layer, side, None if whole else columns)
+    return HookPoint(layer, side, None if whole else columns)
 
 
 def _width(layer: nn.Module, side: str) -> int | None:
@@ -177,7 +177,7 @@ def _width(layer: nn.Module, side: str) -> int | None:
     return None
 
 
-def bundled(similarity: Tensor, parts: int) -> Tensor:
+def mean_over_channel_groups(similarity: Tensor, parts: int) -> Tensor:
     """Mean similarity of relative indices over equal parts: (C, C) to (C / parts, C / parts)."""
     if parts == 1:
         return similarity

@@ -12,10 +12,10 @@ from torch_pruning.dependency import Group
 
 from ...calibration.preserve import check_model
 
-__all__ = ["refuse_computed", "refuse_sealed", "refuse_shared"]
+__all__ = ["check_no_parametrization", "check_no_shared_parameters", "check_prunable"]
 
 
-def refuse_sealed(model: nn.Module) -> None:
+def check_prunable(model: nn.Module) -> None:
     """Refuse models that cannot be read or changed layer by layer.
 
     Raises:
@@ -41,7 +41,7 @@ def refuse_sealed(model: nn.Module) -> None:
                 )
 
 
-def refuse_computed(model: nn.Module, groups: Sequence[Group]) -> None:
+def check_no_parametrization(model: nn.Module, groups: Sequence[Group]) -> None:
     """Refuse layers whose weights are computed from other parameters, which removal would write past.
 
     Raises:
@@ -51,7 +51,7 @@ def refuse_computed(model: nn.Module, groups: Sequence[Group]) -> None:
     for name, module in model.named_modules():
         if module in touched and "weight_fake_quant" in module._modules:
             raise ValueError(
-                f"the weight of layer {name!r} is quantised with a scale for each channel, as for quantisation-aware "
+                f"the weight of layer {name!r} is quantized with a scale for each channel, as for quantization-aware "
                 "training, and channels cannot be removed from it: prune before prepare_qat, or name the layer in "
                 "ignored_layers, with the layers whose channels it takes in"
             )
@@ -65,7 +65,7 @@ def refuse_computed(model: nn.Module, groups: Sequence[Group]) -> None:
             )
 
 
-def refuse_shared(model: nn.Module, groups: Sequence[Group]) -> None:
+def check_no_shared_parameters(model: nn.Module, groups: Sequence[Group]) -> None:
     """Refuse layers with one parameter: each would get a smaller copy of its own without a word.
 
     Raises:

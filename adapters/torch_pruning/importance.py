@@ -9,16 +9,16 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from ...calibration.collect import ForwardFn
-from ...calibration.data import as_calls, check_data, is_one_shot, model_device, one_image
-from ...calibration.distributed import all_or_none
-from ...calibration.preserve import undisturbed
+from ...calibration.data import check_data, first_images, is_iterator, iter_calls, model_device
+from ...calibration.distributed import raise_on_all_ranks
+from ...calibration.preserve import preserve_state
 from ...criterion.ordering import ChannelOrder, check_order, elimination_order
-from ...criterion.selection import Selection, check_rule, greedy_select
-from ...utils.warnings import UnreadGroupWarning, warn
-from .calibration import Calibration, DataOptions, Places
+from ...criterion.selection import Selection, greedy_select, validate_rule
+from ...utils.warnings import UnscoredGroupWarning, warn
+from .calibration import Calibration, CalibrationData, Places
 from .graph import build_graph, dissolve, prunable_groups
-from .groups import bundled, bundles, full_group, group_name, rooted_at_reader
-from .guards import refuse_sealed
+from .groups import full_group, group_name, mean_over_channel_groups, num_channel_groups, rooted_at_reader
+from .guards import check_prunable
 
 __all__ = ["FOADImportance"]
 
@@ -33,7 +33,7 @@ class FOADImportance(tp.importance.Importance):
 
     The model is calibrated once for all groups when the first one is scored, and again when it has changed since: after
     a pruning step, fine-tuning, or another model's turn. A channel is judged by the feature maps that its readers see
-    (the inputs of the layers that take it in), so behind normalisation, activation and pooling; where different
+    (the inputs of the layers that take it in), so behind normalization, activation and pooling; where different
     tensors carry the channels, as in a residual stage, their similarities are averaged. Channels that can only go
     together with others (grouped convolutions, GroupNorm, attention heads) share one score.
 
@@ -70,9 +70,9 @@ class FOADImportance(tp.importance.Importance):
         distributed: bool = False,
         products: bool = False,
     ) -> None:
-        self.neighbors, self.threshold = check_rule(neighbors, threshold)
+        self.neighbors, self.threshold = validate_rule(neighbors, threshold)
         self.order = check_order(order)
-        self._options = DataOptions(max_batches, forward_fn, progress, distributed)
+        self._options = CalibrationData(max_batches, forward_fn, progress, distributed)
         if data is not None:
             check_data(data)
         self.data = data
@@ -98,12 +98,12 @@ class FOADImportance(tp.importance.Importance):
         if data is not None:
             check_data(data)
             self.data = data
-        refuse_sealed(model)
-        with all_or_none(self._options.distributed), undisturbed(model):
+        check_prunable(model)
+        with raise_on_all_ranks(self._options.distributed), preserve_state(model):
             source = self._source()
-            first = next(as_calls(source, model_device(model), 1))
-            graph = build_graph(model, one_image(first), self._options.forward_fn)
-        if is_one_shot(source):
+            first = next(iter_calls(source, model_device(model), 1))
+            graph = build_graph(model, first_images(first), self._options.forward_fn)
+        if is_iterator(source):
             source = chain([first.item], source)
         groups = prunable_groups(graph, [])
         if not groups:
@@ -123,19 +123,19 @@ class FOADImportance(tp.importance.Importance):
 
         Returns:
             (len(group[0].idxs),) float64 tensor on the CPU, higher for more important; or None, with an
-            :class:`~foad_plugins.UnreadGroupWarning`, if none of the group's feature maps could be read.
+            :class:`~foad_plugins.UnscoredGroupWarning`, if none of the group's feature maps could be read.
 
         Raises:
             ValueError: no data was given, or it can be read only once and the model has changed since; and as
                 :meth:`calibrate`.
         """
         ranked = self.ranking(group)
-        return None if ranked is None else ranked.importance().repeat(bundles(group))[list(group[0].idxs)]
+        return None if ranked is None else ranked.importance().repeat(num_channel_groups(group))[list(group[0].idxs)]
 
     def ranking(self, group: tp.Group, similarity: Tensor | None = None) -> ChannelOrder | None:
         """All channels of a group's root in the order in which they should go; None as for scoring.
 
-        Where channels can only go together, the indices are those within one part (see :func:`bundles`).
+        Where channels can only go together, the indices are those within one part (see :func:`num_channel_groups`).
 
         Args:
             group: one of Torch-Pruning's coupled groups.
@@ -147,7 +147,7 @@ class FOADImportance(tp.importance.Importance):
         terms = self._find(full_group(group)).terms(full_group(group)) if self._products else []
         order = self.order if terms or self.order != "reconstruction" else "rounds"
         return elimination_order(
-            bundled(similarity, bundles(group)),
+            mean_over_channel_groups(similarity, num_channel_groups(group)),
             order,
             neighbors=self.neighbors,
             threshold=self.threshold,
@@ -163,7 +163,7 @@ class FOADImportance(tp.importance.Importance):
             warn(
                 f"no feature map of the group of layer {name!r} could be read: no layer that reads or makes all of its "
                 "channels ran on the calibration data. It gets no score and stays as it is.",
-                UnreadGroupWarning,
+                UnscoredGroupWarning,
             )
             return None
         return statistics.compute()
@@ -171,12 +171,14 @@ class FOADImportance(tp.importance.Importance):
     def selection(self, group: tp.Group) -> Selection | None:
         """What the published rule selects in a group, by channel index of its root; None as for scoring.
 
-        Where channels can only go together, the indices are those within one part (see :func:`bundles`).
+        Where channels can only go together, the indices are those within one part (see :func:`num_channel_groups`).
         """
         similarity = self.similarity(group)
         if similarity is None:
             return None
-        return greedy_select(bundled(similarity, bundles(group)), self.neighbors, self.threshold)
+        return greedy_select(
+            mean_over_channel_groups(similarity, num_channel_groups(group)), self.neighbors, self.threshold
+        )
 
     @property
     def calibration(self) -> Calibration:
@@ -211,7 +213,7 @@ class FOADImportance(tp.importance.Importance):
                 "FOADImportance has no calibration data: give images to the constructor, FOADImportance(images), or "
                 "call calibrate(model, images) first"
             )
-        if is_one_shot(self.data) and self._calibration is not None:
+        if is_iterator(self.data) and self._calibration is not None:
             raise ValueError(
                 "the model has changed since it was calibrated and the calibration data can be read only once: give a "
                 "tensor, a list or a DataLoader instead of a generator, or call calibrate(model, data) again"

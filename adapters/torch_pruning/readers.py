@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch_pruning.dependency import Group
 
-from ...calibration.observers import Reads, Tap
+from ...calibration.observers import ChannelSet, HookPoint
 from ...criterion.gram import GramStatistics
-from ...criterion.reconstruction import ReadTerm
-from .groups import bundles, group_reads
+from ...criterion.reconstruction import ReconstructionTerm
+from .groups import group_reads, num_channel_groups
 
-__all__ = ["Reader", "find_readers", "place", "read_terms", "unmixed"]
+__all__ = ["Reader", "find_readers", "layers_without_compensation", "place", "reconstruction_terms"]
 
 
 _CHUNK = 2**22
@@ -45,12 +45,12 @@ class Reader:
         return _width(self.layer)
 
     @property
-    def reads(self) -> Reads:
+    def reads(self) -> ChannelSet:
         """What to calibrate for the products between the units."""
         whole = torch.equal(self.columns, torch.arange(_width(self.layer))[:, None])
-        return Reads("", self.units, (Tap(self.layer, "input", None if whole else self.columns),))
+        return ChannelSet("", self.units, (HookPoint(self.layer, "input", None if whole else self.columns),))
 
-    def rows(self, tap: Tap) -> list[int] | None:
+    def rows(self, tap: HookPoint) -> list[int] | None:
         """The unit of each channel of a tap at this layer; None for a tap at another place."""
         if tap.module is not self.layer or tap.side != "input":
             return None
@@ -126,7 +126,7 @@ def find_readers(groups: Iterable[Group]) -> list[Reader]:
     return readers
 
 
-def place(readers: Sequence[Reader], tap: Tap) -> tuple[int, list[int]] | None:
+def place(readers: Sequence[Reader], tap: HookPoint) -> tuple[int, list[int]] | None:
     """Which reader a tap belongs to, and the unit of each of its channels; None if to none."""
     for number, reader in enumerate(readers):
         rows = reader.rows(tap)
@@ -135,14 +135,16 @@ def place(readers: Sequence[Reader], tap: Tap) -> tuple[int, list[int]] | None:
     return None
 
 
-def read_terms(group: Group, readers: Sequence[Reader], grams: Sequence[GramStatistics]) -> list[ReadTerm]:
+def reconstruction_terms(
+    group: Group, readers: Sequence[Reader], grams: Sequence[GramStatistics]
+) -> list[ReconstructionTerm]:
     """What the reconstruction order of a full group goes by: a term for each tensor that carries its channels.
 
     Where channels fall into parts that lose the same relative indices, each part is a term of its own. Readers that did
     not run have no say.
     """
-    size = group_reads(group).num_channels // bundles(group)
-    terms: list[ReadTerm] = []
+    size = group_reads(group).num_channels // num_channel_groups(group)
+    terms: list[ReconstructionTerm] = []
     for tap in {tap.key(): tap for tap in group_reads(group).taps}.values():
         found = place(readers, tap)
         if found is None or not grams[found[0]].samples:
@@ -151,11 +153,11 @@ def read_terms(group: Group, readers: Sequence[Reader], grams: Sequence[GramStat
         gram, weight = grams[number].compute(), readers[number].weight_products()
         for start in range(0, len(rows), size):
             index = torch.tensor(rows[start : start + size])
-            terms.append(ReadTerm(gram[index][:, index], weight[index][:, index], grams[number].samples))
+            terms.append(ReconstructionTerm(gram[index][:, index], weight[index][:, index], grams[number].samples))
     return _merged(terms)
 
 
-def unmixed(group: Group) -> list[str]:
+def layers_without_compensation(group: Group) -> list[str]:
     """Names of the layers that take the group's channels in and have no weights to let others take over."""
     mixing = {tap.module for tap in group_reads(group).taps if tap.side == "input"}
     graph = group._DG
@@ -168,13 +170,13 @@ def unmixed(group: Group) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _merged(terms: list[ReadTerm]) -> list[ReadTerm]:
+def _merged(terms: list[ReconstructionTerm]) -> list[ReconstructionTerm]:
     """Terms of one tensor as one, which costs the same and is computed once."""
-    merged: list[ReadTerm] = []
+    merged: list[ReconstructionTerm] = []
     for term in terms:
         for number, other in enumerate(merged):
             if other.samples == term.samples and torch.equal(other.gram, term.gram):
-                merged[number] = ReadTerm(other.gram, other.weight + term.weight, term.samples)
+                merged[number] = ReconstructionTerm(other.gram, other.weight + term.weight, term.samples)
                 break
         else:
             merged.append(term)

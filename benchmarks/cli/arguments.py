@@ -83,7 +83,7 @@ def _suite(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change the suite, such as conditions.calibration_images=64; repeatable",
+        help="change the suite, such as conditions.calibration_images=64; reusable",
     )
     command.add_argument("--smoke", action="store_true", help="a few steps only, to prove that the suite runs")
     _imports(command)
@@ -96,7 +96,7 @@ def _imports(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module, or a file FILE.py, that registers criteria, models or data of yours; repeatable",
+        help="a module, or a file FILE.py, that registers criteria, models or data of yours; reusable",
     )
 
 

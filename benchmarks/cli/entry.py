@@ -14,7 +14,7 @@ from typing import TextIO
 
 from ..errors import BenchmarkError, SettingsError
 from .arguments import make_parser
-from .signals import AskedToEndError, ending_cleanly
+from .signals import TerminationRequested, handle_termination
 
 __all__ = ["main"]
 
@@ -65,13 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         _require_extra()
-        with warnings.catch_warnings(), ending_cleanly():
+        with warnings.catch_warnings(), handle_termination():
             warnings.showwarning = _show_warning
             status = int(arguments.command(arguments))
             sys.stdout.flush()
             return status
-    except (AskedToEndError, KeyboardInterrupt) as end:
-        terminated = isinstance(end, AskedToEndError) and end.number != 2
+    except (TerminationRequested, KeyboardInterrupt) as end:
+        terminated = isinstance(end, TerminationRequested) and end.number != 2
         word = "terminated" if terminated else "interrupted"
         print(f"\nfoad-bench: {word}: finished runs are kept, the same command goes on from there", file=sys.stderr)
         return 143 if terminated else 130

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["AskedToEndError", "ending_cleanly"]
+__all__ = ["TerminationRequested", "handle_termination"]
 
 
-class AskedToEndError(BaseException):
+class TerminationRequested(BaseException):
     """This process was asked to end; like KeyboardInterrupt, nothing but the outermost place should catch it.
 
     Attributes:
@@ -25,8 +25,8 @@ class AskedToEndError(BaseException):
 
 
 @contextmanager
-def ending_cleanly() -> Iterator[None]:
-    """Raise :class:`AskedToEndError` at the first SIGINT or SIGTERM; a second one ends the process at once."""
+def handle_termination() -> Iterator[None]:
+    """Raise :class:`TerminationRequested` at the first SIGINT or SIGTERM; a second one ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -45,7 +45,7 @@ def ending_cleanly() -> Iterator[None]:
             return
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        raise AskedToEndError(number)
+        raise TerminationRequested(number)
 
     for number in before:
         signal.signal(number, end)

@@ -1,4 +1,4 @@
-"""BN scale: channels that batch normalisation scales down go first."""
+"""BN scale: channels that batch normalization scales down go first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["bn_scale"]
 
 @register_criterion("bn-scale")
 def bn_scale(context: CriterionContext) -> Scorer:
-    """Absolute scale of batch normalisation (Network Slimming; Liu et al., ICCV 2017).
+    """Absolute scale of batch normalization (Network Slimming; Liu et al., ICCV 2017).
 
     The paper trains with an L1 penalty on the scales; here they are what the network has. Where several BN layers
-    normalise a channel (a residual stage, both sides of a depthwise convolution, several readers of a DenseNet) the
+    normalize a channel (a residual stage, both sides of a depthwise convolution, several readers of a DenseNet) the
     mean of their scales counts, of which the paper says nothing. A group without BN, or whose BN has no scales, gets
     None: it is spared, and a FLOPs target has to be met by the others. Its filters' norms would be in another unit.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .feature_map_base import MapCriterion
+from .feature_map_base import FeatureMapCriterion
 from .register import register_criterion
 
 __all__ = ["CHIP", "MapMatrices"]
@@ -88,7 +88,7 @@ def _nuclear_norms(products: torch.Tensor) -> torch.Tensor:
 
 
 @register_criterion("chip")
-class CHIP(MapCriterion):
+class CHIP(FeatureMapCriterion):
     """Channel independence: what a map adds to the nuclear norm of its layer (CHIP; Sui et al., NeurIPS 2021).
 
     Of an image's maps as a matrix (C, H*W) the nuclear norm, minus the nuclear norm of that matrix with the channel's

@@ -9,16 +9,16 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from ...calibration.preserve import undisturbed
+from ...calibration.preserve import preserve_state
 from .base import Calibrated
 from .feature_maps import watch_producer_maps
 from .groups import group_score, producers
 from .spec import CriterionContext
 
-__all__ = ["MapCriterion"]
+__all__ = ["FeatureMapCriterion"]
 
 
-class MapCriterion(Calibrated):
+class FeatureMapCriterion(Calibrated):
     """Scores layers from their feature maps, all layers read in one pass over the calibration images.
 
     Maps are taken at the producer's side: after convolution, BN and activation, before any pooling. Where another
@@ -75,7 +75,7 @@ class MapCriterion(Calibrated):
             except ValueError as error:
                 self.problem(layer, str(error))
 
-        with torch.no_grad(), undisturbed(model), watch_producer_maps(self.layers(model), add):
+        with torch.no_grad(), preserve_state(model), watch_producer_maps(self.layers(model), add):
             for batch in self.batches(model):
                 model(batch)
         self._kept, self._scores = kept, {}

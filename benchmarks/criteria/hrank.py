@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .feature_map_base import MapCriterion
+from .feature_map_base import FeatureMapCriterion
 from .register import register_criterion
 
 __all__ = ["HRank", "rank_sums"]
@@ -32,7 +32,7 @@ def rank_sums(feature_map: torch.Tensor) -> torch.Tensor:
 
 
 @register_criterion("hrank")
-class HRank(MapCriterion):
+class HRank(FeatureMapCriterion):
     """Mean rank of the feature maps over calibration images (HRank; Lin et al., CVPR 2020).
 
     From 0 to min(H, W). Maps are taken where the paper's code takes them, after convolution, BN and ReLU and before

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..registry.field_errors import mistake, refusal
 from ..registry.registry import Spec
 
-__all__ = ["CriterionContext"]
+__all__ = ["CriterionContext", "CriterionSpec", "Rule"]
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,21 @@ class CriterionSpec(Spec):
     Attributes:
         label: what tables call it; its name, if left empty.
         compensate: how the layers that read removed channels take over, as for :func:`~foad_plugins.prune`.
-        reestimate_bn: whether the statistics of batch normalisation are moved by the calibration images.
+        reestimate_bn: whether the statistics of batch normalization are moved by the calibration images.
         rule: the published rule decides how many channels go, with these parameters, and no target does; only for
             ``foad``, which then takes no settings.
     """
 
     label: str = Field(default="", max_length=60)
-    compensate: Literal["least_squares", "keeper"] | None = None
+    compensate: Literal["least_squares", "representative"] | None = None
     reestimate_bn: bool = False
     rule: Rule | None = None
+
+    @field_validator("compensate", mode="before")
+    @classmethod
+    def _former_name(cls, value: object) -> object:
+        # Suites and records written before 0.2 call it "keeper".
+        return "representative" if value == "keeper" else value
 
     @model_validator(mode="after")
     def _rule_is_foads(self) -> CriterionSpec:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ...calibration.preserve import undisturbed
+from ...calibration.preserve import preserve_state
 from .base import Calibrated
 from .groups import by_filter, group_totals, producers
 from .register import register_criterion
@@ -64,7 +64,7 @@ class Taylor(Calibrated):
     def calibrate(self, model: nn.Module) -> None:
         """Take the gradients of all filters."""
         layers = {id(layer.weight): layer for layer in self.layers(model)}
-        with torch.inference_mode(False), torch.enable_grad(), undisturbed(model):
+        with torch.inference_mode(False), torch.enable_grad(), preserve_state(model):
             copies = {
                 name: parameter.detach().clone().requires_grad_()
                 for name, parameter in model.named_parameters()

@@ -9,8 +9,8 @@ import torch_pruning as tp
 from torch import nn
 
 from ...adapters.torch_pruning.groups import full_group, group_reads
-from ...calibration.observers import Tap
-from ...calibration.preserve import undisturbed
+from ...calibration.observers import HookPoint
+from ...calibration.preserve import preserve_state
 from ...criterion.gram import GramStatistics
 from .base import Calibrated
 from .patches import kernels, sampled_patches
@@ -118,7 +118,7 @@ class ThiNet(Calibrated):
             except ValueError as error:
                 self.problem(layer, str(error))
 
-        with torch.no_grad(), undisturbed(model):
+        with torch.no_grad(), preserve_state(model):
             for layer in self.layers(model):
                 if not getattr(layer, "transposed", False):
                     layer.register_forward_pre_hook(cut, with_kwargs=True)
@@ -128,7 +128,7 @@ class ThiNet(Calibrated):
                 start += count
         self._patches = patches
 
-    def _products(self, tap: Tap) -> torch.Tensor:
+    def _products(self, tap: HookPoint) -> torch.Tensor:
         """(C, C) products of the channels' contributions to a reader's outputs, a mean over positions."""
         weight = kernels(tap.module).float()
         weight = weight if tap.columns is None else weight[:, tap.columns].flatten(2)

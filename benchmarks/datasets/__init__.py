@@ -8,7 +8,7 @@ from .faces.pairs_dataset import FacePairs
 from .image_files import ImageFileError
 from .image_folder import load_image_folder, load_imagenet
 from .memory import ImageData
-from .normalization import Normalisation
+from .normalization import Normalization
 from .npz import load_npz
 from .register import DATASETS, calibration_images, load_dataset, register_dataset
 from .source import Batch, ImageSource
@@ -21,7 +21,7 @@ __all__ = [
     "ImageData",
     "ImageFileError",
     "ImageSource",
-    "Normalisation",
+    "Normalization",
     "StreamedData",
     "calibration_images",
     "load_cifar10",

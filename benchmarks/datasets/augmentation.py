@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-__all__ = ["Moves", "crop_and_flip", "flip", "move", "recolour"]
+__all__ = ["Moves", "color_jitter", "crop_and_flip", "flip", "move"]
 
 _PAD = 4
 _CONTRAST = 0.2
@@ -56,7 +56,7 @@ class Moves:
 def crop_and_flip(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     """Each image cut out anew after 4 pixels of padding, and mirrored with probability one half (He et al. 2016).
 
-    The padding is 0, so for normalised images the mean colour.
+    The padding is 0, so for normalized images the mean color.
 
     Args:
         images: (N, C, H, W); left as they are.
@@ -103,8 +103,8 @@ def flip(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
-def recolour(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Each normalised image times 0.8 to 1.2, and each of its channels shifted by up to 0.2, all uniformly at random.
+def color_jitter(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Each normalized image times 0.8 to 1.2, and each of its channels shifted by up to 0.2, all uniformly at random.
 
     Args:
         images: (N, C, H, W); left as they are.

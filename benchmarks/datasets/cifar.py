@@ -10,14 +10,14 @@ import torch
 
 from .data_root import DataRoot, MissingFileError
 from .memory import ImageData
-from .normalization import Normalisation
+from .normalization import Normalization
 from .register import register_dataset
-from .stratified import first_of_each
+from .stratified import stratified_head
 
 __all__ = ["load_cifar10", "load_cifar100"]
 
-_CIFAR10 = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-_CIFAR100 = Normalisation((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+_CIFAR10 = Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+_CIFAR100 = Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 
 
 @register_dataset("cifar10")
@@ -28,7 +28,7 @@ def load_cifar10(
     limit_train: int | None = None,
     limit_test: int | None = None,
 ) -> ImageData:
-    """CIFAR-10 in torchvision's layout, normalised by the usual mean and deviation of each colour.
+    """CIFAR-10 in torchvision's layout, normalized by the usual mean and deviation of each color.
 
     Args:
         root: where the user's files lie.
@@ -67,7 +67,7 @@ def _load(
     folder: str,
     download: bool,
     limits: tuple[int | None, int | None],
-    normalisation: Normalisation,
+    normalization: Normalization,
     num_classes: int,
 ) -> ImageData:
     path = root.path(folder)
@@ -85,7 +85,7 @@ def _load(
                 f"{path} does not hold torchvision's files of {name} whole ({error}){hint}"
             ) from None
         labels = torch.tensor(data.targets, dtype=torch.int64)
-        chosen = first_of_each(labels, limit, f"limit_{part}")
+        chosen = stratified_head(labels, limit, f"limit_{part}")
         images = torch.from_numpy(data.data)[chosen].permute(0, 3, 1, 2).contiguous()
         tensors += [images, labels[chosen]]
-    return ImageData(*tensors, normalisation=normalisation, num_classes=num_classes)
+    return ImageData(*tensors, normalization=normalization, num_classes=num_classes)

@@ -20,7 +20,7 @@ _DEVIATION = torch.tensor([0.2023, 0.1994, 0.2010]).view(3, 1, 1)
 
 @register_dataset("cifar10-npz")
 def load_cifar10_npz(root: DataRoot, file: str = "data/cifar10_lossless.npz") -> ImageData:
-    """CIFAR-10 from an npz file under the data root, normalised by the usual mean and deviation of each colour.
+    """CIFAR-10 from an npz file under the data root, normalized by the usual mean and deviation of each color.
 
     Args:
         root: where the user's files lie.

@@ -15,7 +15,7 @@ __all__ = ["load_digits"]
 
 @register_dataset("digits")
 def load_digits(root: DataRoot | None = None, test_fraction: float = 0.25, split_seed: int = 0) -> ImageData:
-    """scikit-learn's 1,797 real handwritten digits, 8x8 grey; nothing is downloaded.
+    """scikit-learn's 1,797 real handwritten digits, 8x8 gray; nothing is downloaded.
 
     Every class has the same share in both parts. Pixels are shifted and scaled by the training part's mean
     and standard deviation.

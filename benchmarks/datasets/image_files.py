@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import BenchmarkError
-from .stratified import first_of_each
+from .stratified import stratified_head
 
 __all__ = ["ImageFileError", "ImageFiles", "Shape", "list_files", "read_image"]
 
@@ -67,7 +67,7 @@ class ImageFiles:
 
     def limited(self, limit: int | None, setting: str) -> ImageFiles:
         """The first ``limit`` images, every class with its share; all if None."""
-        chosen = first_of_each(self.labels, limit, setting)
+        chosen = stratified_head(self.labels, limit, setting)
         names = tuple(self.names[number] for number in chosen.tolist())
         return ImageFiles(self.folder, names, self.labels[chosen], self.classes)
 
@@ -99,7 +99,7 @@ def read_image(path: Path, shape: Shape, seed: int | None = None) -> Tensor:
     """The pixels of a file, uint8 of shape (3, H, W).
 
     Args:
-        path: of a format that Pillow reads; grey images and palettes become RGB.
+        path: of a format that Pillow reads; gray images and palettes become RGB.
         shape: what size it is brought to.
         seed: if given, a part of random place, size and proportion is brought to ``shape.size`` instead, and mirrored
             with probability one half (Szegedy et al. 2015), decided by this number alone.

@@ -11,7 +11,7 @@ from torch import Tensor
 from .data_root import DataRoot, MissingFileError
 from .image_files import ImageFileError, ImageFiles, Shape, list_files, read_image
 from .memory import ImageData
-from .normalization import Normalisation
+from .normalization import Normalization
 from .register import register_dataset
 from .source import ImageSource
 from .streamed import StreamedData
@@ -42,8 +42,8 @@ def load_image_folder(
         folder: under the data root, with the two parts in it.
         size: side of the square that is cut out of the middle of each image; None if all are of one size already.
         resize: what the shorter side becomes before; ``size`` if None.
-        mean: of each colour, with pixels from 0 to 1; of the training part if None.
-        std: deviation of each colour, likewise.
+        mean: of each color, with pixels from 0 to 1; of the training part if None.
+        std: deviation of each color, likewise.
         limit_train: so many images of the training part, every class with its share; all if None.
         limit_test: likewise of the test part.
         stream: whether files are read anew for every epoch, for what memory cannot hold; ``size``, ``mean`` and
@@ -59,7 +59,7 @@ def load_image_folder(
     if stream:
         if size is None or mean is None or std is None:
             raise ValueError("size, mean and std must be given where images are not read into memory")
-        return StreamedData(train, test, shape, Normalisation.of(torch.empty(0, 3, 1, 1), mean, std))
+        return StreamedData(train, test, shape, Normalization.of(torch.empty(0, 3, 1, 1), mean, std))
     images = [_read_all(files, shape, part) for part, files in (("training", train), ("test", test))]
     if images[0].shape[1:] != images[1].shape[1:]:
         _refuse_sizes(train.path(0), images[0][0], test.path(0), images[1][0])
@@ -68,7 +68,7 @@ def load_image_folder(
         train.labels,
         images[1],
         test.labels,
-        normalisation=Normalisation.of(images[0], mean, std),
+        normalization=Normalization.of(images[0], mean, std),
         num_classes=len(train.classes),
     )
 
@@ -102,7 +102,7 @@ def load_imagenet(
     """
     shape = Shape(size, resize)
     train, test = _parts(root, folder, "val", limit_train, limit_test)
-    return StreamedData(train, test, shape, Normalisation(*_IMAGENET))
+    return StreamedData(train, test, shape, Normalization(*_IMAGENET))
 
 
 def _parts(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..files import hash_tensors
 from .augmentation import Moves, move
-from .normalization import Normalisation
+from .normalization import Normalization
 from .source import Batch, ImageSource, batch_edges
 
 __all__ = ["ImageData"]
@@ -29,7 +29,7 @@ class _Part:
 class ImageData(ImageSource):
     """A classification task in memory.
 
-    Images are float and ready for the network, or uint8 with a normalisation that every batch goes through: a quarter
+    Images are float and ready for the network, or uint8 with a normalization that every batch goes through: a quarter
     of the memory. Augmentation is :func:`~foad_plugins.benchmarks.datasets.augmentation.crop_and_flip`.
 
     Args:
@@ -37,12 +37,12 @@ class ImageData(ImageSource):
         train_labels: (N,), integers from 0.
         test_images: as the training images.
         test_labels: as the training labels.
-        normalisation: of uint8 images.
+        normalization: of uint8 images.
         num_classes: one more than the highest label if None.
 
     Raises:
         ValueError: if a part is empty, images and labels of a part differ in number, the parts differ in type or
-            shape, uint8 images lack a normalisation (or float ones have one), or a label is out of range.
+            shape, uint8 images lack a normalization (or float ones have one), or a label is out of range.
         TypeError: labels that are no integers, images that are neither float nor uint8.
     """
 
@@ -53,12 +53,12 @@ class ImageData(ImageSource):
         test_images: Tensor,
         test_labels: Tensor,
         *,
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         num_classes: int | None = None,
     ) -> None:
         parts = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
         for part, (images, labels) in parts.items():
-            _check_part(part, images, labels, normalisation)
+            _check_part(part, images, labels, normalization)
         if train_images.shape[1:] != test_images.shape[1:] or train_images.dtype != test_images.dtype:
             found = [f"{images.dtype} {tuple(images.shape[1:])}" for images, _ in parts.values()]
             raise ValueError(f"training and test images must be alike, got {found[0]} and {found[1]}")
@@ -66,12 +66,12 @@ class ImageData(ImageSource):
         self._num_classes = highest + 1 if num_classes is None else num_classes
         if highest >= self._num_classes:
             raise ValueError(f"labels must be classes from 0 to {self._num_classes - 1}, got {highest}")
-        self.normalisation = normalisation
+        self.normalization = normalization
         self._parts = {part: _Part(images, labels.long()) for part, (images, labels) in parts.items()}
 
     @cached_property
     def train_images(self) -> Tensor:
-        """All training images (N, C, H, W), float and normalised."""
+        """All training images (N, C, H, W), float and normalized."""
         return self._ready(self._parts["train"].images)
 
     @property
@@ -81,7 +81,7 @@ class ImageData(ImageSource):
 
     @cached_property
     def test_images(self) -> Tensor:
-        """All test images (N, C, H, W), float and normalised."""
+        """All test images (N, C, H, W), float and normalized."""
         return self._ready(self._parts["test"].images)
 
     @property
@@ -116,8 +116,8 @@ class ImageData(ImageSource):
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over all images and labels as they are stored, in their order and split, and the normalisation."""
-        tensors = {} if self.normalisation is None else self.normalisation.tensors()
+        """SHA-256 over all images and labels as they are stored, in their order and split, and the normalization."""
+        tensors = {} if self.normalization is None else self.normalization.tensors()
         for name, part in self._parts.items():
             tensors |= {f"{name}_images": part.images, f"{name}_labels": part.labels}
         return hash_tensors(tensors)
@@ -128,7 +128,7 @@ class ImageData(ImageSource):
             return self
         moved = copy.copy(self)
         moved._parts = {name: _Part(p.images.to(device), p.labels.to(device)) for name, p in self._parts.items()}
-        # The hash stays, because hashing brings everything back to the CPU; normalised images belong to their device.
+        # The hash stays, because hashing brings everything back to the CPU; normalized images belong to their device.
         for name in ("train_images", "test_images"):
             moved.__dict__.pop(name, None)
         return moved
@@ -160,14 +160,14 @@ class ImageData(ImageSource):
         return self._ready(part.images[chosen]), part.labels[chosen]
 
     def _ready(self, images: Tensor) -> Tensor:
-        return images if self.normalisation is None else self.normalisation.apply(images)
+        return images if self.normalization is None else self.normalization.apply(images)
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def _check_part(part: str, images: Tensor, labels: Tensor, normalisation: Normalisation | None) -> None:
+def _check_part(part: str, images: Tensor, labels: Tensor, normalization: Normalization | None) -> None:
     if len(images) != len(labels):
         raise ValueError(f"the {part} part has {len(images)} images but {len(labels)} labels")
     if not len(images):
@@ -181,5 +181,5 @@ def _check_part(part: str, images: Tensor, labels: Tensor, normalisation: Normal
         raise ValueError(f"the labels of the {part} part must be classes from 0, got {int(labels.min())}")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise TypeError(f"the images of the {part} part must be float or uint8, got {images.dtype}")
-    if (images.dtype == torch.uint8) != (normalisation is not None):
-        raise ValueError(f"uint8 images need a normalisation and float images none, got {images.dtype} ({part} part)")
+    if (images.dtype == torch.uint8) != (normalization is not None):
+        raise ValueError(f"uint8 images need a normalization and float images none, got {images.dtype} ({part} part)")

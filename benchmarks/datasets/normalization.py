@@ -9,11 +9,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["Normalisation"]
+__all__ = ["Normalization"]
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """Shift and scale of each channel; pixels of type uint8 are divided by 255 first.
 
     Attributes:
@@ -35,7 +35,7 @@ class Normalisation:
     @classmethod
     def of(
         cls, images: Tensor, mean: Sequence[float] | None = None, deviation: Sequence[float] | None = None
-    ) -> Normalisation:
+    ) -> Normalization:
         """What is given; what is not is measured on these images (N, C, H, W), float or uint8.
 
         Raises:

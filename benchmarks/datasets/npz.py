@@ -14,9 +14,9 @@ from torch import Tensor
 
 from .data_root import DataRoot
 from .memory import ImageData
-from .normalization import Normalisation
+from .normalization import Normalization
 from .register import register_dataset
-from .stratified import first_of_each
+from .stratified import stratified_head
 
 __all__ = ["load_npz", "read_array"]
 
@@ -60,14 +60,14 @@ def load_npz(
         if int(labels.max()) >= classes:
             raise ValueError(f"{path}: {part}_labels must be classes from 0 to {classes - 1}, got {int(labels.max())}")
     try:
-        normalisation = Normalisation.of(train_images, mean, std)
+        normalization = Normalization.of(train_images, mean, std)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if train_images.dtype == torch.uint8:
-        kept: Normalisation | None = normalisation
+        kept: Normalization | None = normalization
     else:
-        train_images, test_images, kept = normalisation.apply(train_images), normalisation.apply(test_images), None
-    return ImageData(train_images, train_labels, test_images, test_labels, normalisation=kept, num_classes=classes)
+        train_images, test_images, kept = normalization.apply(train_images), normalization.apply(test_images), None
+    return ImageData(train_images, train_labels, test_images, test_labels, normalization=kept, num_classes=classes)
 
 
 def _part(path: Path, part: str, limit: int | None) -> tuple[Tensor, Tensor]:
@@ -80,16 +80,16 @@ def _part(path: Path, part: str, limit: int | None) -> tuple[Tensor, Tensor]:
         raise ValueError(f"{path}: {part}_labels must be classes from 0, at least one")
     pixels = images.dtype == np.uint8
     channels, wrong = (3, 1) if pixels else (1, 3)
-    grey = images.ndim == 3
-    # Three columns of pixels and three colours look alike; a picture three pixels wide is unlikely.
+    gray = images.ndim == 3
+    # Three columns of pixels and three colors look alike; a picture three pixels wide is unlikely.
     swapped = images.ndim == 4 and images.shape[channels] not in _COLOURS and images.shape[wrong] in _COLOURS
     if not (pixels or images.dtype.kind == "f") or images.ndim not in (3, 4) or swapped:
         wanted = "uint8 of shape (N, H, W, C) or (N, H, W), or float of shape (N, C, H, W)"
         raise ValueError(f"{path}: {part}_images must be {wanted}, got {images.dtype} {images.shape}")
     classes = torch.from_numpy(labels.astype(np.int64))
-    chosen = first_of_each(classes, limit, f"limit_{part}")
+    chosen = stratified_head(classes, limit, f"limit_{part}")
     images = images[chosen.numpy()]
-    if grey:
+    if gray:
         images = images[..., None] if pixels else images[:, None]
     if pixels:
         return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), classes[chosen]

@@ -69,7 +69,7 @@ class ImageSource(ABC):
 
         Args:
             batch_size: images a batch. The last one may be smaller; a lone last image joins the batch before it, as
-                batch normalisation needs two.
+                batch normalization needs two.
             random: on the CPU. Order and augmentation depend on its state alone; the next epoch goes on with it.
             augment: whether every image is cut out and mirrored at random, in the way of the data.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["first_of_each"]
+__all__ = ["stratified_head"]
 
 
-def first_of_each(labels: Tensor, limit: int | None, setting: str) -> Tensor:
+def stratified_head(labels: Tensor, limit: int | None, setting: str) -> Tensor:
     """The numbers, ascending, of the first ``limit`` images when each class in turn gives its next one.
 
     Args:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .image_files import ImageFileError, ImageFiles, Shape, read_image
-from .normalization import Normalisation
+from .normalization import Normalization
 from .source import Batch, ImageSource, batch_edges
 
 __all__ = ["StreamedData"]
@@ -35,7 +35,7 @@ class StreamedData(ImageSource):
         train: the training images.
         test: the test images, of the same classes.
         shape: what size they are brought to; ``size`` must be given.
-        normalisation: of the pixels.
+        normalization: of the pixels.
         device: where batches go.
         workers: processes that read; one for each core and at most 8 if None, 0 to read in this process.
 
@@ -49,7 +49,7 @@ class StreamedData(ImageSource):
         train: ImageFiles,
         test: ImageFiles,
         shape: Shape,
-        normalisation: Normalisation,
+        normalization: Normalization,
         *,
         device: torch.device | str = "cpu",
         workers: int | None = None,
@@ -58,7 +58,7 @@ class StreamedData(ImageSource):
             raise ValueError("size must be given for images that are not read into memory")
         self._files = {"train": train, "test": test}
         self.shape = shape
-        self.normalisation = normalisation
+        self.normalization = normalization
         self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
         self._device = torch.device(device)
         self._bytes = {part: _sizes(files) for part, files in self._files.items()}
@@ -87,16 +87,16 @@ class StreamedData(ImageSource):
     def example(self) -> Tensor:
         """The first test image as a batch (1, 3, H, W)."""
         pixels = read_image(self._files["test"].path(0), self.shape)
-        return self.normalisation.apply(pixels[None].to(self._device))
+        return self.normalization.apply(pixels[None].to(self._device))
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the files' names, sizes in bytes and classes, the image size and the normalisation.
+        """SHA-256 over the files' names, sizes in bytes and classes, the image size and the normalization.
 
         Not over their pixels: to read all of ImageNet takes longer than a short run on it.
         """
         digest = hashlib.sha256()
-        settings = [self.shape.size, self.shape.resize, self.normalisation.mean, self.normalisation.deviation]
+        settings = [self.shape.size, self.shape.resize, self.normalization.mean, self.normalization.deviation]
         digest.update(json.dumps(settings).encode())
         for part, files in self._files.items():
             for name, size, label in zip(files.names, self._bytes[part], files.labels.tolist(), strict=True):
@@ -148,7 +148,7 @@ class StreamedData(ImageSource):
             if isinstance(batch, str):
                 raise ImageFileError(batch)
             images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
-            yield self.normalisation.apply(images), labels
+            yield self.normalization.apply(images), labels
 
 
 class _Decoded(Dataset["tuple[Tensor, int] | str"]):

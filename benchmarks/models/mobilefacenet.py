@@ -45,7 +45,7 @@ class MobileFaceNet(nn.Module):
         self.linear1 = _ConvBlock(512, embedding, 1, activation=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W), scaled as (pixel - 127.5) / 128, to embeddings (N, embedding), not normalised."""
+        """(N, 3, H, W), scaled as (pixel - 127.5) / 128, to embeddings (N, embedding), not normalized."""
         maps = self.conv2(self.blocks(self.dw_conv1(self.conv1(images))))
         embedded: Tensor = self.linear1(self.linear7(maps)).flatten(1)
         return embedded

@@ -1,4 +1,4 @@
-"""VGG-16 with batch normalisation for 32x32 images: 13 convolutions and one linear layer, 14.7 M parameters."""
+"""VGG-16 with batch normalization for 32x32 images: 13 convolutions and one linear layer, 14.7 M parameters."""
 
 from __future__ import annotations
 

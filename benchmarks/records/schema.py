@@ -127,7 +127,7 @@ class Accuracies(_Frozen):
     Attributes:
         base: before pruning.
         one_shot: after pruning and the entry's compensation, nothing trained since, the statistics of batch
-            normalisation as they were.
+            normalization as they were.
         one_shot_bn: the same with these statistics moved; None if the entry does not move them.
         fine_tuned: after the last epoch of fine-tuning; None if the suite has none.
         best_epoch: of fine-tuning; None if no epoch but the last was measured.

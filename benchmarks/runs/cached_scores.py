@@ -15,7 +15,7 @@ from ..criteria import Scorer
 from ..errors import BenchmarkError
 from .profiling import PeakMemory
 
-__all__ = ["BadScoresError", "CriterionError", "ScoreBook"]
+__all__ = ["BadScoresError", "CachedScores", "CriterionError"]
 
 
 class CriterionError(BenchmarkError):
@@ -26,7 +26,7 @@ class BadScoresError(CriterionError, ValueError):
     """A criterion returned something that is no score per channel."""
 
 
-class ScoreBook(tp.importance.Importance):
+class CachedScores(tp.importance.Importance):
     """Asks a criterion once for each group and answers from memory after that.
 
     A run prunes more than one copy of a network, and the way to a FLOPs target may take several attempts; the scores

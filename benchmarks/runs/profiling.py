@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.benchmark.utils.timer import timer
 
-from ...calibration.preserve import undisturbed
+from ...calibration.preserve import preserve_state
 from ..records.schema import Latency
 
 __all__ = ["PeakMemory", "latencies"]
@@ -41,7 +41,7 @@ def latencies(
     found = []
     for size in batch_sizes:
         images = example.expand(size, *example.shape[1:]).contiguous()
-        with undisturbed(before), undisturbed(after), torch.inference_mode():
+        with preserve_state(before), preserve_state(after), torch.inference_mode():
             for model in (before, after):
                 model(images)
             # The quickest of a few calls, as one that something came between would make the blocks too short.

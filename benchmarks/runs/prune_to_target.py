@@ -17,8 +17,8 @@ from ..criteria.spec import Rule
 from ..errors import BenchmarkError
 from ..suites.schema import Ranking
 from ..suites.targets import Target
-from .cached_scores import ScoreBook
-from .two_targets import dense_ratio
+from .cached_scores import CachedScores
+from .two_targets import params_heavy_ratio
 
 __all__ = ["PrunedModel", "UnreachableTargetError", "ignored", "layer_widths", "prune_by_rule", "prune_to_target"]
 
@@ -96,7 +96,7 @@ def prune_by_rule(
         rule: t and s.
         ignored_layers: patterns of the layers that keep all channels.
         compensate: how readers take over what is removed, None for not at all.
-        reestimate_bn: whether to move the statistics of batch normalisation.
+        reestimate_bn: whether to move the statistics of batch normalization.
     """
     pruned = copy.deepcopy(model).eval()
     report = prune(
@@ -115,7 +115,7 @@ def prune_by_rule(
 def prune_to_target(
     model: nn.Module,
     images: torch.Tensor,
-    importance: ScoreBook,
+    importance: CachedScores,
     target: Target,
     *,
     tolerance: float,
@@ -137,7 +137,7 @@ def prune_to_target(
         ranking: how groups compete.
         ignored_layers: patterns of the layers that keep all channels.
         compensate: how readers take over what is removed, None for not at all.
-        reestimate_bn: whether to move the statistics of batch normalisation.
+        reestimate_bn: whether to move the statistics of batch normalization.
 
     Raises:
         UnreachableTargetError: if the pruned network does not end within the tolerance; says how near it came.
@@ -153,7 +153,7 @@ def prune_to_target(
     asked: dict[str, Any] = dict(shares)
     try:
         if len(shares) == 2:
-            dense = dense_ratio(model, images, layers, tolerance=tolerance, **shares)
+            dense = params_heavy_ratio(model, images, layers, tolerance=tolerance, **shares)
             asked = {"flops": shares["flops"], "pruning_ratio_dict": dense}
         pruned = copy.deepcopy(model).eval()
         report = prune(

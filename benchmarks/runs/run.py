@@ -21,7 +21,7 @@ from ..training.recipe import Epoch
 from ..training.resume import state_file
 from ..training.train import train
 from .base_models import BaseModel, hardware_of
-from .cached_scores import ScoreBook
+from .cached_scores import CachedScores
 from .profiling import PeakMemory, latencies
 from .prune_to_target import PrunedModel, layer_widths, prune_by_rule, prune_to_target
 
@@ -63,7 +63,7 @@ def run_one(
     conditions, entry = inputs.setup.conditions, inputs.criterion
     images, labels = data.calibration(conditions.calibration_images, seed=inputs.seed)
     memory = PeakMemory(images.device)
-    book = ScoreBook(_build(inputs, (images, labels)), entry.title, memory)
+    book = CachedScores(_build(inputs, (images, labels)), entry.title, memory)
     before = _cost(base.model, data.example)
     pruned = _pruned(inputs, base.model, images, book, reestimate_bn=False)
     judged: dict[Stage, Evaluation] = {"base": base.evaluation, "one_shot": data.evaluate(pruned.model)}
@@ -118,7 +118,7 @@ def run_one(
 
 
 def _pruned(
-    inputs: RunInputs, model: nn.Module, images: torch.Tensor, book: ScoreBook, *, reestimate_bn: bool
+    inputs: RunInputs, model: nn.Module, images: torch.Tensor, book: CachedScores, *, reestimate_bn: bool
 ) -> PrunedModel:
     conditions, entry = inputs.setup.conditions, inputs.criterion
     common: dict[str, Any] = {

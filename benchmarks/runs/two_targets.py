@@ -10,7 +10,7 @@ from torch_pruning.pruner.importance import MagnitudeImportance
 
 from ... import PruneReport, TargetError, prune
 
-__all__ = ["dense_layers", "dense_ratio"]
+__all__ = ["dense_layers", "params_heavy_ratio"]
 
 _HALVINGS = 10
 _CLOSE_ENOUGH = 4
@@ -40,7 +40,7 @@ def dense_layers(report: PruneReport, model: nn.Module) -> list[str]:
     return [name for name, value in density.items() if value > line]
 
 
-def dense_ratio(
+def params_heavy_ratio(
     model: nn.Module, images: torch.Tensor, ignored_layers: list[str], *, flops: float, params: float, tolerance: float
 ) -> dict[str, float]:
     """Ratios for the parameter-heavy layers with which a FLOPs target also meets a target for parameters.

@@ -14,7 +14,7 @@ from ... import prune
 from ..criteria import CriterionContext, CriterionSpec, build_criterion
 from ..datasets import ImageData, ImageSource
 from ..models.foad_resnet import FOADResNet
-from ..runs.cached_scores import ScoreBook
+from ..runs.cached_scores import CachedScores
 from ..training.train import evaluate
 from .common import arguments, cifar_images, load_weights, write_page
 
@@ -50,7 +50,7 @@ def main() -> None:
         "Accuracy in % on 1,017 lossless CIFAR-10 test images (one standard error of 93 % is 0.8 points) of the FOAD "
         f"authors' ResNet-56, {100 * evaluate(base, data):.2f} % unpruned, after halving the first convolution of "
         "each block at once, without fine-tuning: as cut, or with the removed channels taken over by least squares; "
-        "and with the statistics of batch normalisation as they were, moved as the calibration images say (what "
+        "and with the statistics of batch normalization as they were, moved as the calibration images say (what "
         "`prune` does), or taken anew from these images alone (`torch.optim.swa_utils.update_bn`). Mean and standard "
         f"deviation over {_SETS} sets of {_IMAGES} calibration images, which also seed the random scores."
     )
@@ -60,7 +60,7 @@ def main() -> None:
 
 def accuracies(base: nn.Module, spec: CriterionSpec, images: Tensor, seed: int, data: ImageSource) -> dict[str, float]:
     """Test accuracy in % at each stage, of copies of a network whose every block loses half its inner channels."""
-    book = ScoreBook(build_criterion(spec, CriterionContext(images, seed)), spec.title)
+    book = CachedScores(build_criterion(spec, CriterionContext(images, seed)), spec.title)
     inner = [
         f"{name}.baseNet.0" for name, _ in base.named_modules() if name.rpartition(".")[2].startswith("BasicBlock")
     ]

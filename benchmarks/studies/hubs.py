@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ... import FOADImportance, elimination_order, greedy_select
 from ...adapters.torch_pruning.graph import prunable_groups
 from ...adapters.torch_pruning.groups import group_name, group_reads
-from ...calibration.observers import Tap
+from ...calibration.observers import HookPoint
 from ..models.foad_resnet import FOADResNet
 from ..models.mobilefacenet import MobileFaceNet
 from ..models.vgg_cifar import VGG16CIFAR
@@ -36,8 +36,8 @@ def main() -> None:
     rows = [(name, *row) for name, model, data in cases for row in _groups(model, data)]
     notes = (
         "For every coupled group of three trained networks, 128 real images: channels kept by the published rule, the "
-        'rounds that `order="rounds"` takes to the last channel, the share of channels whose nearest neighbour is one '
-        "of the 5 % most popular (hubs), the share that is nobody's nearest neighbour, and the mean norm of the hubs' "
+        'rounds that `order="rounds"` takes to the last channel, the share of channels whose nearest neighbor is one '
+        "of the 5 % most popular (hubs), the share that is nobody's nearest neighbor, and the mean norm of the hubs' "
         "feature maps beside that of all."
     )
     heads = (
@@ -81,7 +81,7 @@ def _groups(model: nn.Module, images: Tensor) -> list[tuple[str, int, int, int, 
     return rows
 
 
-def _norms(model: nn.Module, images: Tensor, tap: Tap) -> Tensor:
+def _norms(model: nn.Module, images: Tensor, tap: HookPoint) -> Tensor:
     """Mean norm of each channel's map where the first reader sees it."""
     seen: list[Tensor] = []
     handle = tap.module.register_forward_pre_hook(lambda module, args: seen.append(tap.maps(args[0]).clone()))

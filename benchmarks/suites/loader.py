@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import SettingsError
 from .schema import Suite
 
-__all__ = ["OverrideError", "SuiteFileError", "find_suite", "overridden", "read_suite", "suite_names"]
+__all__ = ["OverrideError", "SuiteFileError", "apply_overrides", "find_suite", "read_suite", "suite_names"]
 
 _SUFFIX = ".yaml"
 _IN_YAML = {"tuple_type": "Input should be a list", "model_type": "Input should be a mapping of keys and values"}
@@ -37,7 +37,7 @@ def find_suite(name: str, changes: Sequence[str] = ()) -> Suite:
 
     Args:
         name: one of :func:`suite_names`, or a path that ends in ``.yaml`` or ``.yml``.
-        changes: values to replace, as for :func:`~foad_plugins.benchmarks.suites.loader.overridden`.
+        changes: values to replace, as for :func:`~foad_plugins.benchmarks.suites.loader.apply_overrides`.
 
     Raises:
         SuiteFileError: if there is no such suite or file, or what it says cannot be used.
@@ -89,7 +89,7 @@ def read_suite(text: str, source: str, changes: Sequence[str] = ()) -> Suite:
     if repeated:
         raise SuiteFileError("\n".join(repeated))
     try:
-        return Suite.model_validate(overridden(content, changes))
+        return Suite.model_validate(apply_overrides(content, changes))
     except ValidationError as error:
         wrong = [
             f"{source}:{_line(root, entry['loc'])}{_blamed(changes, entry['loc'])}: {_reason(entry)}"
@@ -180,7 +180,7 @@ class OverrideError(SettingsError):
     """An assignment that cannot be read, or that fits nowhere."""
 
 
-def overridden(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """A suite's content with some values replaced.
 
     Args:

@@ -85,7 +85,7 @@ class WorkerProcesses(Executor):
         self.slots = count
         # Spawned, because a fork of a process that has run torch's threads can hang.
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent)
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_exit_with_parent)
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Start a call in a process that is free."""
@@ -116,7 +116,7 @@ def _blocked_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _follow_parent() -> None:
+def _exit_with_parent() -> None:
     """Let this process end as soon as its parent does, and not before."""
     for number in _ASKED_TO_END:
         # Neither blocked nor ignored from here on: processes that a worker starts would inherit that.

@@ -74,7 +74,7 @@ class RayCluster(Executor):
             # "local", as otherwise the environment variable RAY_ADDRESS would decide.
             common |= {"address": "local", "include_dashboard": False, "num_cpus": cores}
         else:
-            _see_that_somebody_listens(address)
+            _check_reachable(address)
             common["address"] = address
         before = signal.getsignal(signal.SIGTERM)
         try:
@@ -103,7 +103,7 @@ class RayCluster(Executor):
             self._ray.shutdown()
 
 
-def _see_that_somebody_listens(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Ray itself would try again and again for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and host and port.isdecimal()):

@@ -59,7 +59,7 @@ class Replayed(nn.Module):
             arguments = (*batch, *leaves)
             self._replay: Any = torch.cuda.make_graphed_callables(loss, arguments, allow_unused_input=True)
         with torch.no_grad():
-            # A few passes go ahead of a capture, and move the statistics of batch normalisation.
+            # A few passes go ahead of a capture, and move the statistics of batch normalization.
             for buffer, before in kept:
                 buffer.copy_(before)
 

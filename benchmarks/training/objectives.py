@@ -162,7 +162,7 @@ def objective_for(
         _try(distillation, example)
         return distillation
     if classes < 2:
-        raise SettingsError("objective: arcface needs labelled faces, these are all of one class")
+        raise SettingsError("objective: arcface needs labeled faces, these are all of one class")
     with torch.no_grad():
         training = model.training
         output = model.eval()(example)

@@ -22,7 +22,7 @@ class Recipe(BaseModel):
         epochs: passes over the training images; 0 means no training.
         learning_rate: the highest.
         objective: ``"labels"`` is cross-entropy; ``"distillation"`` brings a pruned network near to the outputs of the
-            one that it was, without labels; ``"arcface"`` trains embeddings of labelled faces by an angular margin. See
+            one that it was, without labels; ``"arcface"`` trains embeddings of labeled faces by an angular margin. See
             :mod:`~foad_plugins.benchmarks.training.objectives`.
         feature_layers: of distillation: layers whose outputs are compared too, as dotted names in which ``*`` stands
             for anything but a dot. They must be as wide as they were.
@@ -41,8 +41,8 @@ class Recipe(BaseModel):
         weight_decays: another penalty for the parameters that a pattern fits, such as ``"linear1.*"``; the first that
             fits counts. The class centres of arcface are called ``head``.
         augmentation: ``"flip"`` mirrors every image with probability one half; ``"crop-flip"`` also moves it, in the
-            way of the data; ``"crop-flip-colour"`` changes contrast and colour too, see
-            :func:`~foad_plugins.benchmarks.datasets.augmentation.recolour`.
+            way of the data; ``"crop-flip-color"`` changes contrast and color too, see
+            :func:`~foad_plugins.benchmarks.datasets.augmentation.color_jitter`.
         channels_last: train with channels last in memory, which convolutions on many devices are faster with.
         measure_every: epochs between two evaluations, for data whose evaluation takes long; the last epoch always has
             one.
@@ -65,7 +65,7 @@ class Recipe(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     weight_decays: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
-    augmentation: Literal["none", "flip", "crop-flip", "crop-flip-colour"] = "none"
+    augmentation: Literal["none", "flip", "crop-flip", "crop-flip-color"] = "none"
     channels_last: bool = False
     measure_every: int = Field(default=1, ge=1)
 

@@ -1,4 +1,4 @@
-"""A plain, repeatable loop that trains, on Lightning Fabric, and one that measures accuracy."""
+"""A plain, reusable loop that trains, on Lightning Fabric, and one that measures accuracy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ...calibration.data import model_device
-from ..datasets.augmentation import flip, recolour
+from ..datasets.augmentation import color_jitter, flip
 from ..datasets.source import Batch, ImageSource, batch_edges
 from ..errors import BenchmarkError, SettingsError
 from ..files import hash_json, hash_tensors
@@ -61,7 +61,7 @@ def train(
         recipe: how long and how fast.
         seed: of the order of the images and of their augmentation, which depend on nothing else.
         hardware: devices and precision; the CPU in single precision if None. With several devices each takes a share of
-            every batch, as if one had taken it whole; only statistics of batch normalisation are those of the first
+            every batch, as if one had taken it whole; only statistics of batch normalization are those of the first
             one's share.
         teacher: what is distilled from, if the recipe does; left as it is.
         measure: measure accuracy on the test part as often as the recipe says, and return the epochs.
@@ -193,8 +193,8 @@ def _batches(data: ImageSource, recipe: Recipe, random: torch.Generator) -> Iter
     for images, labels in data.train_batches(recipe.batch_size, random, augment=augmentation.startswith("crop-flip")):
         if augmentation == "flip":
             images = flip(images, random)
-        elif augmentation == "crop-flip-colour":
-            images = recolour(images, random)
+        elif augmentation == "crop-flip-color":
+            images = color_jitter(images, random)
         yield images, labels
 
 
@@ -227,7 +227,7 @@ def _epoch(
     for all_images, all_labels in batches:
         schedule.apply(optimizer)
         if len(all_labels) < 2 * processes:
-            # Batch normalisation needs two images in every process.
+            # Batch normalization needs two images in every process.
             continue
         images, labels = all_images[mine], all_labels[mine]
         if schedule.recipe.channels_last:

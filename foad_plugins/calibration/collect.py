@@ -13,24 +13,24 @@ from tqdm.auto import tqdm
 
 from ..criterion.gram import GramStatistics
 from ..criterion.similarity import ChannelStatistics
-from .data import NoBatchError, as_calls, model_device
-from .distributed import add_up, all_or_none
-from .observers import Listener, Products, Reads, Similarities
-from .preserve import undisturbed
+from .data import EmptyDataError, iter_calls, model_device
+from .distributed import all_reduce_statistics, raise_on_all_ranks
+from .observers import ChannelSet, GramObserver, Listener, SimilarityObserver
+from .preserve import preserve_state
 
-__all__ = ["ForwardFn", "UnbatchedError", "batches_only", "calibrate", "calibrate_channels"]
+__all__ = ["ForwardFn", "MissingBatchDimError", "calibrate", "calibrate_channels", "require_batch_dim"]
 
 ForwardFn = Callable[[nn.Module, Any], Any]
 
 
-class UnbatchedError(ValueError):
+class MissingBatchDimError(ValueError):
     """A single image where a batch is wanted."""
 
 
 def calibrate_channels(
     model: nn.Module,
     data: Any,
-    reads: Sequence[Reads],
+    reads: Sequence[ChannelSet],
     *,
     max_batches: int | None = None,
     forward_fn: ForwardFn | None = None,
@@ -43,8 +43,8 @@ def calibrate_channels(
 def calibrate(
     model: nn.Module,
     data: Any,
-    reads: Sequence[Reads],
-    grams: Sequence[Reads] = (),
+    reads: Sequence[ChannelSet],
+    grams: Sequence[ChannelSet] = (),
     *,
     max_batches: int | None = None,
     forward_fn: ForwardFn | None = None,
@@ -58,7 +58,7 @@ def calibrate(
 
     Args:
         model: the model, on any device.
-        data: as for :func:`~foad_plugins.calibration.data.as_calls`.
+        data: as for :func:`~foad_plugins.calibration.data.iter_calls`.
         reads: the sets of channels, for their similarity.
         grams: sets of channels with one tap each, for the products between them.
         max_batches: use so many batches at most; None uses all.
@@ -77,8 +77,8 @@ def calibrate(
         RuntimeError: another rank failed, or torch.distributed is not initialised.
     """
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
-    similarities = [Similarities(read) for read in reads]
-    products = Products(grams)
+    similarities = [SimilarityObserver(read) for read in reads]
+    products = GramObserver(grams)
     everyone: list[Listener] = [*similarities, products]
     listeners: dict[tuple[nn.Module, str], list[Listener]] = {}
     for listener in everyone:
@@ -95,16 +95,16 @@ def calibrate(
             raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{_not_finite(model)}") from None
 
     with (
-        all_or_none(distributed, excused=NoBatchError),
+        raise_on_all_ranks(distributed, excused=EmptyDataError),
         ExitStack() as stack,
         torch.inference_mode(False),
         torch.no_grad(),
     ):
-        stack.enter_context(undisturbed(model))
-        stack.enter_context(batches_only(model))
+        stack.enter_context(preserve_state(model))
+        stack.enter_context(require_batch_dim(model))
         for module, side in listeners:
             stack.callback(_listen(module, side, take))
-        calls = as_calls(data, model_device(model), max_batches)
+        calls = iter_calls(data, model_device(model), max_batches)
         bar = tqdm(calls, desc="calibrating", unit="batch", total=_length(data, max_batches), disable=not progress)
         for call in bar:
             if forward_fn is None:
@@ -116,7 +116,7 @@ def calibrate(
                 listener.end_batch()
     statistics = [similarity.statistics for similarity in similarities]
     if distributed:
-        add_up([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
+        all_reduce_statistics([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
     return statistics, products.statistics
 
 
@@ -128,7 +128,7 @@ def _not_finite(model: nn.Module) -> str:
     return f"; there is NaN or Inf in the model's own {', '.join(map(repr, names[:3]))}{more}" if names else ""
 
 
-def _check(model: nn.Module, similarities: Sequence[Similarities], names: Mapping[nn.Module, str]) -> None:
+def _check(model: nn.Module, similarities: Sequence[SimilarityObserver], names: Mapping[nn.Module, str]) -> None:
     """Look at what a batch has left unchecked, all of it at once: a host that waits keeps a GPU idle.
 
     Raises:
@@ -171,7 +171,7 @@ def _listen(module: nn.Module, side: str, take: Callable[[nn.Module, str, Any], 
 
 
 @contextmanager
-def batches_only(model: nn.Module) -> Iterator[None]:
+def require_batch_dim(model: nn.Module) -> Iterator[None]:
     """Refuse a single image inside, which convolutions would take for a batch without a word.
 
     Raises:
@@ -194,7 +194,7 @@ def _batched(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]]
         maps = args[0] if args else kwargs.get("input")
         spatial = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
         if isinstance(maps, Tensor) and maps.dim() == spatial + 1:
-            raise UnbatchedError(
+            raise MissingBatchDimError(
                 f"layer {name!r} got an input of {maps.dim()} dimensions, without a batch dimension: "
                 f"give calibration images as (N, C, ...), {spatial + 2} dimensions"
             )

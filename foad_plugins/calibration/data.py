@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["Call", "NoBatchError", "as_calls", "check_data", "is_one_shot", "model_device", "one_image", "repeatable"]
+__all__ = [
+    "Call",
+    "EmptyDataError",
+    "check_data",
+    "first_images",
+    "is_iterator",
+    "iter_calls",
+    "model_device",
+    "reusable",
+]
 
 _FORMS = (
     "a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or (batch, label) pairs such as "
@@ -19,7 +28,7 @@ _FORMS = (
 )
 
 
-class NoBatchError(ValueError):
+class EmptyDataError(ValueError):
     """Calibration data without a batch."""
 
 
@@ -38,7 +47,7 @@ class Call:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-def as_calls(data: Any, device: torch.device | None = None, max_batches: int | None = None) -> Iterator[Call]:
+def iter_calls(data: Any, device: torch.device | None = None, max_batches: int | None = None) -> Iterator[Call]:
     """Turn calibration data into calls, one a batch, its tensors on the model's device.
 
     A tensor is one batch; a tuple is the positional and a dict the keyword arguments of one call. Of an iterable, each
@@ -64,7 +73,7 @@ def as_calls(data: Any, device: torch.device | None = None, max_batches: int | N
         yield _as_call(_move(item, device), whole=whole)
         number += 1
     if number == 0:
-        raise NoBatchError(
+        raise EmptyDataError(
             "the calibration data gave no batch: the loader is empty, or was read before and gives batches only once"
         )
 
@@ -83,14 +92,14 @@ def check_data(data: Any) -> None:
         raise TypeError(f"data must be {_FORMS}, got {type(data).__name__}")
 
 
-def is_one_shot(data: Any) -> bool:
+def is_iterator(data: Any) -> bool:
     """Whether the data can be read only once, as a generator can."""
     return isinstance(data, Iterator)
 
 
-def repeatable(data: Any, max_batches: int | None = None) -> Any:
+def reusable(data: Any, max_batches: int | None = None) -> Any:
     """Data that can be read more than once: of a generator, the batches themselves."""
-    return list(islice(data, max_batches)) if is_one_shot(data) else data
+    return list(islice(data, max_batches)) if is_iterator(data) else data
 
 
 def model_device(model: nn.Module) -> torch.device | None:
@@ -100,7 +109,7 @@ def model_device(model: nn.Module) -> torch.device | None:
     return None
 
 
-def one_image(call: Call, count: int = 1) -> Call:
+def first_images(call: Call, count: int = 1) -> Call:
     """The call cut down to its first image (or images), where all tensors in it agree on the number of images."""
     tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor)]
     if not tensors or any(tensor.dim() == 0 or len(tensor) != len(tensors[0]) for tensor in tensors):

@@ -12,11 +12,11 @@ import torch.distributed as dist
 from ..criterion.gram import GramStatistics
 from ..criterion.similarity import ChannelStatistics
 
-__all__ = ["add_up", "all_or_none"]
+__all__ = ["all_reduce_statistics", "raise_on_all_ranks"]
 
 
 @contextmanager
-def all_or_none(shared: bool, excused: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def raise_on_all_ranks(shared: bool, excused: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Go on behind the block on all ranks or on none: an error in it on one rank is raised on all.
 
     Without this, the others would wait for ever for one that has failed. Every rank of the default process group must
@@ -51,7 +51,7 @@ def all_or_none(shared: bool, excused: type[Exception] | tuple[()] = ()) -> Iter
             raise RuntimeError(f"calibration failed on rank {rank} of {len(problems)}: {problem[1]}")
 
 
-def add_up(statistics: Sequence[ChannelStatistics | GramStatistics], device: torch.device) -> None:
+def all_reduce_statistics(statistics: Sequence[ChannelStatistics | GramStatistics], device: torch.device) -> None:
     """Make the statistics on every rank those over the data of all ranks, by one all-reduce each.
 
     Every rank of the default process group must call it, with statistics of the same channels in the same order. Ranks

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from ..criterion.gram import GramStatistics
 from ..criterion.similarity import ChannelStatistics, not_finite
 
-__all__ = ["Listener", "Products", "Reads", "Similarities", "Tap", "Unchecked"]
+__all__ = ["ChannelSet", "DeferredFiniteCheck", "GramObserver", "HookPoint", "Listener", "SimilarityObserver"]
 
 
 @dataclass(frozen=True, eq=False)
-class Tap:
+class HookPoint:
     """A place where the feature maps of a set of channels can be read.
 
     Attributes:
-        module: a convolution, a linear or a normalisation layer.
+        module: a convolution, a linear or a normalization layer.
         side: whether its input or its output is read.
         columns: (C, k) indices on the CPU: the k channels (or features) of the tensor that hold channel c's map; k is
             1 but for flattened maps and the like. None takes the tensor's channels as they are.
@@ -62,7 +62,7 @@ class Tap:
 
 
 @dataclass(frozen=True, eq=False)
-class Reads:
+class ChannelSet:
     """All the places where one set of coupled channels is read.
 
     Attributes:
@@ -73,7 +73,7 @@ class Reads:
 
     name: str
     num_channels: int
-    taps: tuple[Tap, ...]
+    taps: tuple[HookPoint, ...]
 
     def key(self) -> tuple[Any, ...]:
         """Equal for reads that give the same statistics."""
@@ -94,7 +94,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Unchecked:
+class DeferredFiniteCheck:
     """Maps that were added up without waiting for the device to say whether all of their values are finite.
 
     Attributes:
@@ -110,7 +110,7 @@ class Unchecked:
     problem: str
 
 
-class Similarities:
+class SimilarityObserver:
     """Channel statistics of one set of channels, each tensor once a batch.
 
     Attributes:
@@ -118,13 +118,13 @@ class Similarities:
         unchecked: what is still to be looked at, of maps on devices that work behind the host's back.
     """
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: ChannelSet) -> None:
         self.statistics = ChannelStatistics(reads.num_channels)
-        self._taps: dict[tuple[nn.Module, str], list[Tap]] = {}
+        self._taps: dict[tuple[nn.Module, str], list[HookPoint]] = {}
         for tap in {tap.key(): tap for tap in reads.taps}.values():
             self._taps.setdefault((tap.module, tap.side), []).append(tap)
-        self.unchecked: list[Unchecked] = []
-        self._seen: list[_Sighting] = []
+        self.unchecked: list[DeferredFiniteCheck] = []
+        self._seen: list[_TensorIdentity] = []
 
     def places(self) -> Iterable[tuple[nn.Module, str]]:
         """As :meth:`Listener.places`."""
@@ -133,7 +133,7 @@ class Similarities:
     def take(self, module: nn.Module, side: str, tensor: Tensor) -> None:
         """As :meth:`Listener.take`."""
         for tap in self._taps[module, side]:
-            sighting = _Sighting.of(tensor, tap)
+            sighting = _TensorIdentity.of(tensor, tap)
             if not any(sighting.same(other) for other in self._seen):
                 self._seen.append(sighting)
                 self._update(module, side, tap.maps(tensor))
@@ -143,23 +143,23 @@ class Similarities:
         self._seen.clear()
 
     def _update(self, module: nn.Module, side: str, maps: Tensor) -> None:
-        energy = self.statistics.update_unchecked(maps)
+        energy = self.statistics.update_async(maps)
         if maps.device.type != "cpu":
-            self.unchecked.append(Unchecked(module, side, energy, not_finite(maps)))
+            self.unchecked.append(DeferredFiniteCheck(module, side, energy, not_finite(maps)))
         elif not torch.isfinite(energy):
             raise ValueError(not_finite(maps))
 
 
-class Products:
+class GramObserver:
     """Gram matrices of sets of channels with one tap each; taps that see one tensor in a batch share one product."""
 
-    def __init__(self, reads: Sequence[Reads]) -> None:
+    def __init__(self, reads: Sequence[ChannelSet]) -> None:
         self.statistics = [GramStatistics(read.num_channels) for read in reads]
-        self._taps: dict[tuple[nn.Module, str], list[tuple[int, Tap]]] = {}
+        self._taps: dict[tuple[nn.Module, str], list[tuple[int, HookPoint]]] = {}
         for number, read in enumerate(reads):
             for tap in read.taps:
                 self._taps.setdefault((tap.module, tap.side), []).append((number, tap))
-        self._seen: list[tuple[_Sighting, GramStatistics]] = []
+        self._seen: list[tuple[_TensorIdentity, GramStatistics]] = []
 
     def places(self) -> Iterable[tuple[nn.Module, str]]:
         """As :meth:`Listener.places`."""
@@ -168,7 +168,7 @@ class Products:
     def take(self, module: nn.Module, side: str, tensor: Tensor) -> None:
         """As :meth:`Listener.take`."""
         for number, tap in self._taps[module, side]:
-            sighting = _Sighting.of(tensor, tap)
+            sighting = _TensorIdentity.of(tensor, tap)
             added = next((gram for other, gram in self._seen if sighting.same(other)), None)
             if added is None:
                 added = GramStatistics(self.statistics[number].num_channels).update(tap.maps(tensor))
@@ -181,18 +181,18 @@ class Products:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sighting:
+class _TensorIdentity:
     """What a tap saw, so that one tensor under two readers is known again: views share their base and its version."""
 
     base: weakref.ref[Tensor]
     extent: tuple[Any, ...]
 
     @classmethod
-    def of(cls, tensor: Tensor, tap: Tap) -> _Sighting:
+    def of(cls, tensor: Tensor, tap: HookPoint) -> _TensorIdentity:
         base = tensor if tensor._base is None else tensor._base
         version = 0 if tensor.is_inference() else tensor._version
         return cls(weakref.ref(base), (version, tensor.storage_offset(), tensor.numel(), tap.key()[2]))
 
-    def same(self, other: _Sighting) -> bool:
+    def same(self, other: _TensorIdentity) -> bool:
         mine = self.base()
         return mine is not None and mine is other.base() and self.extent == other.extent

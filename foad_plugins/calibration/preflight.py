@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .collect import ForwardFn, UnbatchedError, batches_only
+from .collect import ForwardFn, MissingBatchDimError, require_batch_dim
 from .data import Call
-from .preserve import undisturbed
+from .preserve import preserve_state
 
-__all__ = ["check_runs", "described"]
+__all__ = ["check_forward", "described"]
 
 
-def check_runs(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> None:
+def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> None:
     """Call a model once in eval mode and leave it as it was.
 
     Args:
@@ -26,13 +26,13 @@ def check_runs(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None
     Raises:
         ValueError: the model raises. The text says what it was given and what it said.
     """
-    with undisturbed(model), batches_only(model), torch.no_grad():
+    with preserve_state(model), require_batch_dim(model), torch.no_grad():
         try:
             if forward_fn is not None:
                 forward_fn(model, call.item)
             else:
                 model(*call.args, **call.kwargs)
-        except UnbatchedError:
+        except MissingBatchDimError:
             raise
         except Exception as error:
             if forward_fn is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["check_model", "layer_by_layer", "undisturbed"]
+__all__ = ["check_model", "force_eager", "preserve_state"]
 
 _HOOK_TABLES = (
     "_forward_hooks",
@@ -27,7 +27,7 @@ _MEASURING = threading.RLock()
 
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> Iterator[None]:
+def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> Iterator[None]:
     """Put a model into eval mode, and leave no trace of what runs inside, also after an exception.
 
     On exit every module's train flag, every buffer and the hooks are what they were, and so is the state of the
@@ -61,7 +61,7 @@ def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> I
         python_state, numpy_state = random.getstate(), np.random.get_state()
         fast_path = torch.backends.mha.get_fastpath_enabled()
         try:
-            with torch.random.fork_rng(devices=devices), nullcontext() if compiled else layer_by_layer(model):
+            with torch.random.fork_rng(devices=devices), nullcontext() if compiled else force_eager(model):
                 torch.manual_seed(seed)
                 random.seed(seed)
                 np.random.seed(seed)
@@ -77,11 +77,11 @@ def undisturbed(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> I
             for table, known in hooks:
                 for handle in set(table) - known:
                     del table[handle]
-            # Batch normalisation writes its statistics past the version counter, so only the values tell.
+            # Batch normalization writes its statistics past the version counter, so only the values tell.
             for (module, name, buffer, value), same in zip(buffers, _equal(buffers), strict=True):
                 if not same:
                     with torch.no_grad():
-                        # Observers of quantisation give theirs another shape when they first run.
+                        # Observers of quantization give theirs another shape when they first run.
                         buffer.resize_(value.shape).copy_(value)
                 module._buffers[name] = buffer
 
@@ -132,7 +132,7 @@ def _hook_tables(module: nn.Module) -> list[dict[int, object]]:
 
 
 @contextmanager
-def layer_by_layer(model: nn.Module) -> Iterator[None]:
+def force_eager(model: nn.Module) -> Iterator[None]:
     """Leave aside what ``torch.compile`` has made of a model or a part of it.
 
     Compiled code is made for the hooks that are there: with others it is made again, which takes longer than what is

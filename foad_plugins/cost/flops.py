@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calibration.data import Call, as_calls, model_device
-from ..calibration.preserve import check_model, undisturbed
+from ..calibration.data import Call, iter_calls, model_device
+from ..calibration.preserve import check_model, preserve_state
 from ..utils.outputs import output_tensors
 
 with warnings.catch_warnings():
@@ -25,7 +25,7 @@ __all__ = ["FlopsTable", "LayerFlops", "count_flops", "count_params", "flops_tab
 def count_flops(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> int:
     """FLOPs of one forward pass in eval mode, in fvcore's unit: one multiply-add is one FLOP.
 
-    Counted are convolutions, linear layers, matrix products and attention, normalisation, adaptive average pooling and
+    Counted are convolutions, linear layers, matrix products and attention, normalization, adaptive average pooling and
     interpolation; activations and additions are not. The count is for the inputs given: pass one image for the figure
     that papers quote.
 
@@ -108,8 +108,8 @@ def flops_table(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
         raise ValueError(
             "the model has no data, it is on the meta device: give it some with model.to_empty(device='cpu')"
         )
-    call = next(as_calls(inputs, model_device(model)))
-    with undisturbed(model), torch.no_grad(), warnings.catch_warnings():
+    call = next(iter_calls(inputs, model_device(model)))
+    with preserve_state(model), torch.no_grad(), warnings.catch_warnings():
         # The tracer warns of every Python number it meets, and torch of the tracer's age: neither is news to a
         # caller who asked for a count.
         warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ from torch.utils.benchmark import Timer
 
 from ..calibration.collect import ForwardFn
 from ..calibration.data import Call
-from ..calibration.preserve import undisturbed
+from ..calibration.preserve import preserve_state
 
 __all__ = ["measure_latency"]
 
@@ -26,7 +26,7 @@ def measure_latency(
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         min_seconds: calls are repeated for at least so long; more gives a steadier median.
     """
-    with undisturbed(model, compiled=True), torch.inference_mode():
+    with preserve_state(model, compiled=True), torch.inference_mode():
         timer = Timer(
             "forward_fn(model, call.item)" if forward_fn is not None else "model(*call.args, **call.kwargs)",
             globals={"forward_fn": forward_fn, "model": model, "call": call},

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .kernels.tf32 import full_precision
+from .kernels.tf32 import disable_tf32
 
 __all__ = ["GramStatistics"]
 
@@ -70,7 +70,7 @@ class GramStatistics:
             rows = part[0] if len(part) == 1 else part.transpose(0, 1).flatten(1)
             for top in range(0, self.num_channels, _PANEL_ROWS):
                 bottom = top + _PANEL_ROWS
-                with full_precision(rows):
+                with disable_tf32(rows):
                     added[top:bottom, top:] += rows[top:bottom] @ rows[top:].T
         if not torch.isfinite(added.diagonal()).all():
             raise ValueError(

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .reconstruction import ReadTerm, elimination_costs
-from .selection import Similarity, Walk, as_table, check_rule
+from .reconstruction import ReconstructionTerm, elimination_costs
+from .selection import Similarity, Walk, to_numpy, validate_rule
 
 __all__ = ["ORDERS", "ChannelOrder", "elimination_order"]
 
@@ -28,16 +28,17 @@ class ChannelOrder:
 
     Attributes:
         sequence: channel indices, the most redundant first; the last one stays longest.
-        keeper: for each channel in ``sequence``, the channel it resembled most among those that it left behind, or -1
+        representative: for each channel in ``sequence``, the channel it resembled most among those that it left
+            behind, or -1
             for the last.
-        similarity: for each channel in ``sequence``, its similarity to that keeper; NaN for the last.
+        similarity: for each channel in ``sequence``, its similarity to that representative; NaN for the last.
         round: for each channel in ``sequence``, the pass in which it went, from 0; all 0 for orders without passes.
         scores: importance by channel index, strictly increasing along ``sequence``: higher is more important.
         name: the order's name.
     """
 
     sequence: tuple[int, ...]
-    keeper: tuple[int, ...]
+    representative: tuple[int, ...]
     similarity: tuple[float, ...]
     round: tuple[int, ...]
     scores: tuple[float, ...]
@@ -54,13 +55,13 @@ def elimination_order(
     *,
     neighbors: int = 1,
     threshold: float = 0.0,
-    terms: Sequence[ReadTerm] = (),
+    terms: Sequence[ReconstructionTerm] = (),
 ) -> ChannelOrder:
     """Order all channels of a layer from most to least redundant.
 
     ``"rounds"`` repeats the pass of :func:`~foad_plugins.greedy_select` over the survivors until one channel is left
     (a pass that removes nothing at ``threshold`` is repeated at 0). A channel's score is its round plus 1 minus its
-    similarity to its keeper. The first round is the selection of Shi et al. 2024; the later ones are ours.
+    similarity to its representative. The first round is the selection of Shi et al. 2024; the later ones are ours.
 
     ``"backward"`` is ours too: remove, one at a time, the channel with the highest mean similarity to those still
     alive, ties to the higher index. A channel's score is 1 minus that mean, made non-decreasing along the order.
@@ -68,7 +69,8 @@ def elimination_order(
 
     ``"reconstruction"``, ours as well: remove, one at a time, the channel whose removal costs its readers least when
     the channels still alive take over; see :func:`.elimination_costs`. The score is that
-    cost, made non-decreasing along the order. It needs ``terms``; similarity decides the keepers and nothing else.
+    cost, made non-decreasing along the order. It needs ``terms``; similarity decides the representatives and nothing
+    else.
 
     Args:
         similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
@@ -85,9 +87,9 @@ def elimination_order(
         ValueError: an unknown order, not a square matrix, NaN in it, a parameter out of its range, or no terms of C
             channels where they are needed.
     """
-    neighbors, threshold = check_rule(neighbors, threshold)
+    neighbors, threshold = validate_rule(neighbors, threshold)
     check_order(order)
-    table = as_table(similarity)
+    table = to_numpy(similarity)
     if order == "reconstruction":
         steps = _reconstruction(table, terms)
     else:
@@ -98,9 +100,10 @@ def elimination_order(
         scores[sequence] = np.maximum.accumulate([step.score for step in steps]) + _STEP * np.arange(len(table))
     return ChannelOrder(
         sequence=tuple(sequence),
-        keeper=tuple(step.keeper for step in steps),
+        representative=tuple(step.representative for step in steps),
         similarity=tuple(
-            float(table[step.keeper, step.channel]) if step.keeper >= 0 else float("nan") for step in steps
+            float(table[step.representative, step.channel]) if step.representative >= 0 else float("nan")
+            for step in steps
         ),
         round=tuple(step.round for step in steps),
         scores=tuple(scores.tolist()),
@@ -110,7 +113,7 @@ def elimination_order(
 
 class _Step(NamedTuple):
     channel: int
-    keeper: int
+    representative: int
     round: int
     score: float
 
@@ -127,14 +130,14 @@ def check_order(order: str, orders: Sequence[str] = ORDERS) -> str:
 
 
 def _rounds(table: Similarity, neighbors: int, threshold: float) -> list[_Step]:
-    """Repeated passes; the last survivor has no keeper and the round after the last."""
+    """Repeated passes; the last survivor has no representative and the round after the last."""
     walk = Walk(table)
     steps: list[_Step] = []
     number = 0
     while len(walk.alive) > 1:
-        keepers = walk.run(neighbors, threshold) or walk.run(neighbors, 0.0)
-        going = sorted(keepers, key=lambda channel: (-table[keepers[channel], channel], -channel))
-        steps += [_Step(c, keepers[c], number, number + 1 - float(table[keepers[c], c])) for c in going]
+        representatives = walk.run(neighbors, threshold) or walk.run(neighbors, 0.0)
+        going = sorted(representatives, key=lambda channel: (-table[representatives[channel], channel], -channel))
+        steps += [_Step(c, representatives[c], number, number + 1 - float(table[representatives[c], c])) for c in going]
         number += 1
     return steps + [_Step(int(channel), -1, number, number + 1.0) for channel in walk.alive]
 
@@ -150,13 +153,13 @@ def _backward(table: Similarity) -> list[_Step]:
         left = np.where(alive, redundancy, -np.inf)
         channel = int(np.flatnonzero(left == left.max())[-1])
         alive[channel] = False
-        keeper = int(np.where(alive, table[channel], -np.inf).argmax())
-        steps.append(_Step(channel, keeper, 0, 1 - float(left[channel]) / others))
+        representative = int(np.where(alive, table[channel], -np.inf).argmax())
+        steps.append(_Step(channel, representative, 0, 1 - float(left[channel]) / others))
         redundancy -= work[:, channel]
     return steps + [_Step(int(channel), -1, 0, 1.0) for channel in np.flatnonzero(alive)]
 
 
-def _reconstruction(table: Similarity, terms: Sequence[ReadTerm]) -> list[_Step]:
+def _reconstruction(table: Similarity, terms: Sequence[ReconstructionTerm]) -> list[_Step]:
     """One channel at a time, by what its readers lose."""
     if len(table) == 0:
         return []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["ReadTerm", "elimination_costs"]
+__all__ = ["ReconstructionTerm", "elimination_costs"]
 
 # Penalty of the regressions, relative to each channel's mean square: small, so that exact copies cost next to nothing.
 _RIDGE = 1e-6
@@ -22,7 +22,7 @@ _SPARSE = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class ReadTerm:
+class ReconstructionTerm:
     """One tensor that carries a set of channels, and what its readers make of it.
 
     Attributes:
@@ -41,7 +41,7 @@ class ReadTerm:
         return float((self.gram * self.weight).sum())
 
 
-def elimination_costs(terms: Sequence[ReadTerm]) -> tuple[list[int], list[float]]:
+def elimination_costs(terms: Sequence[ReconstructionTerm]) -> tuple[list[int], list[float]]:
     """Eliminate channels one at a time, each time the one whose removal costs least.
 
     A channel costs the mean square of what is left of it after regression on the channels still alive, times the energy
@@ -92,7 +92,7 @@ class _Elimination:
     eliminations since as low-rank terms beside them: ``inverse - u @ u.T`` and ``weight + a @ s.T + s @ a.T``.
     """
 
-    def __init__(self, term: ReadTerm) -> None:
+    def __init__(self, term: ReconstructionTerm) -> None:
         count = len(term.gram)
         energy = term.gram.diagonal()
         floor = (_DEAD * float(energy.max()) if count else 0.0) or 1.0

@@ -24,16 +24,18 @@ class Selection:
     Attributes:
         kept: indices of the channels that stay, ascending.
         removed: indices of the channels that go, ascending.
-        keeper: for each removed channel, in the order of ``removed``, the kept channel it was removed for; of a cut,
+        representative: for each removed channel, in the order of ``removed``, the kept channel it was removed for; of
+            a cut,
             the kept channel it resembles most.
-        similarity: for each removed channel, its similarity to its keeper, in (0, 1], in the order of ``removed``.
+        similarity: for each removed channel, its similarity to its representative, in (0, 1], in the order of
+            ``removed``.
         neighbors: the paper's t; None of a cut.
         threshold: the paper's s; None of a cut.
     """
 
     kept: tuple[int, ...]
     removed: tuple[int, ...]
-    keeper: tuple[int, ...]
+    representative: tuple[int, ...]
     similarity: tuple[float, ...]
     neighbors: int | None = None
     threshold: float | None = None
@@ -48,8 +50,10 @@ class Selection:
         if self.neighbors is not None and self.threshold is not None:
             head += f" (neighbors={self.neighbors}, threshold={self.threshold:g})"
         lines = [
-            f"  channel {channel} removed: channel {keeper} is similar to {similarity:.4f}"
-            for channel, keeper, similarity in zip(self.removed, self.keeper, self.similarity, strict=True)
+            f"  channel {channel} removed: channel {representative} is similar to {similarity:.4f}"
+            for channel, representative, similarity in zip(
+                self.removed, self.representative, self.similarity, strict=True
+            )
         ]
         return "\n".join([head, *lines])
 
@@ -62,11 +66,11 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
     first ``neighbors``, each that is not kept already and is similar to at least ``threshold`` is removed. So the two
     parameters decide how many channels remain, and no ratio is given.
 
-    A channel whose nearest neighbour was kept already removes nothing. Of many dead channels most survive therefore;
+    A channel whose nearest neighbor was kept already removes nothing. Of many dead channels most survive therefore;
     that is the published rule, and it is reproduced here.
 
     Args:
-        similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it. Row i ranks the neighbours of
+        similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it. Row i ranks the neighbors of
             channel i; the diagonal is not looked at.
         neighbors: t, how many of the most similar channels may go for each channel kept; at least 1.
         threshold: s, the least similarity at which a channel goes, in [0, 1].
@@ -84,15 +88,15 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
         2 of 3 channels kept (neighbors=1, threshold=0)
           channel 1 removed: channel 0 is similar to 0.9000
     """
-    neighbors, threshold = check_rule(neighbors, threshold)
-    table = as_table(similarity)
-    keepers = Walk(table).run(neighbors, threshold)
-    removed = sorted(keepers)
+    neighbors, threshold = validate_rule(neighbors, threshold)
+    table = to_numpy(similarity)
+    representatives = Walk(table).run(neighbors, threshold)
+    removed = sorted(representatives)
     return Selection(
-        kept=tuple(channel for channel in range(len(table)) if channel not in keepers),
+        kept=tuple(channel for channel in range(len(table)) if channel not in representatives),
         removed=tuple(removed),
-        keeper=tuple(keepers[channel] for channel in removed),
-        similarity=tuple(float(table[keepers[channel], channel]) for channel in removed),
+        representative=tuple(representatives[channel] for channel in removed),
+        similarity=tuple(float(table[representatives[channel], channel]) for channel in removed),
         neighbors=neighbors,
         threshold=threshold,
     )
@@ -105,19 +109,19 @@ def cut(similarity: Tensor, removed: Sequence[int]) -> Selection:
         similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
         removed: the channels that go, fewer than C of them.
     """
-    table = as_table(similarity)
+    table = to_numpy(similarity)
     gone = np.array(sorted(removed), dtype=np.intp)
     kept = np.setdiff1d(np.arange(len(table)), gone)
     nearest = kept[table[np.ix_(gone, kept)].argmax(1)] if len(gone) else gone
     return Selection(
         kept=tuple(kept.tolist()),
         removed=tuple(gone.tolist()),
-        keeper=tuple(nearest.tolist()),
+        representative=tuple(nearest.tolist()),
         similarity=tuple(float(table[a, b]) for a, b in zip(gone, nearest, strict=True)),
     )
 
 
-def check_rule(neighbors: int, threshold: float) -> tuple[int, float]:
+def validate_rule(neighbors: int, threshold: float) -> tuple[int, float]:
     """The two parameters of the rule, validated.
 
     Raises:
@@ -137,7 +141,7 @@ def check_rule(neighbors: int, threshold: float) -> tuple[int, float]:
     return count, float(threshold)
 
 
-def as_table(similarity: Tensor) -> Similarity:
+def to_numpy(similarity: Tensor) -> Similarity:
     """A similarity matrix as a NumPy array of its own, validated.
 
     Raises:
@@ -158,7 +162,7 @@ def as_table(similarity: Tensor) -> Similarity:
 class Walk:
     """Passes of the rule over one set of channels, each over the survivors of those before.
 
-    With one neighbour, each channel's nearest is remembered, looked for again only when it has gone, and a pass goes
+    With one neighbor, each channel's nearest is remembered, looked for again only when it has gone, and a pass goes
     only to the channels that can remove something. Over many passes this saves nearly all of the work.
 
     Args:
@@ -178,15 +182,15 @@ class Walk:
         return np.flatnonzero(self._gone == 0)
 
     def run(self, neighbors: int, threshold: float) -> dict[int, int]:
-        """One pass: the channels that it removes, and the keeper of each."""
+        """One pass: the channels that it removes, and the representative of each."""
         # In the precision of the similarities: NumPy before 2 compares some in double precision, and some not.
         threshold = float(self._table.dtype.type(threshold))
         if neighbors == 1:
             return self._run_nearest(threshold)
         kept = np.zeros(len(self._table), dtype=bool)
-        keepers: dict[int, int] = {}
+        representatives: dict[int, int] = {}
         for here in self.alive.tolist():
-            if here in keepers:
+            if here in representatives:
                 continue
             kept[here] = True
             for there in self._nearest(here, neighbors):
@@ -194,11 +198,11 @@ class Walk:
                     break
                 if not kept[there]:
                     self._gone[there] = -np.inf
-                    keepers[there] = here
-        return keepers
+                    representatives[there] = here
+        return representatives
 
     def _run_nearest(self, threshold: float) -> dict[int, int]:
-        """One pass with one neighbour.
+        """One pass with one neighbor.
 
         A channel removes its nearest only if that comes after it: those before it are kept, or gone already. So the
         pass goes to the channels whose nearest comes after them, or has gone, or goes on the way.
@@ -206,23 +210,23 @@ class Walk:
         ahead = (self._first > np.arange(len(self._first))) & (self._best >= threshold)
         waiting = (self._gone == 0) & (ahead | (self._gone[self._first] != 0))
         queue: list[int] = np.flatnonzero(waiting).tolist()
-        keepers: dict[int, int] = {}
+        representatives: dict[int, int] = {}
         while queue:
             here = heapq.heappop(queue)
             if self._gone[here]:
                 continue
-            there = self._renewed(here)
+            there = self._refresh_nearest(here)
             if there < here or self._gone[there] or not self._best[here] >= threshold:
                 continue
             self._gone[there] = -np.inf
-            keepers[there] = here
+            representatives[there] = here
             for other in np.flatnonzero(self._first == there).tolist():
                 if other > here and not waiting[other]:
                     waiting[other] = True
                     heapq.heappush(queue, other)
-        return keepers
+        return representatives
 
-    def _renewed(self, channel: int) -> int:
+    def _refresh_nearest(self, channel: int) -> int:
         """The most similar channel alive, ties to the lower index; one that has gone where there is no other."""
         there = int(self._first[channel])
         if not self._gone[there]:

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .kernels.packed import unpacked, unseen
-from .kernels.panels import summed_similarities
+from .kernels.panels import similarity_sums
 
 __all__ = ["ChannelStatistics", "channel_similarity", "not_finite"]
 
@@ -88,7 +88,7 @@ class ChannelStatistics:
         return self
 
     @torch.no_grad()
-    def update_unchecked(self, features: Tensor) -> Tensor:
+    def update_async(self, features: Tensor) -> Tensor:
         """Add the feature maps of a batch in place and without waiting for the device: nobody looks at the values.
 
         Args:
@@ -170,7 +170,7 @@ class ChannelStatistics:
             raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
         if features[0, 0:1].numel() == 0 and self.num_channels:
             raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
-        return summed_similarities(_as_rows(features), onto)
+        return similarity_sums(_as_rows(features), onto)
 
 
 def not_finite(features: Tensor) -> str:

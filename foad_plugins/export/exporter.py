@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ..calibration.data import Call, as_calls, model_device
-from ..calibration.preserve import undisturbed
+from ..calibration.data import Call, iter_calls, model_device
+from ..calibration.preserve import preserve_state
 from .formats import FORMATS, Format, tensors_in
 
 __all__ = ["ExportError", "ExportReport", "check_compiled", "export_model"]
@@ -93,7 +93,7 @@ def export_model(
     # In the same folder, since a rename is one step only within a file system.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         draft = Path(folder) / f"model{kind.suffixes[0]}"
-        with undisturbed(model), torch.no_grad():
+        with preserve_state(model), torch.no_grad():
             dynamic, difference = False, 0.0
             if images is not None:
                 # One image would be taken for a constant, so two at least.
@@ -137,7 +137,7 @@ def check_compiled(
         TypeError: inputs of another form.
     """
     call = _call(model, inputs)
-    with undisturbed(model), torch.no_grad():
+    with preserve_state(model), torch.no_grad():
         expected = tensors_in(model(*call.args, **call.kwargs))
         try:
             found = tensors_in(torch.compile(model, backend=backend)(*call.args, **call.kwargs))
@@ -166,7 +166,7 @@ def _format(path: Path, name: str | None) -> Format:
 def _call(model: nn.Module, inputs: Any) -> Call:
     if not isinstance(inputs, (Tensor, tuple, Mapping)):
         raise TypeError(f"inputs must be a tensor, a tuple or a dict, got {type(inputs).__name__}")
-    return next(as_calls(inputs, model_device(model)))
+    return next(iter_calls(inputs, model_device(model)))
 
 
 def _images(call: Call) -> int | None:

@@ -1,4 +1,4 @@
-"""Batch normalisation statistics after pruning, moved as far as the calibration data says that they moved."""
+"""Batch normalization statistics after pruning, moved as far as the calibration data says that they moved."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..calibration.collect import ForwardFn
-from ..calibration.data import as_calls, model_device
-from ..calibration.preserve import undisturbed
+from ..calibration.data import iter_calls, model_device
+from ..calibration.preserve import preserve_state
 
-__all__ = ["Moments", "Observed", "follow_statistics", "input_moments"]
+__all__ = ["Moments", "MomentsByLayer", "input_moments", "shift_running_stats"]
 
 
 class Moments(NamedTuple):
-    """Mean and variance (C,) of what a normalisation layer was given in one call, and how many values each is over."""
+    """Mean and variance (C,) of what a normalization layer was given in one call, and how many values each is over."""
 
     mean: Tensor
     variance: Tensor
     values: int
 
 
-Observed = dict[nn.Module, list[Moments]]
+MomentsByLayer = dict[nn.Module, list[Moments]]
 
 
 def input_moments(
     model: nn.Module, data: Any, *, max_batches: int | None = None, forward_fn: ForwardFn | None = None
-) -> Observed:
-    """What every batch normalisation is given, call by call, in eval mode.
+) -> MomentsByLayer:
+    """What every batch normalization is given, call by call, in eval mode.
 
     Args:
         model: the model; left as it was.
-        data: as for :func:`~foad_plugins.calibration.data.as_calls`; readable more than once.
+        data: as for :func:`~foad_plugins.calibration.data.iter_calls`; readable more than once.
         max_batches: use so many batches at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
 
     Returns:
         The moments by layer, for those that keep running statistics and ran.
     """
-    observed: Observed = {}
+    observed: MomentsByLayer = {}
 
     def take(norm: _BatchNorm, features: Tensor) -> None:
         observed.setdefault(norm, []).append(_moments(features))
 
-    with undisturbed(model):
+    with preserve_state(model):
         _run(model, data, take, max_batches, forward_fn)
     return observed
 
 
 @torch.no_grad()
-def follow_statistics(
+def shift_running_stats(
     model: nn.Module,
-    before: Observed,
+    before: MomentsByLayer,
     kept: Mapping[nn.Module, Tensor],
     data: Any,
     *,
@@ -74,7 +74,7 @@ def follow_statistics(
         model: after pruning, in place.
         before: of the model before pruning, on the same data.
         kept: for layers that lost channels, the indices of those that are left.
-        data: as for :func:`~foad_plugins.calibration.data.as_calls`; readable more than once.
+        data: as for :func:`~foad_plugins.calibration.data.iter_calls`; readable more than once.
         max_batches: use so many batches at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
     """
@@ -102,7 +102,7 @@ def follow_statistics(
         shifts, factors, values = sums.get(norm, (0.0, 0.0, 0))
         sums[norm] = shifts + shift * now.values, factors + factor * now.values, values + now.values
 
-    with undisturbed(model):
+    with preserve_state(model):
         _run(model, data, take, max_batches, forward_fn)
     for norm, (shift, factor, values) in sums.items():
         # New tensors, so that a caller who still holds the old ones can go back.
@@ -129,7 +129,7 @@ def _run(
     max_batches: int | None,
     forward_fn: ForwardFn | None,
 ) -> None:
-    """Run the data through a model in eval mode and show the input of every batch normalisation."""
+    """Run the data through a model in eval mode and show the input of every batch normalization."""
 
     def hook(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         assert isinstance(norm, _BatchNorm)
@@ -139,7 +139,7 @@ def _run(
         for norm in model.modules():
             if isinstance(norm, _BatchNorm) and norm.track_running_stats:
                 stack.callback(norm.register_forward_pre_hook(hook, with_kwargs=True).remove)
-        for call in as_calls(data, model_device(model), max_batches):
+        for call in iter_calls(data, model_device(model), max_batches):
             if forward_fn is not None:
                 forward_fn(model, call.item)
             else:

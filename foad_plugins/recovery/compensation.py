@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["COMPENSATIONS", "RIDGE", "absorb", "keeper_coefficients", "least_squares_coefficients"]
+__all__ = ["COMPENSATIONS", "RIDGE", "fold_weights", "least_squares_coefficients", "representative_coefficients"]
 
-COMPENSATIONS = ("least_squares", "keeper")
+COMPENSATIONS = ("least_squares", "representative")
 
 RIDGE = 1e-3
 """Weight of the penalty in :func:`least_squares_coefficients`, relative to each channel's mean square."""
@@ -20,27 +20,31 @@ _DEAD = 1e-12
 _CHUNK = 2**22
 
 
-def keeper_coefficients(kept: Sequence[int], removed: Sequence[int], keeper: Mapping[int, int]) -> Tensor:
-    """Each removed channel stands for its keeper.
+def representative_coefficients(
+    kept: Sequence[int], removed: Sequence[int], representative: Mapping[int, int]
+) -> Tensor:
+    """Each removed channel stands for its representative.
 
     Args:
         kept: K channels that stay.
         removed: R channels that go.
-        keeper: a kept channel for each removed one; a channel without one leaves nothing behind.
+        representative: a kept channel for each removed one; a channel without one leaves nothing behind.
 
     Returns:
         (K, R) float64: the share of each kept channel in each removed one.
 
     Raises:
-        ValueError: a keeper is not among ``kept``.
+        ValueError: a representative is not among ``kept``.
     """
     place = {channel: row for row, channel in enumerate(kept)}
     coefficients = torch.zeros(len(kept), len(removed), dtype=torch.float64)
     for column, channel in enumerate(removed):
-        if channel in keeper:
-            if keeper[channel] not in place:
-                raise ValueError(f"channel {keeper[channel]}, the keeper of channel {channel}, is not kept")
-            coefficients[place[keeper[channel]], column] = 1
+        if channel in representative:
+            if representative[channel] not in place:
+                raise ValueError(
+                    f"channel {representative[channel]}, the representative of channel {channel}, is not kept"
+                )
+            coefficients[place[representative[channel]], column] = 1
     return coefficients
 
 
@@ -91,7 +95,7 @@ def least_squares_coefficients(
     return coefficients
 
 
-def absorb(weight: Tensor, coefficients: Tensor, kept: Sequence[int], removed: Sequence[int]) -> Tensor:
+def fold_weights(weight: Tensor, coefficients: Tensor, kept: Sequence[int], removed: Sequence[int]) -> Tensor:
     """Weights of a reader whose kept channels take over its removed ones.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a picture of a similarity matrix needs: an order that shows its clusters, and the range of its colours."""
+"""What a picture of a similarity matrix needs: an order that shows its clusters, and the range of its colors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ..criterion.selection import as_table
+from ..criterion.selection import to_numpy
 
 __all__ = ["cluster_order", "similarity_range"]
 
@@ -15,7 +15,7 @@ def cluster_order(similarity: Tensor) -> list[int]:
     """The leaves of the average-linkage tree over the distances ``1 - similarity``.
 
     Clusters are contiguous. Each merge turns its two sides so that the ends which meet are the most similar of the
-    four, ties to the sides as they are. The tree grows along nearest-neighbour chains, which takes C**2 steps in all.
+    four, ties to the sides as they are. The tree grows along nearest-neighbor chains, which takes C**2 steps in all.
 
     Args:
         similarity: (C, C) tensor, as :func:`~foad_plugins.channel_similarity` returns it.
@@ -27,7 +27,7 @@ def cluster_order(similarity: Tensor) -> list[int]:
         TypeError: not a tensor.
         ValueError: not a square matrix, or NaN or Inf in it.
     """
-    table = as_table(similarity)
+    table = to_numpy(similarity)
     if not np.isfinite(table).all():
         raise ValueError("similarity must be finite")
     distance = 1 - (table + table.T) / 2

@@ -42,19 +42,19 @@ class LayerWidth:
 
 @dataclass(frozen=True, eq=False)
 class ChannelPair:
-    """A removed channel beside its keeper, as a layer that reads both sees them on one calibration image.
+    """A removed channel beside its representative, as a layer that reads both sees them on one calibration image.
 
     Attributes:
         layer: where the maps are read.
         removed: the channel that went.
-        keeper: the kept channel it resembles most.
+        representative: the kept channel it resembles most.
         similarity: of the two over all calibration images, in (0, 1].
         maps: (2, H, W) float32, the removed channel's map first.
     """
 
     layer: str
     removed: int
-    keeper: int
+    representative: int
     similarity: float
     maps: Tensor
 
@@ -66,13 +66,13 @@ class GroupReport:
     Attributes:
         name: the layer whose output channels the indices of ``selection`` mean.
         layers: names of all layers that lost channels with it, the root first.
-        selection: the channels kept and removed, and each removed channel's keeper. Where channels fall into
+        selection: the channels kept and removed, and each removed channel's representative. Where channels fall into
             ``parts`` equal parts that lose the same relative indices (grouped convolutions), indices within a part.
         parts: the number of such parts; 1 for ordinary groups.
         proof: whether the removal was checked against the original with those channels zeroed where they are read.
-            ``"not provable here"``: a normalisation mixes removed and kept channels, so the two must differ.
+            ``"not provable here"``: a normalization mixes removed and kept channels, so the two must differ.
         similarity: (C, C) float32 on the CPU, of the channels that ``selection`` means; None if it was not measured.
-        pairs: some removed channels and their keepers as images; empty where the maps are no images.
+        pairs: some removed channels and their representatives as images; empty where the maps are no images.
     """
 
     name: str
@@ -105,7 +105,8 @@ class ReportData:
 
     Attributes:
         layers: widths of all convolutions and linear layers, in the model's order.
-        groups: the coupled groups that were looked at, each with its channels and their keepers. With several steps,
+        groups: the coupled groups that were looked at, each with its channels and their representatives. With several
+            steps,
             those of every step, one step after the other, with the indices of their step.
         params_before: parameters before pruning.
         params_after: parameters after pruning.

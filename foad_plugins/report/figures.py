@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pair_figure", "report_figure", "similarity_figure"]
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; before and after differ in lightness too.
+# Okabe and Ito's colors, which stay apart for color-blind readers; before and after differ in lightness too.
 _BEFORE = "#c9d3dc"
 _AFTER = "#0072B2"
 _MARK = "#D55E00"
@@ -65,7 +65,7 @@ def similarity_figure(group: GroupReport) -> Figure:
     """The similarities of a group's channels as a heat map, similar channels beside each other.
 
     Channels stand in the order of :func:`~foad_plugins.report.clustering.cluster_order`; orange marks at the upper and
-    left edge are the removed ones. Colours are even in the logarithm of the similarity, from the least to the greatest
+    left edge are the removed ones. Colors are even in the logarithm of the similarity, from the least to the greatest
     between two different channels.
 
     Args:
@@ -106,9 +106,9 @@ def similarity_figure(group: GroupReport) -> Figure:
 
 
 def pair_figure(group: GroupReport) -> Figure:
-    """Removed channels beside their keepers, as a layer that reads both sees them on one image.
+    """Removed channels beside their representatives, as a layer that reads both sees them on one image.
 
-    Both maps of a pair share one scale of colours.
+    Both maps of a pair share one scale of colors.
 
     Args:
         group: one of the ``groups`` of a :class:`~foad_plugins.ReportData`.
@@ -122,7 +122,7 @@ def pair_figure(group: GroupReport) -> Figure:
     columns = min(3, len(group.pairs))
     rows = math.ceil(len(group.pairs) / columns)
     figure = _figure(3.6 * columns, 0.5 + 2.2 * rows)
-    title = f"{_short(group.name)}: channels removed, each beside its keeper"
+    title = f"{_short(group.name)}: channels removed, each beside its representative"
     figure.suptitle(title, fontsize=10, parse_math=False)
     panels = figure.subplots(rows, 2 * columns, squeeze=False).flat
     for axes in panels:
@@ -131,7 +131,7 @@ def pair_figure(group: GroupReport) -> Figure:
         low, high = float(pair.maps.min()), float(pair.maps.max())
         titles = (
             f"{pair.removed}, removed\nsimilarity {pair.similarity:.3f}",
-            f"{pair.keeper}, kept\nat {_short(pair.layer, 24)}",
+            f"{pair.representative}, kept\nat {_short(pair.layer, 24)}",
         )
         for place, (values, title) in enumerate(zip(pair.maps.numpy(), titles, strict=True)):
             axes = panels[2 * number + place]
@@ -150,10 +150,10 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _bars(axes: Axes, pairs: Sequence[tuple[int | None, int | None]], unit: float = 1.0) -> None:
-    for number, (label, height, colour) in enumerate((("before", 0.78, _BEFORE), ("after", 0.46, _AFTER))):
+    for number, (label, height, color) in enumerate((("before", 0.78, _BEFORE), ("after", 0.46, _AFTER))):
         known = [(place, value) for place, pair in enumerate(pairs) if (value := pair[number]) is not None]
         places = [place for place, _ in known]
-        axes.barh(places, [value / unit for _, value in known], height, color=colour, label=label)
+        axes.barh(places, [value / unit for _, value in known], height, color=color, label=label)
     axes.tick_params(labelsize=8, length=0)
     axes.set_xlim(left=0)
     axes.grid(axis="x", alpha=0.3)

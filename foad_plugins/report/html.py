@@ -24,7 +24,7 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _DASH = "\N{EN DASH}"
 _PROOFS = {
     "proved": "the pruned network answers as the original does with these channels zeroed where they are read",
-    "not provable here": "a normalisation mixes removed and kept channels, so the two must differ",
+    "not provable here": "a normalization mixes removed and kept channels, so the two must differ",
     "not checked": "the pruned network was not compared with the original",
 }
 
@@ -133,7 +133,7 @@ _GROUPS_AT_FULL_SIZE = 48
 _MOST_PIXELS = 256
 _LEAST_PIXELS = 64
 _MOST_PAIRS = 8
-_MOST_KEEPERS = 256
+_MOST_REPRESENTATIVES = 256
 _MAP_PIXELS = 64
 
 
@@ -156,7 +156,7 @@ class PairView:
 
     pair: ChannelPair
     removed: str
-    keeper: str
+    representative: str
     flat: bool
 
 
@@ -170,8 +170,9 @@ class GroupView:
         before: channels before, in all parts.
         after: channels after, in all parts.
         kept: indices of the kept channels in words.
-        keepers: keeper, with the channels removed for its sake and their similarities; most channels first.
-        keepers_left_out: how many keepers are not in ``keepers``.
+        representatives: representative, with the channels removed for its sake and their similarities; most channels
+            first.
+        representatives_left_out: how many representatives are not in ``representatives``.
         heat: the heat map; None if there is none to show.
         missing: why there is no heat map.
         pairs: pictures of pairs.
@@ -184,8 +185,8 @@ class GroupView:
     before: int
     after: int
     kept: str
-    keepers: list[tuple[int, list[tuple[int, float]]]]
-    keepers_left_out: int
+    representatives: list[tuple[int, list[tuple[int, float]]]]
+    representatives_left_out: int
     heat: HeatView | None
     missing: str
     pairs: list[PairView]
@@ -208,10 +209,12 @@ def group_views(groups: Sequence[GroupReport]) -> list[GroupView]:
 
 def _view(group: GroupReport, turn: tuple[int, int], pixels: int, most_pairs: int) -> GroupView:
     chosen = group.selection
-    by_keeper: dict[int, list[tuple[int, float]]] = {}
-    for channel, keeper, similarity in zip(chosen.removed, chosen.keeper, chosen.similarity, strict=True):
-        by_keeper.setdefault(keeper, []).append((channel, similarity))
-    keepers = sorted(by_keeper.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    by_representative: dict[int, list[tuple[int, float]]] = {}
+    for channel, representative, similarity in zip(
+        chosen.removed, chosen.representative, chosen.similarity, strict=True
+    ):
+        by_representative.setdefault(representative, []).append((channel, similarity))
+    representatives = sorted(by_representative.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     picture, missing = _heat(group, pixels)
     places = {pair.layer for pair in group.pairs}
     return GroupView(
@@ -220,8 +223,8 @@ def _view(group: GroupReport, turn: tuple[int, int], pixels: int, most_pairs: in
         before=chosen.num_channels * group.parts,
         after=len(chosen.kept) * group.parts,
         kept=_ranges(chosen.kept),
-        keepers=keepers[:_MOST_KEEPERS],
-        keepers_left_out=max(0, len(keepers) - _MOST_KEEPERS),
+        representatives=representatives[:_MOST_REPRESENTATIVES],
+        representatives_left_out=max(0, len(representatives) - _MOST_REPRESENTATIVES),
         heat=picture,
         missing=missing,
         pairs=[_pair(pair) for pair in group.pairs[:most_pairs]],
@@ -241,7 +244,7 @@ def _heat(group: GroupReport, pixels: int) -> tuple[HeatView | None, str]:
         return None, f"The similarity cannot be drawn: {error}."
     table = group.similarity.numpy().astype(np.float64)[np.ix_(order, order)]
     low, high = similarity_range(table)
-    # A channel is no neighbour of itself, and must not brighten the block around it.
+    # A channel is no neighbor of itself, and must not brighten the block around it.
     np.fill_diagonal(table, high)
     removed = np.isin(order, group.selection.removed).astype(np.float64)
     means = np.log(np.maximum(shrink(table, pixels), low))
@@ -261,8 +264,8 @@ def _pair(pair: ChannelPair) -> PairView:
     maps: npt.NDArray[np.floating] = pair.maps.detach().cpu().double().numpy()
     finite = maps[np.isfinite(maps)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    removed, keeper = (heat(shrink(values, _MAP_PIXELS), low, high) for values in maps)
-    return PairView(pair, removed, keeper, flat=low == high)
+    removed, representative = (heat(shrink(values, _MAP_PIXELS), low, high) for values in maps)
+    return PairView(pair, removed, representative, flat=low == high)
 
 
 def _ranges(indices: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ __all__ = ["GRADIENT", "data_uri", "heat", "marks", "shrink"]
 
 Array = npt.NDArray[np.floating]
 
-# Viridis: even to the eye, and readable without colour vision and in grey.
+# Viridis: even to the eye, and readable without color vision and in gray.
 GRADIENT = (
     "#440154", "#482878", "#3e4989", "#31688e", "#26828e",
     "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",
@@ -42,18 +42,18 @@ def shrink(values: Array, limit: int) -> Array:
 
 
 def heat(values: Array, low: float, high: float) -> str:
-    """A data URI of ``values`` in colours, one pixel each.
+    """A data URI of ``values`` in colors, one pixel each.
 
     Args:
         values: (H, W). What is not finite stays transparent.
-        low: the value of the darkest colour; what lies below has it too.
-        high: the value of the brightest colour; what lies above has it too.
+        low: the value of the darkest color; what lies below has it too.
+        high: the value of the brightest color; what lies above has it too.
     """
     span = high - low if high > low else 1.0
     finite = np.isfinite(values)
     share = np.clip((np.where(finite, values, low) - low) / span, 0, 1)
     pixels = np.where(finite, np.rint(share * (_SHADES - 1)), _SHADES).astype(np.uint8)
-    anchors = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in GRADIENT], dtype=float)
+    anchors = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in GRADIENT], dtype=float)
     places = np.linspace(0, len(anchors) - 1, _SHADES)
     shades = np.stack([np.interp(places, range(len(anchors)), channel) for channel in anchors.T], axis=1)
     palette = np.concatenate([shades, np.zeros((1, 3))]).round().astype(np.uint8)

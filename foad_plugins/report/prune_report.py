@@ -31,7 +31,7 @@ class PruneReport(ReportData):
         """Write everything as one self-contained HTML page.
 
         Widths and FLOPs of every layer, the similarity matrices ordered by cluster, and pairs of removed channel and
-        keeper as images.
+        representative as images.
 
         Args:
             path: the file to write, replaced if it is there.
@@ -68,7 +68,7 @@ class PruneReport(ReportData):
         lines += self._compensation_lines()
         unproved = [group.name for group in self.groups if group.proof == "not provable here"]
         if unproved:
-            lines.append(f"not provable here (a normalisation mixes the channels): {_listed(unproved)}")
+            lines.append(f"not provable here (a normalization mixes the channels): {_listed(unproved)}")
         lines += [f"note: {note}" for note in self.notes]
         if self.dry_run:
             lines.append("dry run: the model is as it was")

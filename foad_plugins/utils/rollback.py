@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["restored_on_error"]
+__all__ = ["rollback_on_error"]
 
 
 @contextmanager
-def restored_on_error(model: nn.Module) -> Iterator[None]:
+def rollback_on_error(model: nn.Module) -> Iterator[None]:
     """Undo removals, and wrapping by NNI, if anything raises; otherwise keep which parameters are frozen.
 
     Both put new tensors in place of the old ones, so names suffice. Values written into a tensor that was

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["FOADWarning", "NoEffectWarning", "ScarceDataWarning", "UnreadGroupWarning"]
+__all__ = ["FOADWarning", "InsufficientDataWarning", "NoEffectWarning", "UnscoredGroupWarning"]
 
 
 class FOADWarning(UserWarning):
@@ -16,11 +16,11 @@ class NoEffectWarning(FOADWarning):
     """A pruning call that removed nothing."""
 
 
-class ScarceDataWarning(FOADWarning):
+class InsufficientDataWarning(FOADWarning):
     """Fewer calibration samples than channels, where regression between channels was asked for."""
 
 
-class UnreadGroupWarning(FOADWarning):
+class UnscoredGroupWarning(FOADWarning):
     """A coupled group left without a score because none of its feature maps could be read."""
 
 

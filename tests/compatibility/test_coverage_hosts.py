@@ -209,7 +209,7 @@ NOT_PRUNABLE = {
     "inference mode": (in_inference_mode, "layer 'first' was made in inference mode"),
     "weight norm": (lambda: with_norm(parametrizations.weight_norm), "weight of layer 'second' is computed"),
     "spectral norm": (lambda: with_norm(parametrizations.spectral_norm), "weight of layer 'second' is computed"),
-    "quantisation aware": (quantisation_aware, "weight of layer 'first' is quantised .* prune before prepare_qat"),
+    "quantization aware": (quantisation_aware, "weight of layer 'first' is quantized .* prune before prepare_qat"),
 }
 
 

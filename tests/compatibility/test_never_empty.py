@@ -11,7 +11,7 @@ from foad_plugins import FOADImportance, prune
 from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain, Concat, Residual, seeded_norms
 
-pytestmark = pytest.mark.filterwarnings("ignore::foad_plugins.utils.warnings.ScarceDataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::foad_plugins.utils.warnings.InsufficientDataWarning")
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 

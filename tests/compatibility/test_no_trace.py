@@ -13,15 +13,15 @@ pytest.importorskip("nni")
 
 from foad_plugins import FOADImportance, FOADPruner, count_flops, prune
 from foad_plugins.calibration.collect import calibrate
-from foad_plugins.calibration.data import as_calls
-from foad_plugins.calibration.observers import Reads, Tap
+from foad_plugins.calibration.data import iter_calls
+from foad_plugins.calibration.observers import ChannelSet, HookPoint
 from foad_plugins.cost.latency import measure_latency
 from tests.helpers.seeds import SEED, generator
 
 from ..helpers.state_fingerprint import Fault, StrikesAt, points_of, trace
 from ..networks.small_networks import Chain, Concat, Residual, seeded_norms
 
-pytestmark = pytest.mark.filterwarnings("ignore::foad_plugins.utils.warnings.ScarceDataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::foad_plugins.utils.warnings.InsufficientDataWarning")
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=generator())
 CONFIG = [{"op_types": ["Conv2d"], "sparse_ratio": 0.5}]
@@ -43,7 +43,7 @@ def trained(network: type[nn.Module] = Chain) -> nn.Module:
 
 def core(model):
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    reads = [Reads(name, layer.in_channels, (Tap(layer, "input"),)) for name, layer in layers]
+    reads = [ChannelSet(name, layer.in_channels, (HookPoint(layer, "input"),)) for name, layer in layers]
     return lambda: calibrate(model, list(IMAGES.split(2)), reads, reads)
 
 
@@ -66,7 +66,7 @@ def flops(model):
 
 
 def latency(model):
-    return lambda: measure_latency(model, next(as_calls(IMAGES, None, 1)), min_seconds=0.001)
+    return lambda: measure_latency(model, next(iter_calls(IMAGES, None, 1)), min_seconds=0.001)
 
 
 def pruning(model):
@@ -111,7 +111,7 @@ def test_a_fault_in_the_last_measurement_takes_the_pruning_back(monkeypatch):
             return seconds
         raise Fault("while the pruned network is timed")
 
-    monkeypatch.setattr("foad_plugins.adapters.prune.measure_latency", measured)
+    monkeypatch.setattr("foad_plugins.adapters.prune.api.measure_latency", measured)
     with pytest.raises(Fault):
         prune(model, IMAGES, flops=0.5)
     assert trace(model) == before

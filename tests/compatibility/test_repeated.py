@@ -11,7 +11,7 @@ import torch
 from foad_plugins import FOADImportance
 from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
 from foad_plugins.calibration.data import Call
-from foad_plugins.calibration.preserve import undisturbed
+from foad_plugins.calibration.preserve import preserve_state
 from tests.helpers.seeds import SEED, generator
 
 from ..helpers.state_fingerprint import trace
@@ -69,13 +69,13 @@ def test_a_measurement_waits_for_one_in_another_thread():
     before = torch.get_rng_state()
 
     def first_in():
-        with undisturbed(models[0]):
+        with preserve_state(models[0]):
             started.set()
             assert not second.wait(0.2)
 
     def second_in():
         started.wait()
-        with undisturbed(models[1]):
+        with preserve_state(models[1]):
             second.set()
 
     in_parallel(first_in, second_in)

@@ -13,7 +13,7 @@ from torch import nn
 
 from foad_plugins import FOADImportance
 from foad_plugins.calibration.collect import calibrate
-from foad_plugins.calibration.observers import Reads, Tap
+from foad_plugins.calibration.observers import ChannelSet, HookPoint
 
 
 def network() -> nn.Sequential:
@@ -58,7 +58,7 @@ def prune(data: object, *, distributed: bool) -> tuple[list[list[int]], dict[str
 
 def statistics(data: object, *, distributed: bool) -> list[torch.Tensor | int]:
     model = network()
-    read = Reads("conv", 9, (Tap(model[3], "input"),))
+    read = ChannelSet("conv", 9, (HookPoint(model[3], "input"),))
     (similarity,), (gram,) = calibrate(model, data, [read], [read], distributed=distributed)
     return [similarity.compute(), similarity.count, gram.compute(), gram.samples]
 
@@ -70,7 +70,7 @@ def scenarios(rank: int, world: int) -> dict[str, Callable[[], object]]:
     wrong = [torch.rand(2, 5, 10, 10)] if rank == 0 else [images()]
     other = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, 4, 3)) if rank == 0 else network()
     reader = other[1] if rank == 0 else other[3]
-    reads = [Reads("conv", reader.in_channels, (Tap(reader, "input"),))]
+    reads = [ChannelSet("conv", reader.in_channels, (HookPoint(reader, "input"),))]
     return {
         "prune": lambda: prune(mine, distributed=True),
         "statistics": lambda: statistics(mine, distributed=True),

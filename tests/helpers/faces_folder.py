@@ -22,7 +22,7 @@ PAIRED = {"Ann_0001", "Ann_0002", "Bo_0001", "Bo_0002", "Cy_0001", "Cy_0002", "D
 
 
 def photograph(person: str, number: int, size: tuple[int, int]) -> Image.Image:
-    """A person's own colours with some noise, (height, width) = ``size``."""
+    """A person's own colors with some noise, (height, width) = ``size``."""
     own = np.random.default_rng(sum(map(ord, person))).integers(60, 200, (4, 4, 3))
     noise = np.random.default_rng(1000 * number + len(person)).integers(-20, 20, (*size, 3))
     coarse = np.asarray(Image.fromarray(own.astype(np.uint8)).resize(size[::-1]))

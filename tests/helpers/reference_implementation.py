@@ -19,40 +19,42 @@ def literal_similarity(features: Tensor) -> Tensor:
 
 
 def literal_selection(similarity: Tensor, neighbors: int, threshold: float) -> tuple[list[int], dict[int, int]]:
-    """Kept channels, and the keeper of each removed one."""
+    """Kept channels, and the representative of each removed one."""
     channels = len(similarity)
     kept: list[int] = []
-    keeper: dict[int, int] = {}
+    representative: dict[int, int] = {}
     for i in range(channels):
-        if i in keeper:
+        if i in representative:
             continue
         kept.append(i)
-        others = [j for j in range(channels) if j != i and j not in keeper]
+        others = [j for j in range(channels) if j != i and j not in representative]
         others.sort(key=lambda j: (-float(similarity[i, j]), j))
         for j in others[:neighbors]:
             if j not in kept and similarity[i, j] >= threshold:
-                keeper[j] = i
-    return kept, keeper
+                representative[j] = i
+    return kept, representative
 
 
 def literal_rounds(similarity: Tensor, neighbors: int, threshold: float) -> list[dict[int, int]]:
-    """Repeated passes over the survivors until one is left: of each, the keeper of each channel removed."""
+    """Repeated passes over the survivors until one is left: of each, the representative of each channel removed."""
     table = similarity.numpy().copy()
     np.fill_diagonal(table, -np.inf)
     alive, rounds = list(range(len(table))), []
     while len(alive) > 1:
-        keepers = _literal_pass(table, alive, neighbors, threshold) or _literal_pass(table, alive, neighbors, 0.0)
-        alive = [channel for channel in alive if channel not in keepers]
-        rounds.append(keepers)
+        representatives = _literal_pass(table, alive, neighbors, threshold) or _literal_pass(
+            table, alive, neighbors, 0.0
+        )
+        alive = [channel for channel in alive if channel not in representatives]
+        rounds.append(representatives)
     return rounds
 
 
 def _literal_pass(table: np.ndarray, alive: list[int], neighbors: int, threshold: float) -> dict[int, int]:
     gone = np.full(len(table), -np.inf)
     gone[alive] = 0
-    keepers: dict[int, int] = {}
+    representatives: dict[int, int] = {}
     for here in alive:
-        if here in keepers:
+        if here in representatives:
             continue
         ranked = np.argsort(-(table[here] + gone), kind="stable")[:neighbors].tolist()
         for there in ranked:
@@ -60,5 +62,5 @@ def _literal_pass(table: np.ndarray, alive: list[int], neighbors: int, threshold
                 break
             if there > here:
                 gone[there] = -np.inf
-                keepers[there] = here
-    return keepers
+                representatives[there] = here
+    return representatives

@@ -19,8 +19,10 @@ def group(name: str = "conv", channels: int = 8, **changes: Any) -> GroupReport:
     similarity = channel_similarity(maps)
     selection = greedy_select(similarity)
     pairs = tuple(
-        ChannelPair("reader", removed, keeper, value, maps[0, [removed, keeper]])
-        for removed, keeper, value in zip(selection.removed, selection.keeper, selection.similarity, strict=True)
+        ChannelPair("reader", removed, representative, value, maps[0, [removed, representative]])
+        for removed, representative, value in zip(
+            selection.removed, selection.representative, selection.similarity, strict=True
+        )
     )
     known = {"layers": (name,), "selection": selection, "proof": "proved", "similarity": similarity, "pairs": pairs}
     return GroupReport(**{"name": name, **known, **changes})

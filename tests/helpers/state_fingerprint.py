@@ -49,7 +49,7 @@ class StrikesAt(TorchDispatchMode):
     It spares what runs in the functions named, which put things back: a fault there can only be one more.
     """
 
-    def __init__(self, point: int | None, spared: tuple[str, ...] = ("undisturbed",)) -> None:
+    def __init__(self, point: int | None, spared: tuple[str, ...] = ("preserve_state",)) -> None:
         super().__init__()
         self.point = point
         self.seen = 0

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def seeded_norms(model: nn.Module) -> nn.Module:
-    """Give normalisation layers statistics and parameters of their own, as training would."""
+    """Give normalization layers statistics and parameters of their own, as training would."""
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.uniform_(module.weight, 0.5, 1.5)

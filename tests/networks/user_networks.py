@@ -237,7 +237,7 @@ class Autocast(Two):
 
 
 class Stubs(Two):
-    """Ready for quantisation in eager mode."""
+    """Ready for quantization in eager mode."""
 
     def __init__(self):
         super().__init__()

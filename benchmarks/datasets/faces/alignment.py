@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .photos import PhotoError
 
-__all__ = ["Alignment", "AsIs", "CentreCrop", "Points", "Similarity", "similarity_to", "template"]
+__all__ = ["Alignment", "CentreCrop", "NoAlignment", "Points", "Similarity", "similarity_to", "template"]
 
 Points = NDArray[np.float64]
 """(K, 2), x and y in pixels from the left upper corner."""
@@ -62,7 +62,7 @@ class Alignment(ABC):
         return torch.from_numpy(np.array(face, dtype=np.uint8)).permute(2, 0, 1).contiguous()
 
 
-class AsIs(Alignment):
+class NoAlignment(Alignment):
     """Pictures that are faces already: of the size, or larger by margins that are cut off on all sides alike."""
 
     def crop(self, photo: Image.Image, name: str) -> Image.Image:

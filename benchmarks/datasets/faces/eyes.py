@@ -63,8 +63,8 @@ class EyeCrop(CentreCrop):
         # A cascade keeps what it is at inside itself, so every thread has one.
         if not hasattr(self._local, "cascade"):
             self._local.cascade = cv2.CascadeClassifier(str(self._cascade))
-        grey = np.asarray(photo.convert("L"))
-        found: Any = self._local.cascade.detectMultiScale(grey, scaleFactor=1.05, minNeighbors=3, minSize=(18, 18))
+        gray = np.asarray(photo.convert("L"))
+        found: Any = self._local.cascade.detectMultiScale(gray, scaleFactor=1.05, minNeighbors=3, minSize=(18, 18))
         return np.asarray(found, dtype=np.float64).reshape(-1, 4)
 
 

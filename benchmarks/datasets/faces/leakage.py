@@ -1,4 +1,4 @@
-"""Which photographs may be learnt from, so that none of a test is."""
+"""Which photographs may be learned from, so that none of a test is."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from ...errors import BenchmarkError
 from .view2 import View2
 
-__all__ = ["LeakError", "Subset", "check_apart", "drop_copies", "may_be_learnt_from"]
+__all__ = ["LeakError", "Subset", "check_no_leakage", "drop_duplicates", "training_photos"]
 
 Subset = Literal["unpaired", "disjoint"]
 
 
 class LeakError(BenchmarkError, ValueError):
-    """An image of the test stands among those that are learnt from."""
+    """An image of the test stands among those that are learned from."""
 
 
-def may_be_learnt_from(names: Sequence[str], view: View2, subset: Subset) -> list[str]:
+def training_photos(names: Sequence[str], view: View2, subset: Subset) -> list[str]:
     """Photographs that no pair shows.
 
     Args:
@@ -43,7 +43,7 @@ def may_be_learnt_from(names: Sequence[str], view: View2, subset: Subset) -> lis
     return left
 
 
-def check_apart(names: Sequence[str], view: View2, source: str) -> None:
+def check_no_leakage(names: Sequence[str], view: View2, source: str) -> None:
     """Refuse photographs that are called like some of a test.
 
     Raises:
@@ -53,10 +53,10 @@ def check_apart(names: Sequence[str], view: View2, source: str) -> None:
     shared = [name for name in names if name.rpartition("/")[2] in files]
     if shared:
         more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
-        raise LeakError(f"{source}: {shared[0]}{more} stand in pairs of the test and must not be learnt from")
+        raise LeakError(f"{source}: {shared[0]}{more} stand in pairs of the test and must not be learned from")
 
 
-def drop_copies(faces: Tensor, tested: Tensor) -> list[int]:
+def drop_duplicates(faces: Tensor, tested: Tensor) -> list[int]:
     """Numbers of the faces that are not, pixel for pixel, among those of the test.
 
     Args:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..data_root import DataRoot, MissingFileError
 from ..memory import ImageData
-from ..normalization import Normalisation
+from ..normalization import Normalization
 from ..register import register_dataset
 from ..threaded_reading import read_in_threads
-from .alignment import Alignment, AsIs, CentreCrop
+from .alignment import Alignment, CentreCrop, NoAlignment
 from .eyes import EyeCrop
 from .landmarks import LandmarkCrop, read_landmarks
-from .leakage import Subset, check_apart, drop_copies, may_be_learnt_from
+from .leakage import Subset, check_no_leakage, drop_duplicates, training_photos
 from .pairs_dataset import FacePairs
 from .people import People, people_of
 from .photos import PhotoError, Photos, open_photos
@@ -26,8 +26,8 @@ __all__ = ["NORMALISATION", "Align", "load_faces_and_lfw", "load_lfw", "read_fac
 
 Align = Literal["centre", "landmarks", "eyes", "none"]
 
-# (pixel - 127.5) / 128, in the words of a normalisation that divides by 255 first.
-NORMALISATION = Normalisation((0.5,) * 3, (128 / 255,) * 3)
+# (pixel - 127.5) / 128, in the words of a normalization that divides by 255 first.
+NORMALISATION = Normalization((0.5,) * 3, (128 / 255,) * 3)
 
 
 @register_dataset("lfw")
@@ -42,13 +42,13 @@ def load_lfw(
     flip: bool = True,
     limit_pairs: int | None = None,
 ) -> FacePairs:
-    """LFW: judged on view 2, learnt from what no pair shows, without labels.
+    """LFW: judged on view 2, learned from what no pair shows, without labels.
 
     Args:
         root: where the user's files lie; torchvision's layout by default.
         images: under the data root, a folder ``NAME/NAME_0001.jpg`` or a tar file of it.
         pairs: the file of view 2, likewise.
-        subset: what is learnt from: photographs in no pair (``"unpaired"``, 5,532, of which 3,983 show people who are
+        subset: what is learned from: photographs in no pair (``"unpaired"``, 5,532, of which 3,983 show people who are
             in pairs on other photographs), or of nobody who is in a pair (``"disjoint"``, the others).
         align: how faces are cut out: ``"centre"`` for deep-funneled photographs of 250 x 250, ``"landmarks"`` by a file
             of five points, ``"eyes"`` by eyes that OpenCV finds, ``"none"`` if they are cut out already.
@@ -66,13 +66,13 @@ def load_lfw(
     view = read_pairs(root.file(pairs))
     photos = _photos(root, images)
     view.check(photos.names, pairs)
-    learnt = may_be_learnt_from(photos.names, view, subset)
+    learned = training_photos(photos.names, view, subset)
     if limit_pairs is not None:
         view = view.limited(limit_pairs)
     tested = read_faces(photos, view.images, alignment, "faces of the pairs")
-    faces = read_faces(photos, learnt, alignment, "faces to learn from")
-    kept = drop_copies(faces, tested)
-    people = people_of([learnt[number] for number in kept], "none")
+    faces = read_faces(photos, learned, alignment, "faces to learn from")
+    kept = drop_duplicates(faces, tested)
+    people = people_of([learned[number] for number in kept], "none")
     return _pairs(faces[kept], people, tested, view, flip)
 
 
@@ -111,24 +111,24 @@ def load_faces_and_lfw(
     Raises:
         MissingFileError: if a file or folder is not there.
         BenchmarkError: if photographs, pairs or landmarks cannot be used, a person has too few faces, or photographs of
-            the pairs are among what is learnt from.
+            the pairs are among what is learned from.
         ValueError: a setting out of range.
     """
     alignments = [_alignment(root, *how, size) for how in ((train_align, train_landmarks), (align, landmarks))]
     view = read_pairs(root.file(pairs))
-    photos, learnt = _photos(root, images), _photos(root, train)
+    photos, learned = _photos(root, images), _photos(root, train)
     view.check(photos.names, pairs)
-    check_apart(learnt.names, view, train)
-    people = people_of(learnt.names, "folders" if identities else "none", fewest)
+    check_no_leakage(learned.names, view, train)
+    people = people_of(learned.names, "folders" if identities else "none", fewest)
     tested = read_faces(photos, view.images, alignments[1], "faces of the pairs")
-    faces = read_faces(learnt, learnt.names, alignments[0], "faces to learn from")
+    faces = read_faces(learned, learned.names, alignments[0], "faces to learn from")
     return _pairs(faces, people, tested, view, flip)
 
 
 def _pairs(faces: torch.Tensor, people: People, tested: torch.Tensor, view: View2, flip: bool) -> FacePairs:
     nobody = torch.zeros(len(tested), dtype=torch.int64)
     images = ImageData(
-        faces, people.labels, tested, nobody, normalisation=NORMALISATION, num_classes=max(1, len(people.names))
+        faces, people.labels, tested, nobody, normalization=NORMALISATION, num_classes=max(1, len(people.names))
     )
     return FacePairs(images, view, flip=flip)
 
@@ -150,7 +150,7 @@ def _alignment(root: DataRoot, align: Align, landmarks: str | None, size: Sequen
     height, width = size
     if landmarks is not None:
         return LandmarkCrop((height, width), read_landmarks(root.file(landmarks)))
-    kinds: dict[str, type[Alignment]] = {"centre": CentreCrop, "eyes": EyeCrop, "none": AsIs}
+    kinds: dict[str, type[Alignment]] = {"centre": CentreCrop, "eyes": EyeCrop, "none": NoAlignment}
     if align not in kinds:
         raise ValueError(f"align: 'centre', 'landmarks', 'eyes' or 'none', got {align!r}")
     return kinds[align]((height, width))

@@ -1,4 +1,4 @@
-"""A data set that is learnt from like any other and judged by pairs of faces."""
+"""A data set that is learned from like any other and judged by pairs of faces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FacePairs(ImageSource):
     """Verification: do two photographs show one person?
 
     Args:
-        images: its training part is learnt from, its test part are the photographs of the pairs.
+        images: its training part is learned from, its test part are the photographs of the pairs.
         view: the pairs; ``view.images`` are those photographs, in their order.
         flip: whether an image's embedding is that of itself and that of its mirror image, one behind the other.
 

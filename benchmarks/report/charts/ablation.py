@@ -79,7 +79,7 @@ def _line(
         [s for s, _ in found],
         [factor * one.mean for _, one in found],
         yerr=[factor * (one.margin or 0) for _, one in found],
-        color=look.colour,
+        color=look.color,
         marker=look.marker,
         capsize=3,
         label=label,
@@ -201,7 +201,7 @@ def _map(rows: Sequence[Row], prefix: str, title: str, value: Callable[[Row], Es
     layout["xaxis"].update(type="category", showgrid=False)
     layout["xaxis"]["title"]["text"] = "threshold s"
     layout["yaxis"].update(type="category", showgrid=False)
-    layout["yaxis"]["title"]["text"] = "neighbours t"
+    layout["yaxis"]["title"]["text"] = "neighbors t"
     return figure([heat], layout, title=f"{prefix}{title}", note="Mean over seeds.")
 
 

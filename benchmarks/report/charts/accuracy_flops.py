@@ -130,7 +130,7 @@ def _front(boards: Sequence[Leaderboard], looks: Looks, stage: str) -> PageFigur
                 error_y=error_bars(values),
                 hovertext=[told(board, row, stage) for board, row in found],
                 mode="lines+markers" if len(found) > 1 else "markers",
-                line={"color": looks.colour(found[0][1]), "width": 1},
+                line={"color": looks.color(found[0][1]), "width": 1},
             )
         )
     base = boards[0].rows[0].base

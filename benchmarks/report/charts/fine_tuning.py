@@ -39,7 +39,7 @@ def curves(board: Leaderboard) -> bytes:
         axes.plot(
             range(1, len(row.curve) + 1),
             [100 * epoch.mean for epoch in row.curve],
-            color=look[row.criterion].colour,
+            color=look[row.criterion].color,
             marker=look[row.criterion].marker if len(row.curve) <= _MARKED_EPOCHS else None,
             markerfacecolor=look[row.criterion].inside,
             linestyle=look[row.criterion].line,
@@ -79,7 +79,7 @@ def _curves(board: Leaderboard, looks: Looks, kind: str) -> PageFigure | None:
                 hovertext=[f"<b>{name}</b><br>epoch {place}: {text}" for place, text in enumerate(texts, 1)],
                 mode="lines+markers" if len(means) <= 20 else "lines",
                 marker=looks.marker(row, size=6),
-                line={"color": looks.colour(row), "width": 1.5},
+                line={"color": looks.color(row), "width": 1.5},
             )
         )
     if not traces:

@@ -49,7 +49,7 @@ def roc_figure(board: Leaderboard, looks: Looks) -> PageFigure | None:
                 y=tar,
                 hovertext=[_told(plain(row.criterion), *rates) for rates in zip(far, tar, strict=True)],
                 mode="lines",
-                line={"color": looks.colour(row), "width": 1.5, "shape": "hv"},
+                line={"color": looks.color(row), "width": 1.5, "shape": "hv"},
             )
         )
     far, tar = roc_points(base_evaluation(board))
@@ -78,7 +78,7 @@ def roc(board: Leaderboard) -> bytes:
     for row in board.rows:
         last = last_evaluation(row.runs[0])
         if last is not None:
-            _curve(axes, last, label=spelled(row.criterion), color=look[row.criterion].colour)
+            _curve(axes, last, label=spelled(row.criterion), color=look[row.criterion].color)
     _curve(axes, base_evaluation(board), label="not pruned", color=GREY, linestyle=":")
     axes.set_xscale("log")
     axes.set_xlabel("false accept rate")

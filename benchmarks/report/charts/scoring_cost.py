@@ -73,7 +73,7 @@ def _panel(axes: Axes, board: Leaderboard, rows: list[Row], values: list[Estimat
             [place],
             xerr=[[left], [margin]],
             fmt=drawn.marker,
-            color=drawn.colour,
+            color=drawn.color,
             markerfacecolor=drawn.inside,
             capsize=3,
         )

@@ -65,12 +65,12 @@ def agreement_over_draws(study: Study) -> bytes:
         axes.plot(
             list(found),
             [one.overlap for one in found.values()],
-            color=look.colour,
+            color=look.color,
             marker=look.marker,
             linestyle=look.line,
             label=spelled(criterion.criterion),
         )
-        axes.plot(list(found), [one.chance for one in found.values()], color=look.colour, linestyle=":", linewidth=1)
+        axes.plot(list(found), [one.chance for one in found.values()], color=look.color, linestyle=":", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.set_xticks(study.counts, list(map(str, study.counts)))
     axes.minorticks_off()

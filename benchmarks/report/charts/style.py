@@ -1,4 +1,4 @@
-"""How all plots look: colours, markers, legends, PNG."""
+"""How all plots look: colors, markers, legends, PNG."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = [
     "told",
 ]
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; the markers do so in print. The two
+# Okabe and Ito's colors, which stay apart for color-blind readers; the markers do so in print. The two
 # numbers have no common divisor, so that 77 series differ.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX<>ph"
@@ -59,14 +59,14 @@ _LEGEND_COLUMNS = 6
 
 GREY = "#555555"
 SHADES = "cividis"
-"""A colour map that is ordered in lightness, for colour-blind readers and in print."""
+"""A color map that is ordered in lightness, for color-blind readers and in print."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """Of a series: colour, marker, the colour inside the marker, and the style of a line."""
+    """Of a series: color, marker, the color inside the marker, and the style of a line."""
 
-    colour: str
+    color: str
     marker: str
     inside: str
     line: str
@@ -74,11 +74,11 @@ class Look:
 
 def series_look(number: int, *, filled: bool = True) -> Look:
     """The look of series ``number``, counted from 0."""
-    colour = _COLOURS[number % len(_COLOURS)]
+    color = _COLOURS[number % len(_COLOURS)]
     return Look(
-        colour,
+        color,
         _MARKERS[number % len(_MARKERS)],
-        colour if filled else "white",
+        color if filled else "white",
         _LINES[number // len(_COLOURS) % len(_LINES)],
     )
 
@@ -86,7 +86,7 @@ def series_look(number: int, *, filled: bool = True) -> Look:
 def looks(board: Leaderboard) -> dict[str, Look]:
     """Looks by title, by name and not by place: a criterion looks the same in every plot of the same criteria.
 
-    Entries that differ in nothing but compensation share colour and marker, which is hollow without it.
+    Entries that differ in nothing but compensation share color and marker, which is hollow without it.
     """
     rows = sorted(board.rows, key=lambda row: row.criterion)
     number = {method: place for place, method in enumerate(dict.fromkeys(row.method for row in rows))}
@@ -106,7 +106,7 @@ def bars(axes: Axes, look: Look, row: Row, x: Sequence[Estimate | float | None],
         xerr=[100 * (a.margin or 0) for a in across] if across else None,
         yerr=[100 * (b.margin or 0) for _, b in there],
         fmt=look.marker,
-        color=look.colour,
+        color=look.color,
         markerfacecolor=look.inside,
         capsize=3,
         linestyle="none",
@@ -164,7 +164,7 @@ def png(figure: Figure) -> bytes:
 
 
 PageFigure = dict[str, Any]
-"""A Plotly figure as JSON. Colours are names of the page's CSS variables, which its script fills in."""
+"""A Plotly figure as JSON. Colors are names of the page's CSS variables, which its script fills in."""
 
 _COLOURS = 8
 _MOST_NAMES = 60
@@ -173,7 +173,7 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star-tr
 
 
 class Looks:
-    """Colours and markers by name, so that a criterion looks the same in every plot of the same criteria.
+    """Colors and markers by name, so that a criterion looks the same in every plot of the same criteria.
 
     Args:
         boards: whose criteria appear together.
@@ -189,8 +189,8 @@ class Looks:
         hollow = self._hollow and row.compensate is None
         return numbered_marker(self._number[row.method], size=size, is_hollow=hollow)
 
-    def colour(self, row: Row) -> str:
-        """The colour of its lines and markers."""
+    def color(self, row: Row) -> str:
+        """The color of its lines and markers."""
         return str(self.marker(row)["color"])
 
 
@@ -244,7 +244,7 @@ def stacked_height(lines: int) -> int:
 
 
 def bare_layout(height: int, **more: Any) -> dict[str, Any]:
-    """A layout without a colour or font of its own."""
+    """A layout without a color or font of its own."""
     axis = {
         "gridcolor": "var(--line)",
         "linecolor": "var(--line)",
@@ -335,7 +335,7 @@ def told(board: Leaderboard, row: Row, stage: str | None = None) -> str:
 
 
 def ink(value: float) -> str:
-    """Colour of text on a field of a map whose dark end is 0."""
+    """Color of text on a field of a map whose dark end is 0."""
     return "black" if value > 0.55 else "white"
 
 

@@ -47,7 +47,7 @@ class Row:
         missing: the seeds that other entries of the table have or tried, and this has not.
         base: accuracy before pruning, in [0, 1].
         one_shot: accuracy after pruning.
-        one_shot_bn: the same with the statistics of batch normalisation moved.
+        one_shot_bn: the same with the statistics of batch normalization moved.
         fine_tuned: accuracy after the last epoch of fine-tuning.
         best_epoch: the highest accuracy of any epoch, chosen on the test images and therefore too good.
         curve: test accuracy after each epoch of fine-tuning; empty unless all seeds have equally many, all measured.

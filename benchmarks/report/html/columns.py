@@ -51,7 +51,7 @@ def columns(board: Leaderboard) -> list[Column]:
         found.append(Column("compensation", "how readers took over", lambda row: Cell(text(row), text(row)), False))
     if any(row.rule for row in rows) and setup.kind == "ablation":
         found += [
-            Column("t", "neighbours of the rule", lambda row: _rule(row, "neighbors")),
+            Column("t", "neighbors of the rule", lambda row: _rule(row, "neighbors")),
             Column("s", "threshold of the rule", lambda row: _rule(row, "threshold")),
         ]
     found.append(Column("seeds", "runs behind the row", lambda row: _seeds(board, row)))

@@ -216,6 +216,6 @@ def board_figures(board: Leaderboard, looks: Looks) -> list[PageFigure]:
         _cost(board, looks, "memory"),
     ]
     found += [_curves(board, looks, "accuracy"), _curves(board, looks, "loss")]
-    # Equal widths make a map of one colour.
+    # Equal widths make a map of one color.
     found += [page_widths(board)] if board.widths_differ else []
     return [each for each in found if each is not None]

@@ -73,9 +73,9 @@ def ablation_notes(board: Leaderboard) -> list[str]:
         if conditions.ignored_layers
         else ""
     )
-    moved = " BN moved: the statistics of batch normalisation moved by the calibration images."
+    moved = " BN moved: the statistics of batch normalization moved by the calibration images."
     return [
-        "The published rule decides by t (how many neighbours a kept channel may remove) and s (the similarity they "
+        "The published rule decides by t (how many neighbors a kept channel may remove) and s (the similarity they "
         "must have) how many channels stay, so that entries end at different sizes: accuracies are to be read with the "
         "FLOPs beside them, and no entry is better than another by accuracy alone.",
         interval(board.seeds),

@@ -28,7 +28,7 @@ _AUGMENTATIONS = {
     "none": "",
     "flip": ", random flips",
     "crop-flip": ", random crops and flips",
-    "crop-flip-colour": ", random crops, flips, contrast and colour",
+    "crop-flip-color": ", random crops, flips, contrast and color",
 }
 _OBJECTIVES = {
     "labels": "fine-tuning",
@@ -111,7 +111,7 @@ def _stages(board: Leaderboard) -> list[str]:
     if any(row.one_shot_bn for row in board.rows):
         lines.append(
             "One-shot: channels removed, and taken over by their readers where the row says so, with the statistics of "
-            "batch normalisation as they were. BN moved: the same, with these statistics moved by the calibration "
+            "batch normalization as they were. BN moved: the same, with these statistics moved by the calibration "
             f"images.{' Fine-tuning starts from there.' if board.is_tuned else ''}"
         )
     if board.is_tuned:

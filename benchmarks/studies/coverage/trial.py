@@ -93,7 +93,7 @@ def _run(case: Case, kind: str, found: dict[str, Any]) -> None:
             found["params_after"] = sum(parameter.numel() for parameter in model.parameters())
             if found["params_after"] >= found["params_before"]:
                 raise RuntimeError("no parameter less than before")
-    found["unscored"] = sum(message.category.__name__ == "UnreadGroupWarning" for message in heard)
+    found["unscored"] = sum(message.category.__name__ == "UnscoredGroupWarning" for message in heard)
     output: Any = None
     with _check(found, "forward", last=True), torch.no_grad():
         output = model(images)

@@ -14,8 +14,8 @@ from ....adapters.torch_pruning.graph import build_graph, prunable_groups
 from ....adapters.torch_pruning.groups import group_reads
 from ....calibration.collect import calibrate
 from ....calibration.data import Call
-from ....calibration.observers import Reads
-from ....calibration.preserve import undisturbed
+from ....calibration.observers import ChannelSet
+from ....calibration.preserve import preserve_state
 from ....criterion.similarity import ChannelStatistics
 
 __all__ = ["Machine", "reads_of"]
@@ -52,16 +52,18 @@ class Machine:
         work = sum(count * pairs(channels) * (length / self.rate + self.pair) for count, channels, length in shapes)
         return work + len(shapes) * self.call
 
-    def seen(self, model: nn.Module, reads: Sequence[Reads], images: Tensor) -> tuple[list[tuple[int, int, int]], int]:
+    def seen(
+        self, model: nn.Module, reads: Sequence[ChannelSet], images: Tensor
+    ) -> tuple[list[tuple[int, int, int]], int]:
         """The shapes a calibration reads, each tensor once for a group, and the bytes of the sums it keeps."""
         shapes: list[tuple[int, int, int]] = []
-        update = ChannelStatistics.update_unchecked
+        update = ChannelStatistics.update_async
 
         def note(statistics: ChannelStatistics, features: Tensor) -> Tensor:
             shapes.append((len(features), features.shape[1], max(1, features[0, 0].numel())))
             return update(statistics, features)
 
-        with mock.patch.object(ChannelStatistics, "update_unchecked", note):
+        with mock.patch.object(ChannelStatistics, "update_async", note):
             statistics = calibrate(model, images[:1], reads)[0]
         kept = sum(int(8 * pairs(one.num_channels)) for one in statistics if one.count)
         return [(len(images), channels, length) for _, channels, length in shapes], kept
@@ -72,9 +74,9 @@ def pairs(channels: int) -> float:
     return channels * (channels + min(channels, _PANEL)) / 2
 
 
-def reads_of(model: nn.Module, image: Tensor) -> list[Reads]:
+def reads_of(model: nn.Module, image: Tensor) -> list[ChannelSet]:
     """Where the coupled groups of a model are read."""
-    with undisturbed(model):
+    with preserve_state(model):
         graph = build_graph(model, Call((image,), image))
     return list({read.key(): read for read in map(group_reads, prunable_groups(graph, []))}.values())
 

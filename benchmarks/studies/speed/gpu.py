@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .... import FOADImportance, channel_similarity, elimination_order, greedy_select
 from ....calibration.collect import calibrate
-from ....calibration.observers import Reads
+from ....calibration.observers import ChannelSet
 from ...criteria.spec import CriterionContext
 from ...criteria.taylor import Taylor
 from ...models.vgg_cifar import VGG16CIFAR
@@ -186,7 +186,7 @@ def _on_vgg(study: Study, options: argparse.Namespace) -> None:
     _agreement(study, model, images[:32])
 
 
-def _waits(study: Study, name: str, model: nn.Module, images: Tensor, reads: Sequence[Reads]) -> None:
+def _waits(study: Study, name: str, model: nn.Module, images: Tensor, reads: Sequence[ChannelSet]) -> None:
     if study.device.type != "cuda":
         return
     once = study.waits(lambda: calibrate(model, [images], reads))
@@ -227,7 +227,7 @@ def _selection(study: Study, channels: int) -> None:
     study.put("the whole order by rounds", times["order"], "ms")
 
 
-def _profile(model: nn.Module, images: Tensor, reads: Sequence[Reads]) -> None:
+def _profile(model: nn.Module, images: Tensor, reads: Sequence[ChannelSet]) -> None:
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         calibrate(model, images, reads)

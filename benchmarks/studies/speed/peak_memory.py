@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from .... import FOADImportance, channel_similarity
-from ....calibration.preserve import undisturbed
+from ....calibration.preserve import preserve_state
 
 __all__ = ["peak_memory"]
 
@@ -55,7 +55,7 @@ def main() -> None:
     if options.calibrate:
         FOADImportance(data).calibrate(model)
     else:
-        with undisturbed(model), torch.no_grad():
+        with preserve_state(model), torch.no_grad():
             for batch in data:
                 model(batch)
     print(_resident("VmHWM") - before)

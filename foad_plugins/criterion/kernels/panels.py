@@ -9,9 +9,9 @@ from torch import Tensor
 
 from .dispatch import FusedSums, fused_sums
 from .packed import PANEL, offset, put, size, tile, unseen
-from .tf32 import full_precision
+from .tf32 import disable_tf32
 
-__all__ = ["summed_similarities"]
+__all__ = ["similarity_sums"]
 
 # Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
 # expansion loses them to cancellation, and identical channels must come out at distance zero.
@@ -32,7 +32,7 @@ _ROWS_GPU = 8 * PANEL
 _DIFFERENCES = 2**25
 
 
-def summed_similarities(maps: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def similarity_sums(maps: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Every image's similarities, summed.
 
     A panel of R channels is compared with the K channels from its own first one on, a few images at a time. Panels
@@ -46,7 +46,7 @@ def summed_similarities(maps: Tensor, onto: Tensor | None = None) -> tuple[Tenso
         The sums, packed: float64, half of C * C and a little more; ``onto`` itself where there is one. And the sum of
         all squared norms, a scalar, which is not finite if any value was not. Both on the device of the maps.
     """
-    with full_precision(maps):
+    with disable_tf32(maps):
         sums = fused_sums(maps)
         if sums is not None:
             return _fused(maps, sums, unseen(maps.shape[1], maps.device) if onto is None else onto)
@@ -55,7 +55,7 @@ def summed_similarities(maps: Tensor, onto: Tensor | None = None) -> tuple[Tenso
 
 
 def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`summed_similarities`, by operations of torch's."""
+    """As :func:`similarity_sums`, by operations of torch's."""
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
@@ -109,7 +109,7 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fused(maps: Tensor, sums: FusedSums, packed: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`summed_similarities`, where what follows a product is done in one pass over it."""
+    """As :func:`similarity_sums`, where what follows a product is done in one pass over it."""
     images, channels, positions = maps.shape
     if positions <= sums.direct:
         maps = maps.transpose(1, 2)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision"]
+__all__ = ["disable_tf32"]
 
 
 @contextmanager
-def full_precision(maps: Tensor) -> Iterator[None]:
+def disable_tf32(maps: Tensor) -> Iterator[None]:
     """Keep TF32 out of products of maps on a GPU: its ten bits are for training, and distances are lost in them."""
     if not maps.is_cuda:
         yield

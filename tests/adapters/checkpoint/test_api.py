@@ -11,7 +11,7 @@ from torch import nn
 
 from foad_plugins import FOADImportance
 from foad_plugins.adapters.checkpoint.api import CheckpointError, load_pruned, save_pruned
-from foad_plugins.adapters.checkpoint.file import read_sealed, write_sealed
+from foad_plugins.adapters.checkpoint.file import read_checkpoint, write_sealed
 from foad_plugins.adapters.checkpoint.history import attach, describe, history_of
 from tests.adapters.checkpoint.test_file import corrupted
 from tests.adapters.prune.test_api import snapshot
@@ -149,7 +149,7 @@ def test_shared_tensors_are_stored_once_and_shared_again(fresh, path):
     model = pruned(_Tied().tie(), IMAGES, ignored_layers=["first", "second", "head"])
     assert model.conv.out_channels < 8
     save_pruned(model, path)
-    assert "second.weight" not in read_sealed(path)[1]
+    assert "second.weight" not in read_checkpoint(path)[1]
     loaded = load_pruned(fresh, path)
     assert loaded.second.weight is loaded.first.weight is loaded.again.weight
     assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
@@ -373,7 +373,7 @@ class _Raises(Chain):
 def test_files_with_a_right_hash_and_wrong_contents(change, message, path):
     model = pruned(seeded_norms(Chain()), IMAGES)
     save_pruned(model, path)
-    content, tensors = read_sealed(path)
+    content, tensors = read_checkpoint(path)
     change(content)
     write_sealed(path, tensors, content)
     fresh = Chain()
@@ -388,7 +388,7 @@ def test_files_with_a_right_hash_and_wrong_contents(change, message, path):
 
 def test_other_versions_are_named_where_pruning_again_fails(path):
     save_pruned(pruned(Chain(), IMAGES), path)
-    content, tensors = read_sealed(path)
+    content, tensors = read_checkpoint(path)
     content["versions"]["torch-pruning"] = "9.9"
     content["history"]["steps"][0].pop()
     write_sealed(path, tensors, content)

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from foad_plugins.adapters.checkpoint.file import CheckpointError, read_sealed, write_sealed
+from foad_plugins.adapters.checkpoint.file import CheckpointError, read_checkpoint, write_sealed
 
 TENSORS = {
     "a": torch.arange(6.0).view(2, 3),
@@ -48,7 +48,7 @@ def corrupted(data, seed=0):
 
 
 def test_a_file_comes_back(path):
-    content, tensors = read_sealed(path)
+    content, tensors = read_checkpoint(path)
     assert content == CONTENT
     assert {name: (tensor.dtype, tensor.tolist()) for name, tensor in tensors.items()} == {
         name: (tensor.dtype, tensor.tolist()) for name, tensor in TENSORS.items()
@@ -66,11 +66,11 @@ def test_no_damage_goes_unnoticed(path):
     for place in range(len(data)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
         with pytest.raises(CheckpointError, match="x.safetensors"):
-            read_sealed(path)
+            read_checkpoint(path)
     for how, damaged in corrupted(data):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError):
-            print(how, read_sealed(path))
+            print(how, read_checkpoint(path))
 
 
 def _resealed(path, **changes):
@@ -97,10 +97,10 @@ def _resealed(path, **changes):
 )
 def test_other_headers(path, changes, message):
     _resealed(path)
-    read_sealed(path)
+    read_checkpoint(path)
     _resealed(path, **changes)
     with pytest.raises(CheckpointError, match=message):
-        read_sealed(path)
+        read_checkpoint(path)
 
 
 def test_tensors_that_overlap_under_a_right_hash(path):
@@ -114,7 +114,7 @@ def test_tensors_that_overlap_under_a_right_hash(path):
     new = len(text).to_bytes(8, "little") + text + data[end:]
     path.write_bytes(new.replace(b"0" * 64, hashlib.sha256(new).hexdigest().encode()))
     with pytest.raises(CheckpointError, match="holds tensors that cannot be read"):
-        read_sealed(path)
+        read_checkpoint(path)
 
 
 def _legacy(path):
@@ -141,14 +141,14 @@ def _legacy(path):
 def test_other_files(path, write, message):
     write(path)
     with pytest.raises(CheckpointError, match=message):
-        read_sealed(path)
+        read_checkpoint(path)
 
 
 def test_no_file_and_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
-        read_sealed(tmp_path / "nothing")
+        read_checkpoint(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="is a folder"):
-        read_sealed(tmp_path)
+        read_checkpoint(tmp_path)
 
 
 def test_where_nothing_can_be_written(tmp_path, monkeypatch):

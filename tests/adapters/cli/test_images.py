@@ -21,7 +21,7 @@ def batch(path, preprocessing=None, **settings):
     return torch.cat(list(loader)), line
 
 
-def normalised(pixels):
+def normalized(pixels):
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (Preprocessing().mean, Preprocessing().std))
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
 
@@ -85,7 +85,7 @@ def test_an_image_that_is_none(tmp_path):
 def test_arrays_keep_their_size_unless_asked(tmp_path):
     np.savez(tmp_path / "x.npz", PIXELS)
     values, line = batch(tmp_path / "x.npz")
-    assert torch.allclose(values, normalised(PIXELS), atol=1e-5)
+    assert torch.allclose(values, normalized(PIXELS), atol=1e-5)
     assert line.endswith("x.npz, mean 0.485 0.456 0.406, std 0.229 0.224 0.225")
     assert batch(tmp_path / "x.npz", Preprocessing().changed((4,)))[0].shape == (5, 3, 4, 4)
     assert batch(tmp_path / "x.npz", Preprocessing().changed((3, 5), (3, 5)))[0].shape == (5, 3, 3, 5)

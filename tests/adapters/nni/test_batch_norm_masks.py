@@ -63,7 +63,7 @@ def one_thread() -> Iterator[None]:
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Values as after training: at its initial ones, batch normalisation hides what this is about."""
+    """Values as after training: at its initial ones, batch normalization hides what this is about."""
     generator = torch.Generator().manual_seed(1)
 
     def fill(tensor: Tensor | None, low: float, high: float) -> None:

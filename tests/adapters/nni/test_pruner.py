@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 pytest.importorskip("nni")
 
-from foad_plugins import FOADImportance, UnreadGroupWarning
+from foad_plugins import FOADImportance, UnscoredGroupWarning
 from foad_plugins.adapters.nni.pruner import FOADPruner
 from foad_plugins.benchmarks.models.foad_resnet import FOADResNet
 from foad_plugins.benchmarks.models.vgg_cifar import VGG16CIFAR
@@ -365,7 +365,7 @@ def test_a_generator_and_a_forward_function():
 def test_a_layer_that_never_runs_stays_whole():
     model = Chain()
     model.spare = nn.Conv2d(3, 4, 3)
-    with pytest.warns(UnreadGroupWarning, match="'spare'"):
+    with pytest.warns(UnscoredGroupWarning, match="'spare'"):
         _, masks = FOADPruner(model, conv_config(), data=IMAGES).compress()
     assert masks["spare"]["weight"].all()
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from foad_plugins import (
     FOADImportance,
     NoEffectWarning,
-    UnreadGroupWarning,
+    UnscoredGroupWarning,
     channel_similarity,
     count_flops,
     count_params,
@@ -145,7 +145,7 @@ def test_a_group_that_never_runs_stays_whole():
         net.both = torch.is_grad_enabled()
         return net(batch)
 
-    with pytest.warns(UnreadGroupWarning, match="'spare'"):
+    with pytest.warns(UnscoredGroupWarning, match="'spare'"):
         prune(model, [IMAGES], forward_fn=forward)
     assert model.spare.out_channels == 6
 

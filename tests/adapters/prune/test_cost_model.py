@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from foad_plugins.adapters.prune.cost_model import Costs
 from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
-from foad_plugins.adapters.torch_pruning.groups import bundles, group_reads, is_output
+from foad_plugins.adapters.torch_pruning.groups import group_reads, is_output, num_channel_groups
 from foad_plugins.calibration.data import Call
 from foad_plugins.cost.flops import flops_table
 from tests.helpers.seeds import SEED, generator
@@ -91,7 +91,7 @@ def check(build, image, share):
     torch.manual_seed(SEED)
     model = build().eval()
     _, groups = groups_of(model, image)
-    parts = [bundles(group) for group in groups]
+    parts = [num_channel_groups(group) for group in groups]
     widths = [group_reads(group).num_channels // part for group, part in zip(groups, parts, strict=True)]
     counts = [min(math.ceil(share(number) * width), width - 1) for number, width in enumerate(widths)]
     assert any(counts)

@@ -38,8 +38,8 @@ def faster_in_eights(model):
 @pytest.mark.parametrize("clock", [by_params, faster_in_eights])
 def test_the_largest_network_that_is_fast_enough_is_taken(clock, monkeypatch):
     calls = []
-    for module in ("planning", "latency_search", "prune"):
-        monkeypatch.setattr(f"foad_plugins.adapters.{module}.measure_latency", fake_latency(clock, calls))
+    for module in ("planner", "latency_search", "api"):
+        monkeypatch.setattr(f"foad_plugins.adapters.prune.{module}.measure_latency", fake_latency(clock, calls))
     model = seeded_norms(Wide())
     original = copy.deepcopy(model)
     report = run(model, list(IMAGES.split(20)), latency=0.5, measure_latency=True)
@@ -56,8 +56,8 @@ def test_the_largest_network_that_is_fast_enough_is_taken(clock, monkeypatch):
 
 
 def test_a_latency_that_cannot_be_met_says_the_least_that_was_measured(monkeypatch):
-    for module in ("planning", "latency_search"):
-        monkeypatch.setattr(f"foad_plugins.adapters.{module}.measure_latency", fake_latency(by_params, []))
+    for module in ("planner", "latency_search"):
+        monkeypatch.setattr(f"foad_plugins.adapters.prune.{module}.measure_latency", fake_latency(by_params, []))
     model = seeded_norms(Wide())
     before, size = snapshot(model), count_params(model)
     with pytest.raises(
@@ -72,7 +72,7 @@ def test_a_latency_that_cannot_be_met_says_the_least_that_was_measured(monkeypat
 
 @pytest.mark.usefixtures("unhurried")
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::foad_plugins.ScarceDataWarning")
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 def test_a_latency_is_met_by_the_clock():
     layers = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU()]
     for _ in range(3):

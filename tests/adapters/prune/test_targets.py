@@ -10,7 +10,7 @@ import torch_pruning as tp
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from foad_plugins import FOADImportance, NoEffectWarning, ScarceDataWarning, count_flops, count_params
+from foad_plugins import FOADImportance, InsufficientDataWarning, NoEffectWarning, count_flops, count_params
 from foad_plugins.adapters.checkpoint.history import history_of
 from foad_plugins.adapters.prune.planner import Planner
 from foad_plugins.adapters.prune.search import TargetError
@@ -39,14 +39,14 @@ def torchvision_model(name):
 
 
 # A handful of images is enough here: what is asked is where widths end.
-@pytest.mark.filterwarnings("ignore::foad_plugins.ScarceDataWarning")
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 @pytest.mark.parametrize(("kind", "value"), [("flops", 0.25), ("flops", 0.75), ("params", 0.5)])
 def test_resnet18_ends_where_it_should(kind, value):
     check_met(lambda: torchvision_model("resnet18"), torch.rand(4, 3, 64, 64), kind, value)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::foad_plugins.ScarceDataWarning")
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 @pytest.mark.parametrize("value", [0.25, 0.5, 0.75])
 @pytest.mark.parametrize("kind", ["flops", "params"])
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_search_costs_less_than_a_calibration(monkeypatch):
 
     timed(Planner, "_count")
     timed(FOADImportance, "_calibrate")
-    with pytest.warns(ScarceDataWarning):
+    with pytest.warns(InsufficientDataWarning):
         run(torchvision_model("resnet18"), torch.rand(4, 3, 64, 64), flops=0.5, dry_run=True, verify=False)
     assert taken["_count"] < taken["_calibrate"]
 
@@ -225,11 +225,11 @@ def test_a_callback_fine_tunes_between_steps():
         assert network is model
         flops, _ = shares(network, original)
         calls.append((step, round(flops, 2)))
-        optimiser = torch.optim.SGD(network.parameters(), 0.1)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
         for _ in range(2):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             network(IMAGES).square().mean().backward()
-            optimiser.step()
+            optimizer.step()
 
     run(model, flops=0.4, steps=3, callback=tune)
     assert calls == [(1, pytest.approx(0.8, abs=0.011)), (2, pytest.approx(0.6, abs=0.011))]
@@ -301,7 +301,7 @@ def test_an_interrupt_leaves_the_model_as_it_was(options, monkeypatch):
         {},
         {"flops": 0.5},
         {"params": 0.5, "ranking": "global", "steps": 2},
-        {"pruning_ratio": 0.4, "compensate": "keeper", "reestimate_bn": False},
+        {"pruning_ratio": 0.4, "compensate": "representative", "reestimate_bn": False},
         {"flops": 0.5, "steps": 2, "callback": lambda model, step: pytest.fail("called in a dry run")},
     ],
 )

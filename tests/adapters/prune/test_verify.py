@@ -90,7 +90,7 @@ def test_normalisation_over_the_removed_channels_is_not_provable():
         "conv1": "not provable here",
         "conv2": "not provable here",
     }
-    assert "not provable here (a normalisation mixes the channels): conv1, conv2" in str(report)
+    assert "not provable here (a normalization mixes the channels): conv1, conv2" in str(report)
     assert {group.proof for group in prune(Chain(), IMAGES, verify=False).groups} == {"not checked"}
 
 

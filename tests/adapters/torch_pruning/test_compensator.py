@@ -11,7 +11,7 @@ import torch_pruning as tp
 from torch import nn
 from torch.nn import functional
 
-from foad_plugins import Compensator, FOADImportance, ScarceDataWarning, prune
+from foad_plugins import Compensator, FOADImportance, InsufficientDataWarning, prune
 from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
 
@@ -131,7 +131,7 @@ def halved(network, **options):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("order", ["reconstruction", "rounds"])
-@pytest.mark.parametrize("method", ["least_squares", "keeper"])
+@pytest.mark.parametrize("method", ["least_squares", "representative"])
 def test_copies_leave_no_trace(network, order, method):
     if network is tokens and order == "reconstruction":
         pytest.skip("eight linear functions of six inputs: others than copies can be reconstructed as well")
@@ -143,7 +143,7 @@ def test_copies_leave_no_trace(network, order, method):
     assert report.not_compensated == ()
 
 
-@pytest.mark.parametrize("method", ["least_squares", "keeper"])
+@pytest.mark.parametrize("method", ["least_squares", "representative"])
 def test_silent_channels_leave_nothing_behind(method):
     model = Chain().eval()
     silent = [2, 5]
@@ -207,7 +207,7 @@ def test_the_reader_gets_the_regression_over_what_is_kept():
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("method", ["least_squares", "keeper"])
+@pytest.mark.parametrize("method", ["least_squares", "representative"])
 def test_interactive_mode_of_torch_pruning(network, method):
     model = network().eval()
     original = copy.deepcopy(model)
@@ -273,15 +273,15 @@ def test_layers_that_cannot_mix_are_named():
 
 def test_few_samples_are_a_warning():
     model = seeded_norms(Chain())
-    with pytest.warns(ScarceDataWarning, match=r"'conv2' \(1 for 8 channels\)|'fc' \(4 for 12 channels\)"):
+    with pytest.warns(InsufficientDataWarning, match=r"'conv2' \(1 for 8 channels\)|'fc' \(4 for 12 channels\)"):
         prune(model, IMAGES[:1], pruning_ratio=0.5, measure_latency=False)
 
 
-@pytest.mark.parametrize("method", ["keepers", "", 3])
+@pytest.mark.parametrize("method", ["representatives", "", 3])
 def test_unknown_methods(method):
-    with pytest.raises(ValueError, match="'least_squares', 'keeper'"):
+    with pytest.raises(ValueError, match="'least_squares', 'representative'"):
         Compensator(Chain(), IMAGES, method)
-    with pytest.raises(ValueError, match="'auto', None or one of 'least_squares', 'keeper'"):
+    with pytest.raises(ValueError, match="'auto', None or one of 'least_squares', 'representative'"):
         prune(Chain(), IMAGES, pruning_ratio=0.5, compensate=method)
 
 

@@ -6,9 +6,10 @@ import torch_pruning as tp
 from torch import nn
 
 from foad_plugins.adapters.torch_pruning import groups as g
+from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
 from foad_plugins.calibration.collect import calibrate_channels
 from foad_plugins.calibration.data import Call
-from foad_plugins.calibration.observers import Tap
+from foad_plugins.calibration.observers import HookPoint
 from foad_plugins.criterion.similarity import channel_similarity
 from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
@@ -17,7 +18,7 @@ IMAGES = torch.rand(5, 3, 8, 8, generator=generator())
 
 
 def graph_of(model, images=IMAGES):
-    return g.build_graph(model.eval(), Call((images[:1],), images))
+    return build_graph(model.eval(), Call((images[:1],), images))
 
 
 def group_of(graph, layer):
@@ -141,7 +142,7 @@ def test_without_a_reader_of_all_the_makers_are_read_behind_their_norm():
 
 
 def test_layer_norm_is_read_where_its_channels_are():
-    tap = Tap(nn.LayerNorm(8), "output")
+    tap = HookPoint(nn.LayerNorm(8), "output")
     last, first = torch.rand(2, 5, 6, 8), torch.rand(2, 8, 5, 6)
     assert torch.equal(tap.maps(last), last.permute(0, 3, 1, 2))
     assert tap.maps(first) is first
@@ -158,9 +159,9 @@ def test_a_head_is_read_at_its_output():
 def test_output_groups_are_told_from_the_rest():
     model = Chain()
     graph = graph_of(model)
-    assert [g.group_name(group) for group in g.prunable_groups(graph, []) if g.is_output(group)] == ["fc"]
+    assert [g.group_name(group) for group in prunable_groups(graph, []) if g.is_output(group)] == ["fc"]
     softmaxed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 6), nn.Flatten(), nn.Softmax(1))
-    names = [g.group_name(group) for group in g.prunable_groups(graph_of(softmaxed), []) if g.is_output(group)]
+    names = [g.group_name(group) for group in prunable_groups(graph_of(softmaxed), []) if g.is_output(group)]
     assert names == ["2"]
 
 
@@ -175,18 +176,18 @@ def test_outputs_that_are_read_on_are_outputs():
             return [first, self.third(self.second(first).relu())]
 
     graph = graph_of(Levels())
-    names = [g.group_name(group) for group in g.prunable_groups(graph, []) if g.is_output(group)]
+    names = [g.group_name(group) for group in prunable_groups(graph, []) if g.is_output(group)]
     assert sorted(names) == ["first", "third"]
 
 
 def test_parts_that_must_lose_the_same_indices():
-    assert g.bundles(group_of(graph_of(model := Chain(groups=4)), model.conv1)) == 4
-    assert g.bundles(group_of(graph_of(model := Chain(norm="group")), model.conv1)) == 2
-    assert g.bundles(group_of(graph_of(model := Residual()), model.stem)) == 1
+    assert g.num_channel_groups(group_of(graph_of(model := Chain(groups=4)), model.conv1)) == 4
+    assert g.num_channel_groups(group_of(graph_of(model := Chain(norm="group")), model.conv1)) == 2
+    assert g.num_channel_groups(group_of(graph_of(model := Residual()), model.stem)) == 1
 
 
-@pytest.mark.parametrize(("parts", "bundles"), [([8, 8], 2), ([4, 4, 4, 4], 4), ([4, 12], 1)])
-def test_split_channels_that_are_taken_together_are_parts(parts, bundles):
+@pytest.mark.parametrize(("parts", "num_channel_groups"), [([8, 8], 2), ([4, 4, 4, 4], 4), ([4, 12], 1)])
+def test_split_channels_that_are_taken_together_are_parts(parts, num_channel_groups):
     class Split(nn.Module):
         def __init__(self):
             super().__init__()
@@ -200,12 +201,12 @@ def test_split_channels_that_are_taken_together_are_parts(parts, bundles):
             return self.rest[0](torch.stack(maps).amax(0) if len(maps) > 2 else torch.maximum(*maps))
 
     model = Split()
-    assert g.bundles(group_of(graph_of(model), model.first)) == bundles
+    assert g.num_channel_groups(group_of(graph_of(model), model.first)) == num_channel_groups
 
 
 def test_the_similarity_of_bundles_is_their_mean():
     similarity = channel_similarity(torch.rand(3, 12, 4, 4))
-    joint = g.bundled(similarity, 3)
+    joint = g.mean_over_channel_groups(similarity, 3)
     assert joint.shape == (4, 4)
     for i in range(4):
         for j in range(4):
@@ -224,7 +225,7 @@ def test_a_partial_group_is_made_whole():
 
 def test_a_frozen_model_can_be_traced_and_stays_frozen():
     model = Chain().requires_grad_(False)
-    assert len(g.prunable_groups(graph_of(model), [])) == 3
+    assert len(prunable_groups(graph_of(model), [])) == 3
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 

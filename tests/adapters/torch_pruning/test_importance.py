@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from foad_plugins import (
     FOADImportance,
-    UnreadGroupWarning,
+    UnscoredGroupWarning,
     channel_similarity,
     count_params,
     elimination_order,
@@ -289,7 +289,7 @@ def test_a_group_that_never_runs_gets_no_score_and_a_warning():
     model = _Sometimes()
     tool = pruner(model, FOADImportance(IMAGES))
     model.both = False
-    with pytest.warns(UnreadGroupWarning, match="group of layer 'spare' could be read"):
+    with pytest.warns(UnscoredGroupWarning, match="group of layer 'spare' could be read"):
         tool.step()
     assert model.spare.out_channels == 6
     assert model.always.out_channels == 2

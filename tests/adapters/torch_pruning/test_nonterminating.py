@@ -21,7 +21,7 @@ from tests.networks.small_networks import Chain, Concat, Residual, Tokens
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
 
 
-class Products(nn.Module):
+class GramObserver(nn.Module):
     """Products between the channels of two layers, flattened for a third."""
 
     def __init__(self):
@@ -64,7 +64,7 @@ def test_all_networks_that_people_bring_have_an_end():
 
 
 def test_products_of_channels_have_none():
-    model = Products()
+    model = GramObserver()
     graph = graph_of(model)
     found = endless_layers(graph, [model.left, model.right])
     assert found
@@ -75,7 +75,7 @@ def test_products_of_channels_have_none():
 
 
 def test_prune_says_what_stays_whole_for_it():
-    model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ReLU(), nn.Conv2d(12, 3, 1), Products()).eval()
+    model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ReLU(), nn.Conv2d(12, 3, 1), GramObserver()).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FOADWarning)
         report = prune(model, IMAGES, pruning_ratio=0.3, order="rounds", measure_latency=False)

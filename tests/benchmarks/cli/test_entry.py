@@ -17,7 +17,7 @@ from foad_plugins.benchmarks import report
 from foad_plugins.benchmarks.cli import commands as cli_run
 from foad_plugins.benchmarks.cli import entry as cli
 from foad_plugins.benchmarks.cli.arguments import make_parser
-from foad_plugins.benchmarks.cli.signals import AskedToEndError, ending_cleanly
+from foad_plugins.benchmarks.cli.signals import TerminationRequested, handle_termination
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
 from foad_plugins.benchmarks.datasets import DATASETS
 from foad_plugins.benchmarks.models import MODELS
@@ -414,14 +414,14 @@ def test_asked_to_end_it_ends_cleanly_and_signals_mean_what_they_did(
 @pytest.mark.usefixtures("_foreground")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_forks_leave_signals_to_their_parent(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    with ending_cleanly():
+    with handle_termination():
         handler = signal.getsignal(number)
         assert callable(handler)
         with monkeypatch.context() as patch:
             patch.setattr(os, "getpid", lambda: 0)
             handler(number, None)
         assert signal.getsignal(number) is handler
-        with pytest.raises(AskedToEndError):
+        with pytest.raises(TerminationRequested):
             handler(number, None)
 
 

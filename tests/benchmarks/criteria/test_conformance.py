@@ -203,7 +203,7 @@ def _traced(group_of: GroupOf, model: nn.Module, layer: str) -> tp.Group:
     frozen.requires_grad_(True)
     group = group_of(model, layer)
     frozen.requires_grad_(False)
-    # Tracing in train mode moves the statistics of batch normalisation.
+    # Tracing in train mode moves the statistics of batch normalization.
     model.load_state_dict(state)
     return group
 

@@ -63,7 +63,7 @@ def test_pixels_labels_and_the_usual_normalisation(tmp_path: Path, name: str) ->
     assert data.test_count == 12
     assert data.train_labels.tolist() == theirs.targets
     mean, std = (
-        torch.tensor(values).view(3, 1, 1) for values in (data.normalisation.mean, data.normalisation.deviation)
+        torch.tensor(values).view(3, 1, 1) for values in (data.normalization.mean, data.normalization.deviation)
     )
     assert mean[0] == pytest.approx({"cifar10": 0.4914, "cifar100": 0.5071}[name])
     expected = (torch.from_numpy(theirs.data[3]).permute(2, 0, 1) / 255 - mean) / std

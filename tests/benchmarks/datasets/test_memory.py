@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foad_plugins.benchmarks.datasets import ImageData, Normalisation, load_dataset
+from foad_plugins.benchmarks.datasets import ImageData, Normalization, load_dataset
 from foad_plugins.benchmarks.datasets.augmentation import crop_and_flip
 from foad_plugins.benchmarks.datasets.data_root import DataRoot
 from foad_plugins.benchmarks.errors import SettingsError
@@ -16,7 +16,7 @@ from foad_plugins.benchmarks.registry.registry import Spec
 from ...conftest import ROOT, data_file
 
 LEADERBOARDS = Path(__file__).resolve().parents[3] / "docs" / "leaderboards"
-SCALE = Normalisation((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+SCALE = Normalization((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -34,10 +34,10 @@ def tensors(train: int = 11, test: int = 5) -> tuple[Tensor, Tensor, Tensor, Ten
 
 @pytest.fixture
 def data() -> ImageData:
-    return ImageData(*tensors(), normalisation=SCALE)
+    return ImageData(*tensors(), normalization=SCALE)
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalized(images: Tensor) -> Tensor:
     result = torch.empty(images.shape)
     for image, out in zip(images, result, strict=True):
         for channel in range(3):
@@ -47,8 +47,8 @@ def normalised(images: Tensor) -> Tensor:
 
 def test_bytes_are_normalised_as_they_are_read(data: ImageData) -> None:
     train_images, train_labels, test_images, test_labels = tensors()
-    assert torch.allclose(data.train_images, normalised(train_images), atol=1e-6)
-    assert torch.allclose(data.example, normalised(test_images[:1]), atol=1e-6)
+    assert torch.allclose(data.train_images, normalized(train_images), atol=1e-6)
+    assert torch.allclose(data.example, normalized(test_images[:1]), atol=1e-6)
     images, labels = map(torch.cat, zip(*data.test_batches(2), strict=True))
     assert torch.equal(images, data.test_images)
     assert torch.equal(labels, test_labels)
@@ -103,16 +103,16 @@ def test_global_randomness_stays(data: ImageData) -> None:
 
 
 def test_the_hash_goes_by_pixels_labels_and_scale(data: ImageData) -> None:
-    assert ImageData(*tensors(), normalisation=SCALE).hash == data.hash
+    assert ImageData(*tensors(), normalization=SCALE).hash == data.hash
     images, labels, *test = tensors()
-    other = Normalisation(SCALE.mean, (0.2, 0.25, 0.31))
+    other = Normalization(SCALE.mean, (0.2, 0.25, 0.31))
     flipped = images.clone()
     flipped[3, 2, 1, 0] ^= 1
     hashes = {
         data.hash,
-        ImageData(images, labels, *test, normalisation=other).hash,
-        ImageData(flipped, labels, *test, normalisation=SCALE).hash,
-        ImageData(images, labels.flip(0), *test, normalisation=SCALE).hash,
+        ImageData(images, labels, *test, normalization=other).hash,
+        ImageData(flipped, labels, *test, normalization=SCALE).hash,
+        ImageData(images, labels.flip(0), *test, normalization=SCALE).hash,
     }
     assert len(hashes) == 4
 
@@ -145,7 +145,7 @@ def test_another_device(data: ImageData) -> None:
         ({"train_labels": torch.zeros(11, 1, dtype=torch.int64)}, ValueError, r"labels \(N,\), got .*\(11, 1\)"),
         ({"test_images": torch.zeros(5, 3, 6, 6, dtype=torch.uint8)}, ValueError, r"alike, .*\(3, 6, 8\).*\(3, 6, 6\)"),
         ({"test_images": torch.zeros(5, 3, 6, 8, dtype=torch.int32)}, TypeError, "float or uint8, got torch.int32"),
-        ({"normalisation": None}, ValueError, "uint8 images need a normalisation"),
+        ({"normalization": None}, ValueError, "uint8 images need a normalization"),
         ({"train_images": torch.zeros(11, 3, 6, 8)}, ValueError, "float images none"),
         (
             {"test_images": torch.zeros(0, 3, 6, 8, dtype=torch.uint8), "test_labels": torch.zeros(0).long()},
@@ -156,6 +156,6 @@ def test_another_device(data: ImageData) -> None:
 )
 def test_what_is_no_data(change: dict[str, object], kind: type[Exception], message: str) -> None:
     names = ("train_images", "train_labels", "test_images", "test_labels")
-    arguments = {**dict(zip(names, tensors(), strict=True)), "normalisation": SCALE, **change}
+    arguments = {**dict(zip(names, tensors(), strict=True)), "normalization": SCALE, **change}
     with pytest.raises(kind, match=message):
         ImageData(**arguments)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foad_plugins.benchmarks.datasets import Normalisation
+from foad_plugins.benchmarks.datasets import Normalization
 
 
 @pytest.fixture
@@ -13,18 +13,18 @@ def images() -> torch.Tensor:
 
 def test_measured_channels_come_out_even(images: torch.Tensor) -> None:
     for given in (images, images.float() * 7):
-        result = Normalisation.of(given).apply(given)
+        result = Normalization.of(given).apply(given)
         assert result.dtype == torch.float32
         assert result.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
         assert result.std((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
 
 
 def test_what_is_given_is_taken(images: torch.Tensor) -> None:
-    measured = Normalisation.of(images)
-    half = Normalisation.of(images, mean=[0, 0, 0])
+    measured = Normalization.of(images)
+    half = Normalization.of(images, mean=[0, 0, 0])
     assert half.mean == (0, 0, 0)
     assert half.deviation == measured.deviation
-    both = Normalisation.of(images, (0.1, 0.2, 0.3), (1, 2, 4))
+    both = Normalization.of(images, (0.1, 0.2, 0.3), (1, 2, 4))
     before = images.clone()
     assert both.apply(images)[5, 2, 1, 1] == pytest.approx((float(images[5, 2, 1, 1]) / 255 - 0.3) / 4)
     assert torch.equal(images, before)
@@ -44,10 +44,10 @@ def test_numbers_that_do_not_fit(
     images: torch.Tensor, mean: list[float] | None, std: list[float] | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Normalisation.of(images, mean, std)
+        Normalization.of(images, mean, std)
 
 
 def test_a_constant_channel_cannot_be_scaled(images: torch.Tensor) -> None:
     images[:, 1] = 77
     with pytest.raises(ValueError, match="std above 0"):
-        Normalisation.of(images)
+        Normalization.of(images)

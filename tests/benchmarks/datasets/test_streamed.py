@@ -80,9 +80,9 @@ def test_an_augmented_image_is_a_part_of_its_own(root: Path) -> None:
     data = load(root, mean=[0, 0, 0], std=[1, 1, 1])
     for images, labels in data.train_batches(5, seeded(), augment=True):
         for image, label in zip(images, labels, strict=True):
-            colours = (image[0] * 255 / 20).round().unique().tolist()
-            assert len(colours) == 1
-            assert colours[0] // 4 == label
+            colors = (image[0] * 255 / 20).round().unique().tolist()
+            assert len(colors) == 1
+            assert colors[0] // 4 == label
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -112,7 +112,7 @@ def test_the_hash_goes_by_files_and_sizes(root: Path) -> None:
 def test_imagenet_as_torchvision_lays_it_out(root: Path) -> None:
     data = load(root, name="imagenet")
     assert data.example.shape == (1, 3, 224, 224)
-    assert data.normalisation.mean == (0.485, 0.456, 0.406)
+    assert data.normalization.mean == (0.485, 0.456, 0.406)
     assert load(root, name="imagenet", size=8, resize=9, limit_test=4).test_count == 4
     (root / "val").rename(root / "test")
     with pytest.raises(MissingFileError, match="must hold the folders train and val, it lacks val"):

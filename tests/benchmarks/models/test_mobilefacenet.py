@@ -12,7 +12,7 @@ from foad_plugins import count_flops, count_params
 from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.models import MobileFaceNet, build_model
 from foad_plugins.benchmarks.registry.registry import Spec
-from foad_plugins.benchmarks.runs.cached_scores import ScoreBook
+from foad_plugins.benchmarks.runs.cached_scores import CachedScores
 from foad_plugins.benchmarks.runs.prune_to_target import ignored, prune_to_target
 from foad_plugins.benchmarks.runs.weights_file import WeightsError, WeightsFile
 from foad_plugins.benchmarks.suites.loader import find_suite
@@ -69,7 +69,7 @@ def test_both_targets_are_met_and_residual_streams_and_embedding_stay() -> None:
     pruned = prune_to_target(
         model,
         images,
-        ScoreBook(lowest_first, "norm"),
+        CachedScores(lowest_first, "norm"),
         target,
         tolerance=suite.conditions.tolerance,
         ignored_layers=suite.conditions.ignored_layers,

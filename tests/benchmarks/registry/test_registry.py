@@ -26,29 +26,29 @@ def adders() -> FactoryRegistry[tuple[int, int, list[int]]]:
 
 
 def test_an_unknown_name_brings_the_near_ones() -> None:
-    colours: Registry[int] = Registry("colour")
+    colors: Registry[int] = Registry("color")
     for name in ("yellow", "green", "red"):
-        colours.add(name, 1)
+        colors.add(name, 1)
     with pytest.raises(UnknownNameError) as error:
-        colours.get("yelow")
-    assert str(error.value) == "unknown colour 'yelow'; did you mean 'yellow'? (known: green, red, yellow)"
+        colors.get("yelow")
+    assert str(error.value) == "unknown color 'yelow'; did you mean 'yellow'? (known: green, red, yellow)"
 
 
 def test_without_a_near_name_only_the_known_ones_are_listed() -> None:
-    colours: Registry[int] = Registry("colour")
-    with pytest.raises(UnknownNameError, match=r"unknown colour 'xyz' \(known: none\)"):
-        colours.get("xyz")
+    colors: Registry[int] = Registry("color")
+    with pytest.raises(UnknownNameError, match=r"unknown color 'xyz' \(known: none\)"):
+        colors.get("xyz")
 
 
 def test_names_are_not_replaced_and_not_empty() -> None:
-    colours: Registry[int] = Registry("colour")
-    colours.add("red", 1)
+    colors: Registry[int] = Registry("color")
+    colors.add("red", 1)
     with pytest.raises(ValueError, match="taken"):
-        colours.add("red", 2)
+        colors.add("red", 2)
     with pytest.raises(ValueError, match="not empty"):
-        colours.add("", 2)
-    assert colours.get("red") == 1
-    assert colours.names() == ["red"]
+        colors.add("", 2)
+    assert colors.get("red") == 1
+    assert colors.names() == ["red"]
 
 
 def test_a_factory_gets_what_is_given_and_its_settings(adders: FactoryRegistry) -> None:

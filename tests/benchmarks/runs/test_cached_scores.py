@@ -8,7 +8,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from foad_plugins.benchmarks.runs.cached_scores import BadScoresError, CriterionError, ScoreBook
+from foad_plugins.benchmarks.runs.cached_scores import BadScoresError, CachedScores, CriterionError
 from foad_plugins.benchmarks.runs.profiling import PeakMemory
 
 from ..conftest import GroupOf
@@ -21,7 +21,7 @@ def test_a_group_is_scored_once_also_on_a_copy(group_of: GroupOf, chain: nn.Modu
         asked.append(group)
         return torch.rand(len(group[0].idxs))
 
-    book = ScoreBook(criterion, "mine")
+    book = CachedScores(criterion, "mine")
     first = book(group_of(chain, "conv1"))
     again = book(group_of(copy.deepcopy(chain), "conv1"))
     other = book(group_of(chain, "conv2"))
@@ -35,7 +35,7 @@ def test_time_is_that_of_the_criterion_alone(
 ) -> None:
     clock = iter([10.0, 12.5, 20.0, 20.25])
     monkeypatch.setattr("foad_plugins.benchmarks.runs.cached_scores.timer", lambda: next(clock))
-    book = ScoreBook(lambda group: torch.zeros(len(group[0].idxs)), "mine")
+    book = CachedScores(lambda group: torch.zeros(len(group[0].idxs)), "mine")
     for layer in ("conv1", "conv2", "conv1"):
         book(group_of(chain, layer))
     assert book.seconds == 2.75
@@ -55,11 +55,11 @@ def test_what_is_no_score_for_each_channel(
     group_of: GroupOf, chain: nn.Module, scores: torch.Tensor, message: str
 ) -> None:
     with pytest.raises(BadScoresError, match=message):
-        ScoreBook(lambda group: scores, "mine")(group_of(chain, "conv1"))
+        CachedScores(lambda group: scores, "mine")(group_of(chain, "conv1"))
 
 
 def test_a_spared_group_is_no_error(group_of: GroupOf, chain: nn.Module) -> None:
-    assert ScoreBook(lambda group: None, "mine")(group_of(chain, "conv1")) is None
+    assert CachedScores(lambda group: None, "mine")(group_of(chain, "conv1")) is None
 
 
 def test_the_memory_of_the_criterion_alone_is_watched(group_of: GroupOf, chain: nn.Module) -> None:
@@ -70,7 +70,7 @@ def test_the_memory_of_the_criterion_alone_is_watched(group_of: GroupOf, chain: 
         return held[: len(group[0].idxs)].clone()
 
     memory = PeakMemory(torch.device("cpu"))
-    book = ScoreBook(hungry, "mine", memory)
+    book = CachedScores(hungry, "mine", memory)
     torch.ones(32_000_000)
     assert memory.peak == 0
     book(group_of(chain, "conv1"))
@@ -79,7 +79,7 @@ def test_the_memory_of_the_criterion_alone_is_watched(group_of: GroupOf, chain: 
 
 def test_calibration_counts_as_the_rules_scoring(chain: nn.Module, images: torch.Tensor) -> None:
     memory = PeakMemory(torch.device("cpu"))
-    book = ScoreBook(lambda group: None, "mine", memory)
+    book = CachedScores(lambda group: None, "mine", memory)
     book.calibrate(chain, images)
     assert book.seconds > 0
 
@@ -88,7 +88,7 @@ def test_a_criterion_that_raises_is_named_each_time(group_of: GroupOf, chain: nn
     def broken(group: tp.Group) -> torch.Tensor:
         raise ZeroDivisionError("zero")
 
-    book = ScoreBook(broken, "mine", PeakMemory(torch.device("cpu")))
+    book = CachedScores(broken, "mine", PeakMemory(torch.device("cpu")))
     for _ in range(2):
         with pytest.raises(CriterionError, match="^criterion 'mine', group of layer 'conv1': ZeroDivisionError: zero$"):
             book(group_of(chain, "conv1"))

@@ -13,7 +13,7 @@ from foad_plugins.benchmarks.errors import BenchmarkError
 from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.registry.registry import Spec
 from foad_plugins.benchmarks.runs import prune_to_target as pruning
-from foad_plugins.benchmarks.runs.cached_scores import ScoreBook
+from foad_plugins.benchmarks.runs.cached_scores import CachedScores
 from foad_plugins.benchmarks.runs.prune_to_target import (
     UnreachableTargetError,
     ignored,
@@ -35,8 +35,8 @@ def model() -> nn.Module:
     return build_model(Spec(name="digits-vgg", settings={"widths": (16, 24, 32)}), seed=0).eval()
 
 
-def book(name: str = "l1", **settings: object) -> ScoreBook:
-    return ScoreBook(
+def book(name: str = "l1", **settings: object) -> CachedScores:
+    return CachedScores(
         build_criterion(CriterionSpec(name=name, settings=settings), CriterionContext(IMAGES, 0, LABELS)), name
     )
 

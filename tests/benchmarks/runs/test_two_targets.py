@@ -9,7 +9,7 @@ from torch import nn
 from foad_plugins import TargetError, prune
 from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.registry.registry import Spec
-from foad_plugins.benchmarks.runs.two_targets import dense_layers, dense_ratio
+from foad_plugins.benchmarks.runs.two_targets import dense_layers, params_heavy_ratio
 from tests.helpers.seeds import generator
 
 IMAGES = torch.randn(32, 1, 8, 8, generator=generator())
@@ -28,7 +28,7 @@ def test_layers_with_small_maps_hold_many_parameters_for_their_flops(model: nn.M
 
 def test_the_ratio_found_meets_both(model: nn.Module) -> None:
     before = copy.deepcopy(model.state_dict())
-    ratios = dense_ratio(model, IMAGES, [], flops=0.5, params=0.25, tolerance=0.03)
+    ratios = params_heavy_ratio(model, IMAGES, [], flops=0.5, params=0.25, tolerance=0.03)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert len(set(ratios.values())) == 1
     report = prune(model, IMAGES, flops=0.5, pruning_ratio_dict=ratios, compensate=None, measure_latency=False)
@@ -39,12 +39,12 @@ def test_the_ratio_found_meets_both(model: nn.Module) -> None:
 
 
 def test_ignored_layers_are_left_alone(model: nn.Module) -> None:
-    ratios = dense_ratio(model, IMAGES, ["features.17"], flops=0.6, params=0.6, tolerance=0.05)
+    ratios = params_heavy_ratio(model, IMAGES, ["features.17"], flops=0.6, params=0.6, tolerance=0.05)
     assert "features.17" not in ratios
 
 
 def test_what_no_ratio_meets(model: nn.Module) -> None:
     with pytest.raises(TargetError, match=r"no widths end at 95.0% of the FLOPs and 1.0% of the parameters; the nea"):
-        dense_ratio(model, IMAGES, [], flops=0.95, params=0.01, tolerance=0.01)
+        params_heavy_ratio(model, IMAGES, [], flops=0.95, params=0.01, tolerance=0.01)
     with pytest.raises(TargetError, match="flops=0.001 cannot be met"):
-        dense_ratio(model, IMAGES, [], flops=0.001, params=0.5, tolerance=0.01)
+        params_heavy_ratio(model, IMAGES, [], flops=0.001, params=0.5, tolerance=0.01)

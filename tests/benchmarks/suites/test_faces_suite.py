@@ -63,7 +63,7 @@ def a_suite(root: Path, **recipe: Any) -> Suite:
                     "objective": "distillation",
                     "learning_rate": 0.01,
                     "batch_size": 4,
-                    "augmentation": "crop-flip-colour",
+                    "augmentation": "crop-flip-color",
                     "measure_every": 2,
                     **recipe,
                 },
@@ -83,7 +83,7 @@ def a_suite(root: Path, **recipe: Any) -> Suite:
     )
 
 
-@pytest.mark.filterwarnings("ignore::foad_plugins.ScarceDataWarning")
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 def test_runs_are_judged_by_pairs_and_the_report_shows_it(root: Path, tmp_path: Path) -> None:
     suite, out = a_suite(root), tmp_path / "out"
     outcome = run_suite(suite, out, data_root=root, quiet=True)
@@ -135,21 +135,21 @@ class Witness:
             self.brightest[self._purpose] = max(self.brightest[self._purpose], brightest)
 
 
-@pytest.mark.filterwarnings("ignore::foad_plugins.ScarceDataWarning")
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 @pytest.mark.parametrize("leaking", [False, True])
 @pytest.mark.parametrize("subset", ["unpaired", "disjoint"])
 def test_no_photograph_of_a_pair_reaches_a_network_but_to_be_judged(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaking: bool, subset: str
 ) -> None:
-    """Photographs of pairs are bright, all others dark; whatever moves, mirrors or colours them."""
+    """Photographs of pairs are bright, all others dark; whatever moves, mirrors or colors them."""
     for path in (root / "lfw").glob("*/*.png"):
         picture = Image.open(path)
-        grey = Image.new("RGB", picture.size, (250,) * 3 if path.stem in PAIRED else (60,) * 3)
-        Image.blend(picture, grey, 0.9).save(path)
+        gray = Image.new("RGB", picture.size, (250,) * 3 if path.stem in PAIRED else (60,) * 3)
+        Image.blend(picture, gray, 0.9).save(path)
     if leaking:
         # The test must fail where something leaks.
-        monkeypatch.setattr(faces, "may_be_learnt_from", lambda names, *rest: list(names))
-        monkeypatch.setattr(faces, "drop_copies", lambda images, tested: list(range(len(images))))
+        monkeypatch.setattr(faces, "training_photos", lambda names, *rest: list(names))
+        monkeypatch.setattr(faces, "drop_duplicates", lambda images, tested: list(range(len(images))))
     suite = a_suite(root, epochs=1, measure_every=1).model_copy(update={"seeds": 1})
     suite.conditions.dataset.settings["subset"] = subset
     witness = Witness(monkeypatch)
@@ -163,7 +163,7 @@ def test_no_photograph_of_a_pair_reaches_a_network_but_to_be_judged(
     assert (witness.brightest["learning"] > 0.2) == leaking
 
 
-@pytest.mark.filterwarnings("ignore::foad_plugins.ScarceDataWarning")
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 def test_embeddings_trained_by_arcface_are_pruned_and_trained_again(root: Path, tmp_path: Path) -> None:
     make_faces(root / "casia", {"0000045": 4, "0000099": 3, "0000102": 3})
     suite = a_suite(root, objective="arcface", epochs=2).model_dump()

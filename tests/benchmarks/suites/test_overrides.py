@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from foad_plugins.benchmarks.suites.loader import OverrideError, overridden
+from foad_plugins.benchmarks.suites.loader import OverrideError, apply_overrides
 
 CONTENT = {"seeds": 3, "conditions": {"model": {"name": "a"}}, "targets": [{"flops_reduction": 0.5}]}
 
@@ -24,12 +24,12 @@ CONTENT = {"seeds": 3, "conditions": {"model": {"name": "a"}}, "targets": [{"flo
 )
 def test_values_are_replaced(assignment: str, expected: dict[str, object]) -> None:
     before = repr(CONTENT)
-    assert overridden(CONTENT, [assignment]) == expected
+    assert apply_overrides(CONTENT, [assignment]) == expected
     assert repr(CONTENT) == before
 
 
 def test_later_assignments_win() -> None:
-    assert overridden(CONTENT, ["seeds=1", "seeds=2"])["seeds"] == 2
+    assert apply_overrides(CONTENT, ["seeds=1", "seeds=2"])["seeds"] == 2
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_later_assignments_win() -> None:
 )
 def test_what_cannot_be_assigned(assignment: str, message: str) -> None:
     with pytest.raises(OverrideError, match=message):
-        overridden(CONTENT, [assignment])
+        apply_overrides(CONTENT, [assignment])

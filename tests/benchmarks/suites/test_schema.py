@@ -36,7 +36,7 @@ def test_criteria_must_be_known_and_their_settings_too_and_all_mistakes_are_told
     wrong = [
         CriterionSpec(name="h-rank"),
         CriterionSpec(name="l1"),
-        CriterionSpec(name="foad", settings={"neighbours": 1}),
+        CriterionSpec(name="foad", settings={"neighbors": 1}),
         CriterionSpec(name="l1"),
     ]
     with pytest.raises(ValidationError) as caught:

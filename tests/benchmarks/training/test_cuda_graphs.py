@@ -49,7 +49,7 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> Capture:
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    # The gradient of a bias before batch normalisation is nothing but rounding, of which AdamW makes whole steps.
+    # The gradient of a bias before batch normalization is nothing but rounding, of which AdamW makes whole steps.
     return nn.Sequential(
         nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )

@@ -14,7 +14,7 @@ from foad_plugins.benchmarks.training.recipe import Recipe
 from foad_plugins.benchmarks.training.resume import TrainingState, forget_state, state_file
 from foad_plugins.benchmarks.training.train import train
 
-FAST = Recipe(epochs=4, learning_rate=0.05, batch_size=5, augmentation="crop-flip-colour")
+FAST = Recipe(epochs=4, learning_rate=0.05, batch_size=5, augmentation="crop-flip-color")
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Streamed(ImageSource):
 
 
 class Plain(nn.Module):
-    """A network without batch normalisation, which each share of a batch sees as the whole does."""
+    """A network without batch normalization, which each share of a batch sees as the whole does."""
 
     def __init__(self) -> None:
         super().__init__()

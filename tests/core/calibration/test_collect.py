@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from foad_plugins import channel_similarity
 from foad_plugins.calibration.collect import calibrate_channels
-from foad_plugins.calibration.observers import Reads, Tap
+from foad_plugins.calibration.observers import ChannelSet, HookPoint
 from tests.helpers.seeds import generator
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
@@ -35,18 +35,18 @@ def columns(width: int, each: int) -> torch.Tensor:
 
 
 def calibrate(model, taps, channels, data=IMAGES, **options):
-    return calibrate_channels(model, data, [Reads("test", channels, tuple(taps))], **options)[0]
+    return calibrate_channels(model, data, [ChannelSet("test", channels, tuple(taps))], **options)[0]
 
 
 def test_one_tensor_counts_once_and_a_changed_one_again():
     model = _Branches()
     with torch.no_grad():
         maps = model.first(IMAGES)
-    readers = [Tap(model.a, "input"), Tap(model.b, "input")]
+    readers = [HookPoint(model.a, "input"), HookPoint(model.b, "input")]
     once = calibrate(model, readers, 5)
     assert once.count == 6
     torch.testing.assert_close(once.compute(), channel_similarity(maps))
-    both = calibrate(model, [*readers, Tap(model.d, "input")], 5)
+    both = calibrate(model, [*readers, HookPoint(model.d, "input")], 5)
     assert both.count == 12
     mean = (channel_similarity(maps) + channel_similarity(maps.relu())) / 2
     torch.testing.assert_close(both.compute(), mean)
@@ -56,7 +56,7 @@ def test_flattened_maps_are_put_together_again():
     model = _Branches()
     with torch.no_grad():
         maps = model.first(IMAGES)
-    seen = calibrate(model, [Tap(model.c, "input", columns(5, 36))], 5)
+    seen = calibrate(model, [HookPoint(model.c, "input", columns(5, 36))], 5)
     torch.testing.assert_close(seen.compute(), channel_similarity(maps))
 
 
@@ -72,7 +72,7 @@ def test_a_layer_called_twice_is_read_twice():
             return self.layer(self.layer(input=x))
 
     tokens = torch.rand(5, 7, 4)
-    seen = calibrate(Twice(), [Tap(layer, "input")], 4, tokens)
+    seen = calibrate(Twice(), [HookPoint(layer, "input")], 4, tokens)
     with torch.no_grad():
         mean = sum(channel_similarity(maps.transpose(1, 2)) for maps in (tokens, layer(tokens))) / 2
     assert seen.count == 10
@@ -81,7 +81,7 @@ def test_a_layer_called_twice_is_read_twice():
 
 def test_batches_add_up_and_a_forward_function_calls_the_model():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
-    tap = Tap(model[2], "input")
+    tap = HookPoint(model[2], "input")
     whole = calibrate(model, [tap], 4).compute()
     loader = DataLoader(TensorDataset(IMAGES, torch.zeros(6)), batch_size=4)
     torch.testing.assert_close(calibrate(model, [tap], 4, loader, progress=True).compute(), whole)
@@ -97,25 +97,25 @@ def test_a_stream_has_no_length():
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
     loader = DataLoader(Stream(), batch_size=3)
-    assert calibrate(model, [Tap(model[1], "input")], 4, loader, progress=True).count == 6
+    assert calibrate(model, [HookPoint(model[1], "input")], 4, loader, progress=True).count == 6
 
 
 def test_a_layer_that_never_runs_is_not_seen():
     model = nn.Sequential(nn.Conv2d(3, 4, 3))
-    assert calibrate(model, [Tap(nn.Conv2d(4, 2, 1), "input")], 4).count == 0
+    assert calibrate(model, [HookPoint(nn.Conv2d(4, 2, 1), "input")], 4).count == 0
 
 
 def test_outputs_can_be_read_and_lists_are_passed_over():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     with torch.no_grad():
         expected = channel_similarity(model.eval()(IMAGES))
-    torch.testing.assert_close(calibrate(model, [Tap(model[1], "output")], 4).compute(), expected)
+    torch.testing.assert_close(calibrate(model, [HookPoint(model[1], "output")], 4).compute(), expected)
 
     class Listing(nn.Conv2d):
         def forward(self, x):
             return [super().forward(x)]
 
-    assert calibrate(nn.Sequential(layer := Listing(3, 4, 3)), [Tap(layer, "output")], 4).count == 0
+    assert calibrate(nn.Sequential(layer := Listing(3, 4, 3)), [HookPoint(layer, "output")], 4).count == 0
 
 
 def test_bad_values_name_the_layer():
@@ -123,13 +123,13 @@ def test_bad_values_name_the_layer():
     images = IMAGES.clone()
     images[2, 0, 3, 3] = float("nan")
     with pytest.raises(ValueError, match=r"at the input of layer '1': .*NaN"):
-        calibrate(model, [Tap(model[1], "input")], 4, images)
+        calibrate(model, [HookPoint(model[1], "input")], 4, images)
 
 
 def test_a_single_image_is_not_a_batch():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
     with pytest.raises(ValueError, match="layer '0' got an input of 3 dimensions, without a batch dimension"):
-        calibrate(model, [Tap(model[1], "input")], 4, IMAGES[0])
+        calibrate(model, [HookPoint(model[1], "input")], 4, IMAGES[0])
 
 
 def test_the_model_is_as_before_even_if_it_raises():
@@ -140,7 +140,7 @@ def test_the_model_is_as_before_even_if_it_raises():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3), Raises())
     state = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(RuntimeError, match="inside"):
-        calibrate(model, [Tap(model[2], "input")], 4)
+        calibrate(model, [HookPoint(model[2], "input")], 4)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
@@ -149,7 +149,7 @@ def test_the_model_is_as_before_even_if_it_raises():
 
 def test_works_under_inference_mode():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
-    tap = Tap(model[1], "input")
+    tap = HookPoint(model[1], "input")
     expected = calibrate(model, [tap], 4).compute()
     with torch.inference_mode():
         assert torch.equal(calibrate(model, [tap], 4, IMAGES * 1).compute(), expected)

@@ -8,23 +8,23 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from foad_plugins.calibration.data import as_calls, check_data, is_one_shot, model_device, one_image
+from foad_plugins.calibration.data import check_data, first_images, is_iterator, iter_calls, model_device
 from tests.helpers.seeds import generator
 
 IMAGES = torch.rand(6, 3, 4, 4, generator=generator())
 
 
 def test_a_tensor_is_one_batch():
-    (call,) = as_calls(IMAGES)
+    (call,) = iter_calls(IMAGES)
     assert call.args[0] is IMAGES
     assert call.item is IMAGES
     assert call.kwargs == {}
 
 
 def test_a_tuple_is_the_positional_and_a_dict_the_keyword_arguments():
-    (call,) = as_calls((IMAGES, 2.5))
+    (call,) = iter_calls((IMAGES, 2.5))
     assert call.args == (IMAGES, 2.5)
-    (call,) = as_calls({"x": IMAGES, "scale": 2})
+    (call,) = iter_calls({"x": IMAGES, "scale": 2})
     assert call.args == ()
     assert call.kwargs["x"] is IMAGES
 
@@ -40,16 +40,16 @@ def test_a_tuple_is_the_positional_and_a_dict_the_keyword_arguments():
     ],
 )
 def test_of_a_batch_with_labels_only_the_input_is_used(batch):
-    first, second = as_calls([batch, batch])
+    first, second = iter_calls([batch, batch])
     assert first.args == (IMAGES,)
     assert second.item is batch
 
 
 def test_a_loader_gives_its_batches():
     loader = DataLoader(TensorDataset(IMAGES, torch.arange(6)), batch_size=4)
-    assert [len(call.args[0]) for call in as_calls(loader)] == [4, 2]
-    assert [len(call.args[0]) for call in as_calls(loader, max_batches=1)] == [4]
-    (call,) = as_calls([{"images": IMAGES}])
+    assert [len(call.args[0]) for call in iter_calls(loader)] == [4, 2]
+    assert [len(call.args[0]) for call in iter_calls(loader, max_batches=1)] == [4]
+    (call,) = iter_calls([{"images": IMAGES}])
     assert set(call.kwargs) == {"images"}
 
 
@@ -61,14 +61,14 @@ def test_no_more_batches_are_read_than_used():
             read.append(number)
             yield IMAGES
 
-    assert len(list(as_calls(batches(), max_batches=2))) == 2
+    assert len(list(iter_calls(batches(), max_batches=2))) == 2
     assert read == [0, 1]
 
 
 def test_everything_is_moved_to_the_device():
     pair = namedtuple("pair", ["image", "rest"])
     data = [((IMAGES, {"mask": IMAGES}, pair(IMAGES, [IMAGES, "text"])), 0)]
-    (call,) = as_calls(data, torch.device("meta"))
+    (call,) = iter_calls(data, torch.device("meta"))
     image, rest, named = call.args
     assert image.is_meta
     assert rest["mask"].is_meta
@@ -80,7 +80,7 @@ def test_everything_is_moved_to_the_device():
 def test_what_was_made_in_inference_mode_can_be_traced():
     with torch.inference_mode():
         images = IMAGES.clone()
-    (call,) = as_calls([(images, 0)], torch.device("cpu"))
+    (call,) = iter_calls([(images, 0)], torch.device("cpu"))
     assert not call.args[0].is_inference()
     assert torch.equal(call.args[0], images)
 
@@ -98,8 +98,8 @@ def test_other_forms_are_refused(data):
 
 def test_streams_are_data():
     check_data(_Stream())
-    assert not is_one_shot(_Stream())
-    assert is_one_shot(iter([IMAGES]))
+    assert not is_iterator(_Stream())
+    assert is_iterator(iter([IMAGES]))
 
 
 @pytest.mark.parametrize(
@@ -116,12 +116,12 @@ def test_streams_are_data():
 )
 def test_empty_data_is_an_error(data, message):
     with pytest.raises(ValueError, match=message):
-        list(as_calls(data))
+        list(iter_calls(data))
 
 
 def test_a_batch_of_another_type_is_an_error():
     with pytest.raises(TypeError, match="a batch was a str"):
-        list(as_calls([("text", 1)]))
+        list(iter_calls([("text", 1)]))
 
 
 def test_device_of_a_model():
@@ -131,9 +131,9 @@ def test_device_of_a_model():
 
 
 def test_one_image_cuts_what_agrees():
-    (call,) = as_calls((IMAGES, torch.zeros(6), 3))
-    assert [len(value) for value in one_image(call).args[:2]] == [1, 1]
-    (call,) = as_calls({"x": IMAGES})
-    assert len(one_image(call).kwargs["x"]) == 1
-    (call,) = as_calls((IMAGES, torch.zeros(2)))
-    assert one_image(call) is call
+    (call,) = iter_calls((IMAGES, torch.zeros(6), 3))
+    assert [len(value) for value in first_images(call).args[:2]] == [1, 1]
+    (call,) = iter_calls({"x": IMAGES})
+    assert len(first_images(call).kwargs["x"]) == 1
+    (call,) = iter_calls((IMAGES, torch.zeros(2)))
+    assert first_images(call) is call

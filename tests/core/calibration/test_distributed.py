@@ -19,7 +19,7 @@ def found(request, tmp_path_factory) -> list[dict[str, Any]]:
     world, folder = request.param, tmp_path_factory.mktemp("ranks")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.ranks", str(folder), str(rank), str(world)],
+            [sys.executable, "-m", "tests.helpers.distributed", str(folder), str(rank), str(world)],
             cwd=Path(__file__).resolve().parents[3],
         )
         for rank in range(world)
@@ -63,7 +63,7 @@ def test_sums_are_those_of_one_process(found):
             "RuntimeError: .*on rank 0 of .*: ValueError: at",
         ),
         ("wrong images", "RuntimeError: .*channels", "RuntimeError: calibration failed on rank 0 of .*: RuntimeError"),
-        ("no images", "NoBatchError: .*no batch", "NoBatchError: .*no batch"),
+        ("no images", "EmptyDataError: .*no batch", "EmptyDataError: .*no batch"),
         ("other models", "RuntimeError: .*different sets of channels", "RuntimeError: .*different sets of channels"),
     ],
 )

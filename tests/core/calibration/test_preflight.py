@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from foad_plugins import FOADImportance, count_flops, count_params, prune
 from foad_plugins.calibration.data import Call
-from foad_plugins.calibration.preflight import check_runs, described
+from foad_plugins.calibration.preflight import check_forward, described
 from tests.helpers.seeds import generator
 from tests.helpers.state_fingerprint import trace
 from tests.networks.small_networks import Chain, seeded_norms
@@ -100,8 +100,8 @@ def test_a_forward_function_that_fails():
     with pytest.raises(
         ValueError, match=r"data: forward_fn fails on the first .* \(float32 \(2,\), str\): KeyError: 'x'"
     ):
-        check_runs(Chain(), Call((), (torch.zeros(2), "a")), lambda model, batch: {}["x"])
-    check_runs(Chain().train(), Call((), IMAGES), lambda model, batch: model(batch))
+        check_forward(Chain(), Call((), (torch.zeros(2), "a")), lambda model, batch: {}["x"])
+    check_forward(Chain().train(), Call((), IMAGES), lambda model, batch: model(batch))
 
 
 def test_an_interrupt_is_no_fault_of_the_data():
@@ -109,7 +109,7 @@ def test_an_interrupt_is_no_fault_of_the_data():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        check_runs(Chain(), Call((), IMAGES), interrupted)
+        check_forward(Chain(), Call((), IMAGES), interrupted)
 
 
 def test_in_few_words():

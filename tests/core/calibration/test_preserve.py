@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins.calibration.preserve import undisturbed
+from foad_plugins.calibration.preserve import preserve_state
 from tests.helpers.state_fingerprint import trace
 
 
@@ -37,7 +37,7 @@ def test_nothing_is_left_behind(fail):
     before = trace(model)
 
     def disturb():
-        with undisturbed(model):
+        with preserve_state(model):
             assert not any(module.training for module in model.modules())
             model[1].train()
             model[1].register_forward_pre_hook(lambda *_: None)
@@ -58,10 +58,10 @@ def test_nothing_is_left_behind(fail):
 def test_a_buffer_of_nan_is_not_written_to():
     model = network()
     model.register_buffer("unset", torch.full((2,), float("nan")))
-    with undisturbed(model):
+    with preserve_state(model):
         pass
     assert model.unset._version == 0
-    with undisturbed(model):
+    with preserve_state(model):
         model.unset[0] = 1.0
     assert model.unset.isnan().all()
 
@@ -70,7 +70,7 @@ def test_random_layers_give_the_same_each_time():
     model = network()
     draws = []
     for _ in range(2):
-        with undisturbed(model):
+        with preserve_state(model):
             draws.append((torch.rand(3).tolist(), random.random(), np.random.rand()))
         torch.rand(1)
     assert draws[0] == draws[1]

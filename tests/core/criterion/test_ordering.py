@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from foad_plugins import channel_similarity, elimination_order, greedy_select
 from foad_plugins.criterion.ordering import ORDERS
-from foad_plugins.criterion.reconstruction import ReadTerm, elimination_costs
+from foad_plugins.criterion.reconstruction import ReconstructionTerm, elimination_costs
 from tests.helpers.reference_implementation import literal_rounds
 
 
-def terms(channels: int, seed: int) -> list[ReadTerm]:
+def terms(channels: int, seed: int) -> list[ReconstructionTerm]:
     generator = torch.Generator().manual_seed(seed)
     maps = torch.randn(channels, 50, generator=generator, dtype=torch.float64)
     weights = torch.randn(channels, 7, generator=generator, dtype=torch.float64)
-    return [ReadTerm(maps @ maps.T / 50, weights @ weights.T, 50)]
+    return [ReconstructionTerm(maps @ maps.T / 50, weights @ weights.T, 50)]
 
 
 def similarity(channels: int, seed: int = 0) -> torch.Tensor:
@@ -40,11 +40,13 @@ def test_an_order_is_a_permutation_with_rising_scores(channels, order, neighbors
     scores = ranked.importance()[list(ranked.sequence)]
     assert (scores.diff() > 0).all()
     assert ranked.name == order
-    # A keeper outlives the channel that goes for it.
+    # A representative outlives the channel that goes for it.
     place = {channel: number for number, channel in enumerate(ranked.sequence)}
-    for channel, keeper in zip(ranked.sequence, ranked.keeper, strict=True):
-        assert keeper == -1 or place[keeper] > place[channel]
-    assert [keeper == -1 for keeper in ranked.keeper] == [number == channels - 1 for number in range(channels)]
+    for channel, representative in zip(ranked.sequence, ranked.representative, strict=True):
+        assert representative == -1 or place[representative] > place[channel]
+    assert [representative == -1 for representative in ranked.representative] == [
+        number == channels - 1 for number in range(channels)
+    ]
 
 
 @pytest.mark.parametrize("neighbors", [1, 2, 5])
@@ -56,9 +58,11 @@ def test_the_first_round_is_the_published_selection(neighbors, threshold):
     first = [channel for channel, number in zip(ranked.sequence, ranked.round, strict=True) if number == 0]
     assert sorted(first) == list(selection.removed)
     assert ranked.sequence[: len(first)] == tuple(first)
-    for channel, keeper, alike in zip(selection.removed, selection.keeper, selection.similarity, strict=True):
+    for channel, representative, alike in zip(
+        selection.removed, selection.representative, selection.similarity, strict=True
+    ):
         assert ranked.scores[channel] == pytest.approx(1 - alike, abs=1e-6)
-        assert ranked.keeper[ranked.sequence.index(channel)] == keeper
+        assert ranked.representative[ranked.sequence.index(channel)] == representative
 
 
 def test_later_rounds_repeat_the_pass_over_the_survivors():
@@ -97,8 +101,10 @@ def test_rounds_equal_the_literal_passes_with_ties_and_all(channels, neighbors, 
     ranked = elimination_order(table, "rounds", neighbors=neighbors, threshold=threshold)
     expected = literal_rounds(table, neighbors, threshold)
     found: list[dict[int, int]] = [{} for _ in expected]
-    for channel, keeper, number in list(zip(ranked.sequence, ranked.keeper, ranked.round, strict=True))[:-1]:
-        found[number][channel] = keeper
+    for channel, representative, number in list(zip(ranked.sequence, ranked.representative, ranked.round, strict=True))[
+        :-1
+    ]:
+        found[number][channel] = representative
     assert found == expected
 
 
@@ -106,12 +112,12 @@ def test_backward_removes_the_channel_with_the_most_redundancy_left():
     table = similarity(25)
     ranked = elimination_order(table, "backward")
     alive = list(range(25))
-    for channel, keeper in zip(ranked.sequence[:-1], ranked.keeper, strict=False):
+    for channel, representative in zip(ranked.sequence[:-1], ranked.representative, strict=False):
         rest = table.double()[alive][:, alive].fill_diagonal_(0)
         redundancy = rest.sum(1) / (len(alive) - 1)
         assert redundancy[alive.index(channel)] == pytest.approx(float(redundancy.max()), abs=1e-9)
         assert ranked.scores[channel] >= 1 - float(redundancy.max()) - 1e-9
-        assert keeper == alive[int(rest[alive.index(channel)].argmax())]
+        assert representative == alive[int(rest[alive.index(channel)].argmax())]
         alive.remove(channel)
 
 
@@ -135,12 +141,12 @@ def test_of_two_copies_the_lower_index_stays_longer(pair, seed):
     ranked = elimination_order(table, "backward")
     place = {channel: number for number, channel in enumerate(ranked.sequence)}
     assert place[high] < place[low]
-    assert ranked.keeper[place[high]] == low
+    assert ranked.representative[place[high]] == low
     assert ranked.similarity[place[high]] == 1
     selection = greedy_select(table)
     # The rule walks by index: whichever of the two is taken first for another's sake, both are never taken for one.
-    keepers = dict(zip(selection.removed, selection.keeper, strict=True))
-    assert keepers.get(high, low) == low or keepers.get(low) is not None
+    representatives = dict(zip(selection.removed, selection.representative, strict=True))
+    assert representatives.get(high, low) == low or representatives.get(low) is not None
 
 
 def test_a_threshold_that_stops_the_passes_does_not_stop_the_order():

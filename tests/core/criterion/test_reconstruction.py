@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foad_plugins.criterion.reconstruction import ReadTerm, elimination_costs
+from foad_plugins.criterion.reconstruction import ReconstructionTerm, elimination_costs
 
 RIDGE = 1e-6
 
@@ -39,8 +39,10 @@ def literal(terms: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[list[int], 
     return sequence, costs
 
 
-def as_terms(terms: list[tuple[torch.Tensor, torch.Tensor]]) -> list[ReadTerm]:
-    return [ReadTerm(maps @ maps.T / maps.shape[1], weight @ weight.T, maps.shape[1]) for maps, weight in terms]
+def as_terms(terms: list[tuple[torch.Tensor, torch.Tensor]]) -> list[ReconstructionTerm]:
+    return [
+        ReconstructionTerm(maps @ maps.T / maps.shape[1], weight @ weight.T, maps.shape[1]) for maps, weight in terms
+    ]
 
 
 @settings(max_examples=25, deadline=None)
@@ -90,9 +92,13 @@ def test_fewer_samples_than_channels():
 
 
 def test_equal_costs_spare_the_lower_index():
-    sequence, _ = elimination_costs([ReadTerm(torch.eye(5).double(), torch.eye(5).double(), 9)])
+    sequence, _ = elimination_costs([ReconstructionTerm(torch.eye(5).double(), torch.eye(5).double(), 9)])
     assert sequence == [4, 3, 2, 1, 0]
-    assert elimination_costs([ReadTerm(torch.zeros(3, 3).double(), torch.zeros(3, 3).double(), 9)])[0] == [2, 1, 0]
+    assert elimination_costs([ReconstructionTerm(torch.zeros(3, 3).double(), torch.zeros(3, 3).double(), 9)])[0] == [
+        2,
+        1,
+        0,
+    ]
 
 
 def test_wrong_terms():
@@ -100,9 +106,9 @@ def test_wrong_terms():
         elimination_costs([])
     one, other = torch.eye(3).double(), torch.eye(4).double()
     with pytest.raises(ValueError, match=r"finite \(3, 3\) matrices, got \(4, 4\)"):
-        elimination_costs([ReadTerm(one, one, 1), ReadTerm(other, other, 1)])
+        elimination_costs([ReconstructionTerm(one, one, 1), ReconstructionTerm(other, other, 1)])
     with pytest.raises(ValueError, match="finite"):
-        elimination_costs([ReadTerm(one, one * float("nan"), 1)])
+        elimination_costs([ReconstructionTerm(one, one * float("nan"), 1)])
 
 
 def test_updates_instead_of_inverses():

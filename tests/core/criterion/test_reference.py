@@ -9,7 +9,7 @@ import torch_pruning as tp
 from foad_plugins import FOADImportance, channel_similarity, greedy_select
 from foad_plugins.benchmarks.models.foad_resnet import FOADResNet
 from foad_plugins.calibration.collect import calibrate_channels
-from foad_plugins.calibration.observers import Reads, Tap
+from foad_plugins.calibration.observers import ChannelSet, HookPoint
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_raw_maps_of_resnet56(reference, cifar, model, number):
     reads = []
     for name in case["kept"]:
         block = model.features.C1 if name == "conv1" else model.features.get_submodule(name).baseNet
-        reads.append(Reads(name, block[0].out_channels, (Tap(block[2], "output"),)))
+        reads.append(ChannelSet(name, block[0].out_channels, (HookPoint(block[2], "output"),)))
     for read, statistics in zip(reads, calibrate_channels(model, images_of(case, cifar), reads), strict=True):
         assert list(greedy_select(statistics.compute(), case["t"], case["s"]).kept) == case["kept"][read.name]
 

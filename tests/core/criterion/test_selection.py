@@ -25,13 +25,13 @@ def test_equals_the_literal_rule_with_ties_and_all(channels, neighbors, threshol
     values = torch.randint(1, levels + 1, (channels, channels), generator=torch.Generator().manual_seed(seed))
     similarity = torch.maximum(values, values.T) / levels
     similarity.fill_diagonal_(1)
-    kept, keeper = literal_selection(similarity, neighbors, threshold)
+    kept, representative = literal_selection(similarity, neighbors, threshold)
     selection = greedy_select(similarity, neighbors, threshold)
     assert selection.kept == tuple(kept)
-    assert dict(zip(selection.removed, selection.keeper, strict=True)) == keeper
+    assert dict(zip(selection.removed, selection.representative, strict=True)) == representative
     assert len(selection.kept) >= 1
     assert selection.num_channels == channels
-    for channel, by, alike in zip(selection.removed, selection.keeper, selection.similarity, strict=True):
+    for channel, by, alike in zip(selection.removed, selection.representative, selection.similarity, strict=True):
         assert alike == similarity[by, channel]
         assert alike >= threshold
 
@@ -47,7 +47,7 @@ def test_a_channel_as_similar_as_the_threshold_goes_with_any_numpy(neighbors):
 def test_dead_channels_survive_as_the_published_rule_has_it():
     features = torch.zeros(2, 8, 4, 4)
     features[:, 0] = 1
-    # Channel 0 takes 1 along; 2 finds 3; 4 and all that follow have kept channel 2 for their first neighbour.
+    # Channel 0 takes 1 along; 2 finds 3; 4 and all that follow have kept channel 2 for their first neighbor.
     assert greedy_select(channel_similarity(features)).kept == (0, 2, 4, 5, 6, 7)
 
 

@@ -185,7 +185,7 @@ def test_wrong_inputs(tmp_path):
 
 
 def test_a_missing_extra_is_named_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("foad_plugins.export.find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr("foad_plugins.export.exporter.find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(ImportError, match=r'onnx needs onnxscript, not .*: pip install "foad-plugins\[export\]"'):
         export_model(_Raises(), IMAGES, tmp_path / "x.onnx")
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from foad_plugins.recovery.batch_norm import follow_statistics, input_moments
+from foad_plugins.recovery.batch_norm import input_moments, shift_running_stats
 from tests.helpers.seeds import generator
 
 IMAGES = torch.randn(12, 3, 6, 6, generator=generator())
@@ -37,7 +37,7 @@ def test_a_network_that_has_not_changed_keeps_its_statistics(data):
     before = state(model)
     moments = input_moments(model, data)
     assert same(model, before)
-    follow_statistics(model, moments, {}, data)
+    shift_running_stats(model, moments, {}, data)
     assert same(model, before)
     assert model.training
 
@@ -58,10 +58,10 @@ def test_a_changed_layer_is_made_good():
     original = copy.deepcopy(model)
     moments = input_moments(model, IMAGES)
     with torch.no_grad():
-        # What the first normalisation can undo wholly.
+        # What the first normalization can undo wholly.
         model[0].weight.mul_(3)
         model[0].bias.mul_(3).add_(7)
-        follow_statistics(model, moments, {}, IMAGES)
+        shift_running_stats(model, moments, {}, IMAGES)
         torch.testing.assert_close(model(IMAGES), original(IMAGES), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(model[5].running_mean, original[5].running_mean, rtol=1e-3, atol=1e-3)
 
@@ -79,7 +79,7 @@ def test_removed_channels_are_left_out():
         narrow[1].running_mean, narrow[1].running_var, narrow[1].num_features = mean, variance, 3
         narrow[1].weight, narrow[1].bias = nn.Parameter(torch.ones(3)), nn.Parameter(torch.zeros(3))
         short = nn.Sequential(narrow[0], narrow[1])
-        follow_statistics(short, moments, {model[1]: kept}, IMAGES)
+        shift_running_stats(short, moments, {model[1]: kept}, IMAGES)
     torch.testing.assert_close(short[1].running_mean, mean + 1)
     torch.testing.assert_close(short[1].running_var, variance, rtol=1e-4, atol=1e-5)
 
@@ -96,5 +96,5 @@ def test_a_constant_map_divides_by_nothing():
     with torch.no_grad():
         model[0].weight.zero_()
     moments = input_moments(model, IMAGES)
-    follow_statistics(model, moments, {}, IMAGES)
+    shift_running_stats(model, moments, {}, IMAGES)
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foad_plugins.recovery.compensation import absorb, keeper_coefficients, least_squares_coefficients
+from foad_plugins.recovery.compensation import fold_weights, least_squares_coefficients, representative_coefficients
 
 
 def gram(maps: torch.Tensor) -> torch.Tensor:
@@ -73,11 +73,11 @@ def test_wrong_input(matrix, ridge, message):
         least_squares_coefficients(matrix, [0], [1], ridge)
 
 
-def test_keepers():
-    shares = keeper_coefficients([0, 2, 5], [1, 3, 4], {1: 5, 3: 0})
+def test_representatives():
+    shares = representative_coefficients([0, 2, 5], [1, 3, 4], {1: 5, 3: 0})
     assert shares.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
-    with pytest.raises(ValueError, match="channel 4, the keeper of channel 1, is not kept"):
-        keeper_coefficients([0, 2], [1, 4], {1: 4})
+    with pytest.raises(ValueError, match="channel 4, the representative of channel 1, is not kept"):
+        representative_coefficients([0, 2], [1, 4], {1: 4})
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3, 3), (3, 5, 2, 2, 2), (0, 5, 3)])
@@ -85,7 +85,7 @@ def test_keepers():
 def test_absorbing_is_linear_algebra_on_the_second_dimension(shape, dtype):
     weight = torch.randn(shape).to(dtype)
     shares = torch.rand(3, 2, dtype=torch.float64)
-    changed = absorb(weight, shares, [0, 2, 4], [1, 3])
+    changed = fold_weights(weight, shares, [0, 2, 4], [1, 3])
     assert changed.dtype == dtype
     assert torch.equal(changed[:, [1, 3]], weight[:, [1, 3]])
     expected = weight[:, [0, 2, 4]].double()

@@ -125,7 +125,7 @@ def test_no_pyplot():
     """In a process of its own: other tests may have imported it."""
     program = (
         "import sys\n"
-        "from tests.reports import group, report\n"
+        "from tests.helpers.reports import group, report\n"
         "from foad_plugins.report.figures import pair_figure, similarity_figure\n"
         "report().plot(), similarity_figure(group()), pair_figure(group())\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -93,10 +93,10 @@ def test_the_page_says_what_the_report_says(written):
         ["fc", "10", "10", "0 %", "80", "50", f"{MINUS}37.5 %"],
     ]
     assert page.cells[3:] == [*layers[0], *layers[1]]
-    for channel, keeper, similarity in zip(
-        shown.selection.removed, shown.selection.keeper, shown.selection.similarity, strict=True
+    for channel, representative, similarity in zip(
+        shown.selection.removed, shown.selection.representative, shown.selection.similarity, strict=True
     ):
-        assert re.search(rf"\b{keeper}: [^:]*\b{channel} \({similarity:.3f}\)", page.text)
+        assert re.search(rf"\b{representative}: [^:]*\b{channel} \({similarity:.3f}\)", page.text)
     # Two strips and the map, and two maps a pair.
     assert len(page.all("img")) == 3 + 2 * len(shown.pairs)
     assert "dry run" not in page.text
@@ -175,7 +175,7 @@ def test_a_group_in_every_step_and_in_parts(written):
     assert "a (1 of 2 with this name" in page.text
     assert "a (2 of 2 with this name" in page.text
     assert "4 equal parts" in page.text
-    assert "not provable here (1): a normalisation" in page.text
+    assert "not provable here (1): a normalization" in page.text
     assert "not checked" not in page.text
 
 
@@ -183,12 +183,12 @@ def test_what_is_left_out_is_said(written, monkeypatch):
     monkeypatch.setattr("foad_plugins.report.html._MOST_PIXELS", 16)
     monkeypatch.setattr("foad_plugins.report.html._LEAST_PIXELS", 8)
     monkeypatch.setattr("foad_plugins.report.html._MOST_PAIRS", 2)
-    monkeypatch.setattr("foad_plugins.report.html._MOST_KEEPERS", 3)
+    monkeypatch.setattr("foad_plugins.report.html._MOST_REPRESENTATIVES", 3)
     shown = group(channels=40)
     text = written(report(shown)).text
     assert "Each dot is the mean over about 2.5 channels each way." in text
     assert f"{len(shown.pairs) - 2} more pairs are left out" in text
-    assert f"{len(set(shown.selection.keeper)) - 3} more keepers are left out" in text
+    assert f"{len(set(shown.selection.representative)) - 3} more representatives are left out" in text
 
 
 def test_more_groups_have_smaller_pictures():
@@ -202,7 +202,7 @@ def test_the_kept_channels_in_words():
     selection = Selection((0, 1, 2, 5, 7, 8), (3, 4, 6), (0, 0, 5), (0.5, 0.5, 0.5), 1, 0.0)
     view = group_views([GroupReport("a", (), selection)])[0]
     assert view.kept == "0-2, 5, 7-8"
-    assert view.keepers == [(0, [(3, 0.5), (4, 0.5)]), (5, [(6, 0.5)])]
+    assert view.representatives == [(0, [(3, 0.5), (4, 0.5)]), (5, [(6, 0.5)])]
 
 
 def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):

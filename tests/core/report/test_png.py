@@ -16,8 +16,8 @@ def opened(uri):
     return np.asarray(image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
 
 
-def rgb(colour):
-    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+def rgb(color):
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def test_shrinking_takes_means_and_leaves_what_fits():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins.utils.rollback import restored_on_error
+from foad_plugins.utils.rollback import rollback_on_error
 
 
 class _Break(BaseException):
@@ -19,7 +19,7 @@ def _halve(model):
 
 
 def _fail(model, change):
-    with restored_on_error(model):
+    with rollback_on_error(model):
         change(model)
         raise _Break
 
@@ -51,7 +51,7 @@ def test_modules_that_were_put_in_are_out_again():
 def test_success_keeps_changes_and_frozen_parameters():
     model = _model()
     model[0].weight.requires_grad_(False)
-    with restored_on_error(model):
+    with rollback_on_error(model):
         _halve(model)
         model[0].register_parameter("late", nn.Parameter(torch.zeros(1)))
     assert model[0].weight.shape == (2, 3)
@@ -63,7 +63,7 @@ def test_a_tie_that_is_split_keeps_its_flag():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     model[0].weight.requires_grad_(False)
-    with restored_on_error(model):
+    with rollback_on_error(model):
         model[1].weight = nn.Parameter(torch.zeros(2, 3))
     assert not model[1].weight.requires_grad
 

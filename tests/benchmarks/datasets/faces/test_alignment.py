@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from foad_plugins.benchmarks.datasets.faces import eyes
-from foad_plugins.benchmarks.datasets.faces.alignment import AsIs, CentreCrop, similarity_to, template
+from foad_plugins.benchmarks.datasets.faces.alignment import CentreCrop, NoAlignment, similarity_to, template
 from foad_plugins.benchmarks.datasets.faces.eyes import EyeCrop, MissingOpenCVError, choose_eyes
 from foad_plugins.benchmarks.datasets.faces.landmarks import LandmarkCrop, LandmarksError, read_landmarks
 from foad_plugins.benchmarks.datasets.faces.photos import PhotoError
@@ -117,11 +117,11 @@ def test_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> No
 
 
 def test_faces_as_they_are() -> None:
-    assert AsIs(SIZE).crop(Image.new("RGB", (96, 112)), "x").size == (96, 112)
-    assert middle(AsIs(SIZE).crop(spots([(56, 56)], (112, 112)), "x")) == pytest.approx((48, 56), abs=0.1)
+    assert NoAlignment(SIZE).crop(Image.new("RGB", (96, 112)), "x").size == (96, 112)
+    assert middle(NoAlignment(SIZE).crop(spots([(56, 56)], (112, 112)), "x")) == pytest.approx((48, 56), abs=0.1)
     for wrong in ((95, 112), (250, 250)):
         with pytest.raises(PhotoError, match="aligned faces of 112x96 are expected"):
-            AsIs(SIZE).crop(Image.new("RGB", wrong), "x")
+            NoAlignment(SIZE).crop(Image.new("RGB", wrong), "x")
 
 
 def test_eyes_are_chosen_near_their_usual_places() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from foad_plugins.benchmarks.datasets import FacePairs, load_dataset
 from foad_plugins.benchmarks.datasets.data_root import DataRoot, MissingFileError
-from foad_plugins.benchmarks.datasets.faces.leakage import LeakError, may_be_learnt_from
+from foad_plugins.benchmarks.datasets.faces.leakage import LeakError, training_photos
 from foad_plugins.benchmarks.datasets.faces.photos import PhotoError, open_photos
 from foad_plugins.benchmarks.datasets.faces.verification import verify
 from foad_plugins.benchmarks.datasets.faces.view2 import PairsError, read_pairs
@@ -54,7 +54,7 @@ def rows(images: torch.Tensor) -> set[bytes]:
     return {image.numpy().tobytes() for image in images}
 
 
-def learnt(data: FacePairs) -> torch.Tensor:
+def learned(data: FacePairs) -> torch.Tensor:
     return torch.cat([images for images, _ in data.train_batches(4, torch.Generator())])
 
 
@@ -67,24 +67,24 @@ def test_nothing_of_the_pairs_is_learnt_from(made: Path, subset: str) -> None:
     data = lfw(made, subset=subset)
     left = sum(PEOPLE.values()) - len(PAIRED) if subset == "unpaired" else PEOPLE["Flo"] + PEOPLE["Gus"]
     assert data.train_count == left
-    assert len(rows(learnt(data))) == left
-    assert not rows(learnt(data)) & rows(pair_images(data))
+    assert len(rows(learned(data))) == left
+    assert not rows(learned(data)) & rows(pair_images(data))
     calibration, _ = data.calibration(left, seed=3)
-    assert rows(calibration) == rows(learnt(data))
+    assert rows(calibration) == rows(learned(data))
 
 
 def test_copies_of_a_tested_photograph_under_another_name_are_not_learnt_from(root: Path) -> None:
     shutil.copy(root / "lfw" / "Ann" / "Ann_0001.png", root / "lfw" / "Gus" / "Gus_0001.png")
     assert lfw(root).train_count == lfw(root, subset="unpaired").train_count == 7
-    assert not rows(learnt(lfw(root))) & rows(pair_images(lfw(root)))
+    assert not rows(learned(lfw(root))) & rows(pair_images(lfw(root)))
 
 
 def test_on_the_real_files_nothing_of_the_pairs_is_learnt_from() -> None:
     photos = open_photos(data_file("data/lfw-deepfunneled.tar"))
     view = read_pairs(ROOT / "data" / "lfw_pairs.txt")
     view.check(photos.names, "pairs")
-    unpaired = may_be_learnt_from(photos.names, view, "unpaired")
-    disjoint = may_be_learnt_from(photos.names, view, "disjoint")
+    unpaired = training_photos(photos.names, view, "unpaired")
+    disjoint = training_photos(photos.names, view, "disjoint")
     assert (len(photos.names), len(unpaired), len(disjoint)) == (13233, 5532, 5532 - 3983)
     assert not set(unpaired) & set(view.images)
     assert not {name.partition("/")[0] for name in disjoint} & view.people
@@ -97,7 +97,7 @@ def test_pixels_are_scaled_as_the_network_expects(made: Path) -> None:
     pixels = np.asarray(Image.open(made / "lfw" / "Ann" / "Ann_0001.png"), dtype=np.float32)
     expected = torch.from_numpy((pixels - 127.5) / 128).permute(2, 0, 1)
     assert torch.allclose(pair_images(data)[0], expected, atol=1e-6)
-    assert rows(data.example) < rows(learnt(data))
+    assert rows(data.example) < rows(learned(data))
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -214,7 +214,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 def test_nobody_left_to_learn_from(made: Path) -> None:
     view = read_pairs(made / "pairs.txt")
     with pytest.raises(LeakError, match="too few"):
-        may_be_learnt_from(view.images, view, "unpaired")
+        training_photos(view.images, view, "unpaired")
 
 
 def test_people_by_folder(root: Path) -> None:

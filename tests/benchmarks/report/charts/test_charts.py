@@ -50,7 +50,7 @@ def test_names_are_written_as_they_are(
 
 
 def test_many_series_look_different() -> None:
-    looks = {(look.colour, look.marker) for look in map(series_look, range(40))}
+    looks = {(look.color, look.marker) for look in map(series_look, range(40))}
     assert len(looks) == 40
 
 

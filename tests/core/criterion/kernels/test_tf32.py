@@ -7,7 +7,7 @@ import pytest
 
 _KEEPS = """
 import torch
-from foad_plugins.precision import full_precision
+from foad_plugins.criterion.kernels.tf32 import disable_tf32
 
 class OnGPU:
     is_cuda = True
@@ -22,11 +22,11 @@ def allowed():
 
 {setting}
 before = allowed()
-with full_precision(OnGPU()):
+with disable_tf32(OnGPU()):
     assert not allowed()
 assert allowed() == before
 OnGPU.is_cuda = False
-with full_precision(OnGPU()):
+with disable_tf32(OnGPU()):
     assert allowed() == before
 """
 
