@@ -1,0 +1,76 @@
+"""What a refit did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["LayerFit", "RefitReport"]
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """One layer that was solved, or would have been.
+
+    Attributes:
+        name: of the layer.
+        error_before: mean square error of its output against the original's, over the variance of the latter, with the
+            weights that it had, on its input from the refitted layers before it; on the rows left out.
+        error_after: the same with the weights fitted on the other rows.
+        strength: of the penalty on the distance to the weights that it had; Inf if only a constant was fitted.
+        rows: number of rows in all.
+        unknowns: number of weights of one output channel.
+        at_sum: whether it was fitted to a residual sum.
+        changed: False if no fit was better than the weights that it had.
+    """
+
+    name: str
+    error_before: float
+    error_after: float
+    strength: float
+    rows: int
+    unknowns: int
+    at_sum: bool = False
+    changed: bool = True
+
+
+@dataclass(frozen=True)
+class RefitReport:
+    """What :func:`~foad_plugins.refit` did; print it.
+
+    Attributes:
+        layers: those that could be solved, in the order in which they were.
+        left_alone: names of the other layers, and why they were not.
+        images: number of images; None if the data does not show it.
+        seconds: that it took.
+        notes: remarks for the reader.
+    """
+
+    layers: tuple[LayerFit, ...]
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+    images: int | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names of the layers with new weights."""
+        return tuple(layer.name for layer in self.layers if layer.changed)
+
+    def __str__(self) -> str:
+        width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
+        lines = [f"{'layer':<{width}}  error before  after"]
+        for layer in self.layers:
+            after = f"{layer.error_after:.4f}" if layer.changed else "unchanged"
+            sums = "  at a sum" if layer.at_sum else ""
+            lines.append(f"{layer.name:<{width}}  {layer.error_before:>12.4f}  {after}{sums}")
+        images = "" if self.images is None else f" on {self.images} images"
+        lines.append(f"{len(self.changed)} of {len(self.layers)} layers refitted{images} in {self.seconds:.1f} s")
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.left_alone.items():
+            reasons.setdefault(reason, []).append(name)
+        for reason, names in reasons.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
