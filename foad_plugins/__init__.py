@@ -15,6 +15,8 @@ from .criterion.ordering import ChannelOrder, elimination_order
 from .criterion.reconstruction import ReconstructionTerm
 from .criterion.selection import Selection, greedy_select
 from .criterion.similarity import ChannelStatistics, channel_similarity
+from .recovery.refit import refit
+from .recovery.refit_report import LayerFit, RefitReport
 from .report.data import ChannelPair, GroupReport, LatencyTrial, LayerWidth
 from .report.prune_report import PruneReport
 from .utils.warnings import FOADWarning, InsufficientDataWarning, NoEffectWarning, UnscoredGroupWarning
@@ -42,11 +44,13 @@ __all__ = [
     "GroupReport",
     "InsufficientDataWarning",
     "LatencyTrial",
+    "LayerFit",
     "LayerFlops",
     "LayerWidth",
     "NoEffectWarning",
     "PruneReport",
     "ReconstructionTerm",
+    "RefitReport",
     "Selection",
     "TargetError",
     "UnscoredGroupWarning",
@@ -60,6 +64,7 @@ __all__ = [
     "greedy_select",
     "load_pruned",
     "prune",
+    "refit",
     "save_pruned",
 ]
 

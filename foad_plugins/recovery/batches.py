@@ -113,4 +113,6 @@ def _is_one_tensor(call: Call) -> bool:
 
 def _divisible(item: Any, images: int) -> bool:
     """Whether every leaf of a batch is a tensor over its images, so that a part of it is a batch too."""
-    return item is None or all(isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == images for leaf in tree_leaves(item))
+    return item is None or all(
+        isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == images for leaf in tree_leaves(item)
+    )

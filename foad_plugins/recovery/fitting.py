@@ -181,4 +181,6 @@ class LayerProblem:
 
 def _invertible(affine: ChannelAffine) -> ChannelAffine:
     gain = affine.gain
-    return ChannelAffine(torch.where(gain.abs() > _NO_GAIN * gain.abs().max(), gain, torch.ones_like(gain)), affine.shift)
+    return ChannelAffine(
+        torch.where(gain.abs() > _NO_GAIN * gain.abs().max(), gain, torch.ones_like(gain)), affine.shift
+    )

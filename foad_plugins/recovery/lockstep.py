@@ -202,9 +202,7 @@ def in_lockstep(
         yield _stops(passes, {name: place for place, name in enumerate(order)})
 
 
-def _stops(
-    passes: Sequence[Sequence[Pass]], place: Mapping[str, int]
-) -> Iterator[tuple[str, list[list[Stop]] | None]]:
+def _stops(passes: Sequence[Sequence[Pass]], place: Mapping[str, int]) -> Iterator[tuple[str, list[list[Stop]] | None]]:
     everyone = [one for row in passes for one in row]
     moving = everyone
     while True:

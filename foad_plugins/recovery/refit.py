@@ -34,6 +34,8 @@ ROWS = 40
 # Images of each call that show what the networks run.
 _TRACED = 2
 _FEW_IMAGES = 4
+# A layer with a smaller error than this, over the variance of its output, is as the original's but for rounding.
+_EXACT = 1e-6
 
 
 # Parameters made in inference mode could not be trained any more.
@@ -147,7 +149,7 @@ def _solve(
                 plan.left_alone[name] = "there are too few rows to leave some out"
                 continue
             found = problem.solve(fit, left_out)
-            better = found.after < found.before
+            better = found.before > _EXACT * found.scale and found.after < found.before
             if better:
                 problem.write(found, changes.write)
             layers[name] = LayerFit(
