@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..calibration.collect import ForwardFn
-from ..calibration.data import Call, as_calls, check_data, model_device
-from ..calibration.preflight import check_runs
-from ..calibration.preserve import check_model, undisturbed
+from ..calibration.data import Call, check_data, iter_calls, model_device
+from ..calibration.preflight import check_forward
+from ..calibration.preserve import check_model, preserve_state
 from .batches import as_passes, first_of, image_count
 from .changes import Changes, undone_on_error
 from .fitting import LayerProblem
@@ -97,11 +97,11 @@ def refit(
     with undone_on_error() as changes:
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            stack.enter_context(undisturbed(original))
-            stack.enter_context(undisturbed(pruned))
-            calls = list(as_calls(data, model_device(original), max_batches))
+            stack.enter_context(preserve_state(original))
+            stack.enter_context(preserve_state(pruned))
+            calls = list(iter_calls(data, model_device(original), max_batches))
             for model in (original, pruned):
-                check_runs(model, first_of(calls[0], 0, _TRACED), forward_fn)
+                check_forward(model, first_of(calls[0], 0, _TRACED), forward_fn)
             if forward_fn is None:
                 calls = [replace(call, item=None) for call in calls]
             calls = as_passes(calls)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..criterion.kernels.tf32 import full_precision
+from ..criterion.kernels.tf32 import disable_tf32
 
 __all__ = ["STRENGTHS", "Fit", "Moments", "solve"]
 
@@ -49,7 +49,7 @@ class Moments:
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add input rows (G, R, n) and target rows (G, R, m)."""
-        with full_precision(x):
+        with disable_tf32(x):
             for rows, targets in zip(x.split(_ROWS, 1), y.split(_ROWS, 1), strict=True):
                 rows, targets = rows - self._origins[0], targets - self._origins[1]
                 self._xx += rows.mT @ rows

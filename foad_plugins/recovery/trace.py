@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calibration.collect import batches_only
+from ..calibration.collect import require_batch_dim
 from ..calibration.data import Call
 from ..utils.outputs import output_tensors
 from .norms import is_channel_affine
@@ -57,7 +57,7 @@ def trace_run(model: nn.Module, call: Call, run_call: RunCall) -> Trace:
     """
     recorder = _Recorder()
     with ExitStack() as stack:
-        stack.enter_context(batches_only(model))
+        stack.enter_context(require_batch_dim(model))
         for name, module in model.named_modules():
             hook = None
             if is_linear_map(module):
