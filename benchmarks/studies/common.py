@@ -22,7 +22,7 @@ def arguments(description: str, page: str) -> argparse.ArgumentParser:
     """A parser with the options every study has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data-root", type=Path, required=True, help="folder with data/ and weights/")
-    parser.add_argument("--out", type=Path, default=Path("docs") / page, help="Markdown page to write")
+    parser.add_argument("--out", type=Path, default=Path("docs/measurements") / page, help="Markdown page to write")
     return parser
 
 

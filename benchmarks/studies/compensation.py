@@ -33,7 +33,7 @@ _STAGES = tuple(name + statistics for name in _COMPENSATIONS for statistics in _
 
 
 def main() -> None:
-    """Measure and write docs/compensation.md."""
+    """Measure and write docs/measurements/compensation.md."""
     options = arguments(main.__doc__ or "", "compensation.md").parse_args()
     torch.set_num_threads(1)
     base = load_weights(FOADResNet(), options.data_root, "resnet56_cifar10")

@@ -24,7 +24,7 @@ from .common import arguments, cifar_images, load_weights, write_page
 
 
 def main() -> None:
-    """Measure and write docs/hubs.md."""
+    """Measure and write docs/measurements/hubs.md."""
     options = arguments(main.__doc__ or "", "hubs.md").parse_args()
     root = options.data_root
     images = cifar_images(root, "train", 0, 128)[0]

@@ -24,9 +24,9 @@ _STEPS = 33
 
 
 def main() -> None:
-    """Measure and write docs/nni-agp.md."""
+    """Measure and write docs/measurements/nni-agp.md."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/nni-agp.md"), help="Markdown page to write")
+    parser.add_argument("--out", type=Path, default=Path("docs/measurements/nni-agp.md"), help="Markdown page to write")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)

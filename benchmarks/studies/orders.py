@@ -28,7 +28,7 @@ _SCOPES = {
 
 
 def main() -> None:
-    """Measure and write docs/orders.md."""
+    """Measure and write docs/measurements/orders.md."""
     options = arguments(main.__doc__ or "", "orders.md").parse_args()
     base = load_weights(FOADResNet(), options.data_root, "resnet56_cifar10")
     test = cifar_images(options.data_root, "test", 0, 1017)

@@ -38,7 +38,7 @@ class Case:
 
 
 def main() -> None:
-    """Measure and write docs/training-loop.md."""
+    """Measure and write docs/measurements/training-loop.md."""
     parser = arguments(main.__doc__ or "", "training-loop.md")
     parser.add_argument("--rounds", type=int, default=15, help="times that both loops are timed")
     options = parser.parse_args()

@@ -61,8 +61,15 @@ def test_the_readme_shows_the_leaderboard_of_the_quickstart():
     assert [line for line in shown if line not in rendered.splitlines()] == []
 
 
+def test_contributing_names_places_that_exist():
+    places = re.findall(r"`(foad_plugins[\w.]*):(\w+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(places) > 10
+    for module, name in places:
+        assert hasattr(importlib.import_module(module), name), f"{module}:{name}"
+
+
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 

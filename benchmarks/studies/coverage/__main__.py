@@ -20,14 +20,18 @@ __all__ = ["leave_out", "sweep", "trial"]
 
 
 def main() -> None:
-    """Try every model that has no line in the file yet, and write docs/coverage.md from all lines."""
+    """Try every model that has no line in the file yet, and write docs/measurements/coverage.md from all lines."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("models", nargs="*", help="of torchvision's; all classifiers and some others if none is given")
     parser.add_argument("--seconds", type=float, default=600, help="most time of one trial")
     parser.add_argument("--memory", type=float, default=10, help="most memory of one trial, in GiB")
     parser.add_argument("--leave-out", metavar="REASON", help="do not try the models named, and write down why")
-    parser.add_argument("--lines", type=Path, default=Path("docs/coverage.jsonl"), help="results, one a line")
-    parser.add_argument("--out", type=Path, default=Path("docs/coverage.md"), help="Markdown page to write")
+    parser.add_argument(
+        "--lines", type=Path, default=Path("docs/measurements/coverage.jsonl"), help="results, one a line"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/measurements/coverage.md"), help="Markdown page to write"
+    )
     options = parser.parse_args()
     models = options.models or [*classifiers(), *OTHERS]
     if options.leave_out:

@@ -26,7 +26,7 @@ afterwards, which torchvision keeps as a number; the auxiliary heads of googlene
 *yes* means all of: fewer parameters; the output has the form it had; `save_pruned` and `load_pruned` give the same
 output bit for bit; in train mode every parameter gets a gradient. For FOAD also: calibration left no trace, by hashes
 of parameters, buffers, gradients, train flags, frozen flags, hooks, attributes and random state, in a model with mixed
-flags and gradients. What people bring besides is in [what-works.md](what-works.md).
+flags and gradients. Other networks are in [supported-models.md](../supported-models.md).
 
 *limit* is a trial that came to its limit of time or memory: it counts as no, and as neither side's alone. *left* is
 the share of the parameters after pruning; the seconds are of the whole trial, most of it checks, on one thread of a

@@ -27,7 +27,7 @@ _HRANK_IMAGES = 4
 
 
 def main() -> None:
-    """Measure and write docs/speed.md; run from a checkout, whose tests/ hold the literal loop."""
+    """Measure and write docs/measurements/speed.md; run from a checkout, whose tests/ hold the literal loop."""
     parser = arguments(main.__doc__ or "", "speed.md")
     parser.add_argument("--rounds", type=int, default=5, help="how often the parts are timed, by turns")
     parser.add_argument("--threads", type=int, default=1)

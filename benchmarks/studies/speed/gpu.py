@@ -34,11 +34,13 @@ _SYNC = "called a synchronizing CUDA operation"
 
 
 def main() -> None:
-    """Measure, write docs/speed-gpu.json, and render docs/speed-gpu.md from it."""
+    """Measure, write docs/measurements/speed-gpu.json, and render docs/measurements/speed-gpu.md from it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data-root", type=Path, help="folder with data/ and weights/; without it both are random")
-    parser.add_argument("--out", type=Path, default=Path("docs/speed-gpu.json"), help="the page goes beside it")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/measurements/speed-gpu.json"), help="the page goes beside it"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="how often the parts are timed, by turns")
     parser.add_argument("--side", type=int, default=224, help="of the images of ResNet-50")
     parser.add_argument("--batch", type=int, default=64, help="images in a batch of ResNet-50")

@@ -183,9 +183,11 @@ def test_every_model_has_a_case():
 
 
 def test_the_committed_page_is_what_the_committed_lines_give(tmp_path):
-    lines = coverage.read_lines(DOCS / "coverage.jsonl")
+    lines = coverage.read_lines(DOCS / "measurements" / "coverage.jsonl")
     write_coverage(lines, tmp_path / "page.md")
     # The machine's name is of where it is written.
-    assert (tmp_path / "page.md").read_text().splitlines()[:-1] == (DOCS / "coverage.md").read_text().splitlines()[:-1]
+    assert (tmp_path / "page.md").read_text().splitlines()[:-1] == (
+        DOCS / "measurements" / "coverage.md"
+    ).read_text().splitlines()[:-1]
     tried = [line for line in lines if "left_out" not in line]
     assert not [line["model"] for line in tried if passed(line["l1"]) and not passed(line["foad"])]

@@ -13,8 +13,8 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_the_committed_page_is_that_of_its_record(tmp_path: Path) -> None:
-    write_page(json.loads((DOCS / "speed-gpu.json").read_text()), tmp_path / "page.md")
-    assert (tmp_path / "page.md").read_text() == (DOCS / "speed-gpu.md").read_text()
+    write_page(json.loads((DOCS / "measurements" / "speed-gpu.json").read_text()), tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == (DOCS / "measurements" / "speed-gpu.md").read_text()
 
 
 def test_goals_are_met_or_not(tmp_path: Path) -> None:
