@@ -1,0 +1,387 @@
+"""Sensitivity: the loss that each share of each group's channels costs, measured once and used for any target."""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ..files import write_atomically
+from .costs import LayerCosts
+from .identity import model_digest
+from .widths import Budget, allocate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Allocation", "GroupCurve", "GroupWidth", "Sensitivity", "allowed_counts"]
+
+_FORMAT = "foad-plugins sensitivity 1"
+TOLERANCE = 0.005
+
+
+@dataclass(frozen=True)
+class GroupCurve:
+    """The loss of one coupled group by the number of its channels that are removed.
+
+    Attributes:
+        name: the layer whose output channels are counted.
+        layers: names of all layers that lose output channels with it, the root first.
+        channels: how many of them can be removed; of one part, where there are several.
+        parts: the number of equal parts of the channels that lose the same relative indices; 1 for ordinary groups.
+        removed: numbers of removed channels, ascending, the points of the curve.
+        errors: at each point, the error of the reconstructed channels at the layers that consume them, as a share of
+            what these layers make of all channels; on images that the reconstruction was not fitted on.
+        losses: at each point, the difference of the model's output, measured or carried from the measured points.
+        measured: at each point, whether the loss was measured.
+        limit: how many channels may be removed at most, because more give NaN in the model's output; None for no limit.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    channels: int
+    parts: int
+    removed: tuple[int, ...]
+    errors: tuple[float, ...]
+    losses: tuple[float, ...]
+    measured: tuple[bool, ...]
+    limit: int | None = None
+
+    def loss(self, removed: int) -> float:
+        """The loss with some channels removed: 0 for none, linear between the points, beyond the last one as there."""
+        if removed <= 0:
+            return 0.0
+        place = bisect_left(self.removed, removed)
+        if place == len(self.removed):
+            return self.losses[-1] if self.losses else 0.0
+        below, low = (self.removed[place - 1], self.losses[place - 1]) if place else (0, 0.0)
+        above, high = self.removed[place], self.losses[place]
+        return low + (high - low) * (removed - below) / (above - below)
+
+
+@dataclass(frozen=True)
+class GroupWidth:
+    """The width that a group gets.
+
+    Attributes:
+        name: the layer whose output channels are counted.
+        layers: names of all layers that lose output channels with it.
+        before: channels before, all parts together.
+        after: channels after.
+        loss: what the curve gives there.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    before: int
+    after: int
+    loss: float
+
+    @property
+    def ratio(self) -> float:
+        """The share of the channels that is removed, in [0, 1)."""
+        return (self.before - self.after) / self.before
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Widths for a target.
+
+    Attributes:
+        groups: the width of every group.
+        params: share of the parameters that is left, as predicted.
+        flops: share of the FLOPs that is left, as predicted; None where they cannot be counted.
+        removed: how many channels each group loses, of one part.
+    """
+
+    groups: tuple[GroupWidth, ...]
+    params: float
+    flops: float | None
+    removed: tuple[int, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        width = max([len("group"), *(len(group.name) for group in self.groups)])
+        lines = [f"{'group':<{width}}  before  after      loss"]
+        lines += [f"{g.name:<{width}}  {g.before:>6}  {g.after:>5}  {g.loss:>8.2g}" for g in self.groups]
+        flops = "" if self.flops is None else f", {self.flops:.1%} of the FLOPs"
+        return "\n".join([*lines, f"{self.params:.1%} of the parameters{flops} are left"])
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Curves of loss for all coupled groups of a model, for any target.
+
+    :func:`~foad_plugins.sensitivity` measures them. They hold no part of the model, and can be saved as JSON.
+
+    Attributes:
+        groups: one curve for each group that can be pruned.
+        costs: cost of the model by the channels that each group loses.
+        loss: what was measured: ``"output"``, ``"kl"`` or the name of a function.
+        images: how many images the loss was measured on; None where batches do not tell.
+        passes: forward passes of a batch that all probes took together, divided by the batches of the data.
+        seconds: that measuring took.
+        digest: of the model's parameters and buffers.
+        notes: what a user should know besides, one sentence each.
+    """
+
+    groups: tuple[GroupCurve, ...]
+    costs: LayerCosts
+    loss: str
+    images: int | None
+    passes: float
+    seconds: float
+    digest: str
+    notes: tuple[str, ...] = ()
+
+    def check(self, model: nn.Module) -> None:
+        """Check that the curves belong to a model.
+
+        Raises:
+            ValueError: the model's parameters or buffers are not those of the model that was measured.
+        """
+        if model_digest(model) != self.digest:
+            raise ValueError(
+                "these sensitivity curves belong to another model, or its weights have changed since: measure again "
+                "with sensitivity(model, data)"
+            )
+
+    def widths(
+        self,
+        *,
+        flops: float | None = None,
+        params: float | None = None,
+        pruning_ratio: float | None = None,
+        round_to: int = 1,
+        max_pruning_ratio: float | Mapping[str, float] = 1.0,
+        pruning_ratio_dict: Mapping[str, float] | None = None,
+    ) -> Allocation:
+        """The widths of least loss for a target.
+
+        Args:
+            flops: share of the FLOPs to keep, in (0, 1).
+            params: share of the parameters to keep, in (0, 1); beside ``flops`` both targets are met.
+            pruning_ratio: share of all channels to remove, in [0, 1); alone.
+            round_to: widths of the groups are multiples of this, or unchanged.
+            max_pruning_ratio: the largest share that a group may lose, in [0, 1]; or a dict of such shares by name of a
+                layer in the group.
+            pruning_ratio_dict: the share in [0, 1) that a group loses whatever the target, by name of a layer in it.
+
+        Raises:
+            TypeError: a number of another type.
+            ValueError: no target, ``pruning_ratio`` beside another target, a number out of its range, a name of no
+                group, FLOPs that cannot be counted, or a target that cannot be met.
+        """
+        budgets = self._budgets(flops, params, pruning_ratio)
+        caps = self._by_group("max_pruning_ratio", max_pruning_ratio, 1.0)
+        fixed = self._by_group("pruning_ratio_dict", pruning_ratio_dict or {}, -1.0)
+        if isinstance(round_to, bool) or not isinstance(round_to, Integral) or round_to < 1:
+            raise ValueError(f"round_to must be an integer of at least 1, got {round_to!r}")
+        allowed: list[list[int]] = []
+        start: list[int] = []
+        for number, curve in enumerate(self.groups):
+            counts = allowed_counts(curve.channels, curve.parts, int(round_to), caps[number], curve.limit)
+            wanted = math.ceil(curve.channels * fixed[number] - 1e-9) if fixed[number] > 0 else 0
+            start.append(next((count for count in [0, *counts] if count >= wanted), max(counts, default=0)))
+            allowed.append([] if fixed[number] >= 0 else counts)
+        removed = allocate([curve.loss for curve in self.groups], allowed, start, budgets, TOLERANCE)
+        for budget in budgets:
+            left = budget.cost(removed)
+            if left > budget.share + 2 * TOLERANCE:
+                raise ValueError(
+                    f"{budget.name}={budget.share:g} cannot be met: with all that may be removed, {left:.1%} of the "
+                    "original's are left (round_to, max_pruning_ratio, pruning_ratio_dict and the groups that could be "
+                    "measured set that floor)"
+                )
+        return self._allocation(removed)
+
+    def ratios(self, model: nn.Module, **targets: Any) -> dict[nn.Module, float]:
+        """The share to remove from every group, for ``MetaPruner(..., pruning_ratio=0.0, pruning_ratio_dict=...)``.
+
+        Args:
+            model: the model that was measured.
+            targets: as for :meth:`widths`.
+
+        Returns:
+            The ratio of every layer that loses output channels with a group, those of 0 included.
+
+        Raises:
+            ValueError: curves of another model; and as :meth:`widths`.
+        """
+        self.check(model)
+        ratios = {}
+        for group in self.widths(**targets).groups:
+            # MetaPruner keeps int(channels * (1 - ratio)), which rounding can leave one short.
+            ratio = group.ratio - 1e-9 if group.after < group.before else 0.0
+            ratios.update({model.get_submodule(name): ratio for name in group.layers})
+        return ratios
+
+    def plot(self, allocation: Allocation | None = None) -> Figure:
+        """The curves as small panels, with the chosen widths marked.
+
+        Args:
+            allocation: what :meth:`widths` gave; None marks nothing.
+
+        Raises:
+            ImportError: Matplotlib is not installed (extra ``plot``).
+        """
+        from .figure import sensitivity_figure
+
+        return sensitivity_figure(self.groups, None if allocation is None else allocation.removed)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the curves as JSON; a file that is there is replaced.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        content = {"format": _FORMAT, **asdict(self)}
+        write_atomically(Path(path), json.dumps(content, indent=1, allow_nan=False).encode())
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path, model: nn.Module | None = None) -> Sensitivity:
+        """Read curves that :meth:`save` wrote.
+
+        Args:
+            path: the file.
+            model: the model that they must belong to; None checks nothing.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it holds no sensitivity curves, or those of another model.
+        """
+        try:
+            content = json.loads(Path(path).read_text("utf-8"))
+            if content.pop("format") != _FORMAT:
+                raise ValueError("another format")
+            loaded = cls(
+                **{
+                    **content,
+                    "groups": tuple(_curve(group) for group in content["groups"]),
+                    "costs": LayerCosts.from_dict(content["costs"]),
+                    "notes": tuple(map(str, content["notes"])),
+                }
+            )
+            if loaded.costs.groups != len(loaded.groups):
+                raise ValueError("costs of other groups")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} holds no sensitivity curves of this version: {error}") from error
+        if model is not None:
+            loaded.check(model)
+        return loaded
+
+    def __str__(self) -> str:
+        width = max([len("group"), *(len(curve.name) for curve in self.groups)])
+        lines = [f"{'group':<{width}}  channels  loss at 1/4     1/2     3/4"]
+        for curve in self.groups:
+            losses = [curve.loss(round(curve.channels * share)) for share in (0.25, 0.5, 0.75)]
+            row = "  ".join(f"{loss:>6.2g}" for loss in losses)
+            lines.append(f"{curve.name:<{width}}  {curve.channels * curve.parts:>8}       {row}")
+        measured = sum(sum(curve.measured) for curve in self.groups)
+        lines.append(f"{measured} losses ({self.loss}) measured, {self.passes:.1f} forward passes, {self.seconds:.1f} s")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _budgets(self, flops: float | None, params: float | None, pruning_ratio: float | None) -> list[Budget]:
+        given = {"flops": flops, "params": params, "pruning_ratio": pruning_ratio}
+        targets = {name: _number(name, value) for name, value in given.items() if value is not None}
+        if not targets or (pruning_ratio is not None and len(targets) > 1):
+            raise ValueError("give flops=, params=, both of them, or pruning_ratio= alone as the target")
+        budgets = []
+        for name, value in targets.items():
+            if not (0 < value < 1 or (name == "pruning_ratio" and value == 0)):
+                raise ValueError(f"{name} must be a share above 0 and below 1, got {value!r}")
+            if name == "pruning_ratio":
+                budgets.append(Budget(name, self._channels_left, 1 - value))
+            elif name == "params":
+                budgets.append(Budget(name, self._params_left, value))
+            elif self.costs.flops:
+                budgets.append(Budget(name, self._flops_left, value))
+            else:
+                raise ValueError("the FLOPs of this model could not be counted: give params= or pruning_ratio=")
+        return budgets
+
+    def _flops_left(self, removed: Sequence[int]) -> float:
+        return (self.costs.at(removed).flops or 0.0) / (self.costs.flops or 1.0)
+
+    def _params_left(self, removed: Sequence[int]) -> float:
+        return self.costs.at(removed).params / self.costs.params
+
+    def _channels_left(self, removed: Sequence[int]) -> float:
+        total = sum(curve.channels * curve.parts for curve in self.groups)
+        return 1 - sum(n * curve.parts for n, curve in zip(removed, self.groups, strict=True)) / max(1, total)
+
+    def _by_group(self, argument: str, given: float | Mapping[str, float], other: float) -> list[float]:
+        if not isinstance(given, Mapping):
+            given, other = {}, _share(argument, given)
+        known = {name for curve in self.groups for name in curve.layers}
+        for name, share in given.items():
+            if name not in known:
+                raise ValueError(f"{argument}: {name!r} is no layer of a group that was measured")
+            _share(argument, share)
+        return [min((given[name] for name in curve.layers if name in given), default=other) for curve in self.groups]
+
+    def _allocation(self, removed: Sequence[int]) -> Allocation:
+        groups = tuple(
+            GroupWidth(
+                curve.name,
+                curve.layers,
+                curve.channels * curve.parts,
+                (curve.channels - count) * curve.parts,
+                curve.loss(count),
+            )
+            for curve, count in zip(self.groups, removed, strict=True)
+        )
+        flops = self._flops_left(removed) if self.costs.flops else None
+        return Allocation(groups, self._params_left(removed), flops, tuple(removed))
+
+
+def allowed_counts(channels: int, parts: int, round_to: int, most: float, limit: int | None = None) -> list[int]:
+    """How many channels of one part may be removed, ascending: all counts that leave an allowed width.
+
+    Args:
+        channels: of one part.
+        parts: number of parts.
+        round_to: the width of all parts together is a multiple of this.
+        most: the largest share that may be removed.
+        limit: the largest number that may be removed; None for no limit.
+    """
+    unit = round_to // math.gcd(round_to, parts)
+    last = min(channels - 1, math.floor(channels * most + 1e-9), channels if limit is None else limit)
+    return [count for count in range(1, last + 1) if (channels - count) % unit == 0]
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def _share(name: str, value: object) -> float:
+    number = _number(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must hold shares of channels in [0, 1], got {number!r}")
+    return number
+
+
+def _curve(fields: Mapping[str, Any]) -> GroupCurve:
+    curve = GroupCurve(
+        name=str(fields["name"]),
+        layers=tuple(map(str, fields["layers"])),
+        channels=int(fields["channels"]),
+        parts=int(fields["parts"]),
+        removed=tuple(map(int, fields["removed"])),
+        errors=tuple(map(float, fields["errors"])),
+        losses=tuple(map(float, fields["losses"])),
+        measured=tuple(map(bool, fields["measured"])),
+        limit=None if fields["limit"] is None else int(fields["limit"]),
+    )
+    if not len(curve.removed) == len(curve.errors) == len(curve.losses) == len(curve.measured):
+        raise ValueError(f"points of different number in the curve of {curve.name!r}")
+    return curve
