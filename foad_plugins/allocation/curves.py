@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .costs import LayerCosts
 from .identity import model_digest
 from .widths import Budget, allocate

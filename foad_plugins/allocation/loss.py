@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..outputs import output_tensors
+from ..utils.outputs import output_tensors
 
 __all__ = ["LOSSES", "OutputDifference"]
 
