@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .allocation import Allocation, Sensitivity
 from .cost.flops import FlopsTable, LayerFlops, count_flops, count_params, flops_table
 from .criterion.ordering import ChannelOrder, elimination_order
 from .criterion.reconstruction import ReconstructionTerm
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from .adapters.checkpoint import CheckpointError, load_pruned, save_pruned
     from .adapters.nni.pruner import FOADPruner
     from .adapters.prune.api import TargetError, prune
+    from .adapters.prune.sensitivities import sensitivity, sensitivity_ratios
     from .adapters.torch_pruning.compensator import Compensator
     from .adapters.torch_pruning.importance import FOADImportance
     from .export.exporter import ExportError, ExportReport, check_compiled, export_model
 
 __all__ = [
+    "Allocation",
     "ChannelOrder",
     "ChannelPair",
     "ChannelStatistics",
@@ -52,6 +55,7 @@ __all__ = [
     "ReconstructionTerm",
     "RefitReport",
     "Selection",
+    "Sensitivity",
     "TargetError",
     "UnscoredGroupWarning",
     "channel_similarity",
@@ -66,6 +70,8 @@ __all__ = [
     "prune",
     "refit",
     "save_pruned",
+    "sensitivity",
+    "sensitivity_ratios",
 ]
 
 _LAZY = {
@@ -81,6 +87,8 @@ _LAZY = {
     "load_pruned": ".adapters.checkpoint",
     "prune": ".adapters.prune",
     "save_pruned": ".adapters.checkpoint",
+    "sensitivity": ".adapters.prune",
+    "sensitivity_ratios": ".adapters.prune",
 }
 
 

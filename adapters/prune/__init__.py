@@ -2,5 +2,6 @@
 
 from .api import prune
 from .search import TargetError
+from .sensitivities import sensitivity, sensitivity_ratios
 
-__all__ = ["TargetError", "prune"]
+__all__ = ["TargetError", "prune", "sensitivity", "sensitivity_ratios"]

@@ -19,10 +19,11 @@ from ...allocation.carry import carried_losses
 from ...allocation.curves import GroupCurve
 from ...allocation.loss import LOSSES, OutputDifference
 from ...calibration.collect import calibrate
-from ...calibration.data import Call, as_calls, model_device
+from ...calibration.data import Call, model_device
 from ...calibration.preserve import undisturbed
 from ...calibration.split import EVERY, FitPart, measured_part
 from ..torch_pruning.calibration import DataOptions
+from ..torch_pruning.groups import NORMS
 from ..torch_pruning.readers import find_readers
 from ..torch_pruning.replacement import ConsumerGrams, GroupReplacement, replaced_inputs
 from .search import Candidate
@@ -96,13 +97,13 @@ def measure_curves(
     consumers = find_readers(candidate.group for candidate in candidates)
     reads = [consumer.reads for consumer in consumers]
     with undisturbed(model):
-        measured = measured_part(data, model_device(model), options.max_batches)
+        device = model_device(model)
+        calls = measured_part(data, device, options.max_batches)
         shared: dict[str, Any] = {"forward_fn": options.forward_fn, "progress": options.progress}
-        fitted = calibrate(model, FitPart(data, options.max_batches), [], reads, **shared)[1]
-        held_out = calibrate(model, measured, [], reads, forward_fn=options.forward_fn)[1]
+        fitted = calibrate(model, FitPart(data, device, options.max_batches), [], reads, **shared)[1]
+        held_out = calibrate(model, calls, [], reads, forward_fn=options.forward_fn)[1]
     grams = ConsumerGrams(consumers, fitted, held_out)
     with undisturbed(model), torch.inference_mode(False), torch.no_grad():
-        calls = list(as_calls(measured, model_device(model)))
         difference = _Difference(model, calls, options, loss)
         curves, notes = [], []
         for candidate in tqdm(candidates, desc="sensitivity", unit="group", disable=not options.progress):
@@ -254,7 +255,11 @@ def _curve(
         counts = [count for count in counts if count <= limit]
         errors = errors[: len(counts)]
     graph = candidate.group._DG
-    made = [item.dep.target.module for item in candidate.group if graph.is_out_channel_pruning_fn(item.dep.handler)]
+    made = [
+        item.dep.target.module
+        for item in candidate.group
+        if graph.is_out_channel_pruning_fn(item.dep.handler) and not isinstance(item.dep.target.module, NORMS)
+    ]
     names = dict.fromkeys(graph._module2name[layer] for layer in made if graph._module2name.get(layer))
     curve = GroupCurve(
         name=candidate.name,
@@ -279,4 +284,3 @@ def _start_generators() -> None:
 def _images(call: Call) -> int | None:
     tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor) and value.dim()]
     return len(tensors[0]) if tensors else None
-

@@ -16,6 +16,7 @@ from torch_pruning.ops import OPTYPE
 from ...calibration.observers import ChannelSet, HookPoint
 
 __all__ = [
+    "NORMS",
     "full_group",
     "group_name",
     "group_reads",
@@ -27,7 +28,7 @@ __all__ = [
     "rooted_at_reader",
 ]
 
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
 
 
 def group_name(group: Group) -> str:
@@ -145,7 +146,7 @@ def _makes(group: Group, item: Any) -> bool:
 def _after_norm(item: Any, items: dict[nn.Module, Any]) -> Any:
     """The item of the last normalization layer (or PReLU) that follows a layer directly, or the layer's own."""
     node = item.dep.target
-    while len(node.outputs) == 1 and isinstance(node.outputs[0].module, _NORMS) and node.outputs[0].module in items:
+    while len(node.outputs) == 1 and isinstance(node.outputs[0].module, NORMS) and node.outputs[0].module in items:
         node = node.outputs[0]
     return items[node.module]
 

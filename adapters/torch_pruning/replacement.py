@@ -171,7 +171,9 @@ def _coefficients(gram: Tensor, kept: Sequence[int], gone: Sequence[int], method
     rows = torch.tensor(kept)
     nearest = (gram.diagonal()[rows, None] - 2 * gram[rows][:, gone]).argmin(0)
     return keeper_coefficients(
-        kept, gone, {channel: kept[int(row)] for channel, row in zip(gone, nearest, strict=True) if gram[channel, channel] > 0}
+        kept,
+        gone,
+        {channel: kept[int(row)] for channel, row in zip(gone, nearest, strict=True) if gram[channel, channel] > 0},
     )
 
 

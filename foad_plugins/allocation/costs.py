@@ -78,7 +78,9 @@ class LayerCosts:
         layers = len(costs.wide)
         if not len(costs.narrow) == len(costs.layer_flops) == layers:
             raise ValueError("layers of different number")
-        if any(not (0 <= layer < layers and 0 <= group < costs.groups) for layer, group, _ in costs.outputs + costs.inputs):
+        if any(
+            not (0 <= layer < layers and 0 <= group < costs.groups) for layer, group, _ in costs.outputs + costs.inputs
+        ):
             raise ValueError("a share of a layer or group that does not exist")
         return costs
 

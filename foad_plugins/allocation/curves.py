@@ -195,8 +195,8 @@ class Sensitivity:
             left = budget.cost(removed)
             if left > budget.share + 2 * TOLERANCE:
                 raise ValueError(
-                    f"{budget.name}={budget.share:g} cannot be met: with all that may be removed, {left:.1%} of the "
-                    "original's are left (round_to, max_pruning_ratio, pruning_ratio_dict and the groups that could be "
+                    f"{budget.name} cannot be met: with all that may be removed, {left:.1%} of the original's "
+                    f"{budget.unit} are left (round_to, max_pruning_ratio, pruning_ratio_dict and the groups that could be "
                     "measured set that floor)"
                 )
         return self._allocation(removed)
@@ -285,24 +285,27 @@ class Sensitivity:
             row = "  ".join(f"{loss:>6.2g}" for loss in losses)
             lines.append(f"{curve.name:<{width}}  {curve.channels * curve.parts:>8}       {row}")
         measured = sum(sum(curve.measured) for curve in self.groups)
-        lines.append(f"{measured} losses ({self.loss}) measured, {self.passes:.1f} forward passes, {self.seconds:.1f} s")
+        lines.append(
+            f"{measured} losses ({self.loss}) measured, {self.passes:.1f} forward passes, {self.seconds:.1f} s"
+        )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _budgets(self, flops: float | None, params: float | None, pruning_ratio: float | None) -> list[Budget]:
-        given = {"flops": flops, "params": params, "pruning_ratio": pruning_ratio}
-        targets = {name: _number(name, value) for name, value in given.items() if value is not None}
+        values = {"flops": flops, "params": params, "pruning_ratio": pruning_ratio}
+        targets = {name: _number(name, value) for name, value in values.items() if value is not None}
         if not targets or (pruning_ratio is not None and len(targets) > 1):
             raise ValueError("give flops=, params=, both of them, or pruning_ratio= alone as the target")
         budgets = []
         for name, value in targets.items():
             if not (0 < value < 1 or (name == "pruning_ratio" and value == 0)):
                 raise ValueError(f"{name} must be a share above 0 and below 1, got {value!r}")
+            given = f"{name}={value:g}"
             if name == "pruning_ratio":
-                budgets.append(Budget(name, self._channels_left, 1 - value))
+                budgets.append(Budget(given, "channels", self._channels_left, 1 - value))
             elif name == "params":
-                budgets.append(Budget(name, self._params_left, value))
+                budgets.append(Budget(given, "parameters", self._params_left, value))
             elif self.costs.flops:
-                budgets.append(Budget(name, self._flops_left, value))
+                budgets.append(Budget(given, "FLOPs", self._flops_left, value))
             else:
                 raise ValueError("the FLOPs of this model could not be counted: give params= or pruning_ratio=")
         return budgets

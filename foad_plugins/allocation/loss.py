@@ -46,7 +46,9 @@ class OutputDifference:
 
     def __init__(self, reference: Iterable[Any], kind: str = "output") -> None:
         if kind not in LOSSES:
-            raise ValueError(f"loss must be a function of the model or one of {', '.join(map(repr, LOSSES))}, got {kind!r}")
+            raise ValueError(
+                f"loss must be a function of the model or one of {', '.join(map(repr, LOSSES))}, got {kind!r}"
+            )
         self.kind = kind
         self._reference = [_tensors(output) for output in reference]
         if not self._reference:
@@ -58,7 +60,9 @@ class OutputDifference:
                 "a forward_fn that returns tensors of a fixed structure, or a loss of your own"
             )
         if any(tensor.isnan().any() for tensors in self._reference for tensor in tensors):
-            raise ValueError("the model's own output holds NaN on the calibration data: nothing can be compared with it")
+            raise ValueError(
+                "the model's own output holds NaN on the calibration data: nothing can be compared with it"
+            )
         self._scales = [self._scale([tensors[place] for tensors in self._reference]) for place in range(count)]
 
     def __call__(self, outputs: Iterable[Any]) -> float:

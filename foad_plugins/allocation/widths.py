@@ -31,13 +31,15 @@ class Budget:
     """A limit on one cost.
 
     Attributes:
-        name: of the cost, for messages.
+        name: the argument and its value, for messages.
+        unit: what the cost counts, for messages.
         cost: the cost with some channels removed from each group, as a share of the original's; it never rises with
             them.
         share: what may be left of it.
     """
 
     name: str
+    unit: str
     cost: CostFunction
     share: float
 
@@ -128,9 +130,7 @@ def counts_after(start: Counts, removals: Sequence[Removal]) -> list[int]:
     return counts
 
 
-def meet_budgets(
-    start: Counts, removals: Sequence[Removal], excess: CostFunction, tolerance: float
-) -> list[int]:
+def meet_budgets(start: Counts, removals: Sequence[Removal], excess: CostFunction, tolerance: float) -> list[int]:
     """How many channels each group loses so that an excess falls to 0.
 
     Args:

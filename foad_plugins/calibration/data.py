@@ -52,7 +52,8 @@ def iter_calls(data: Any, device: torch.device | None = None, max_batches: int |
 
     A tensor is one batch; a tuple is the positional and a dict the keyword arguments of one call. Of an iterable, each
     element is a batch: a tensor, a dict of keyword arguments, or a tuple or list whose first element is the input (a
-    tensor, or a tuple or dict of several) and whose rest (labels) is not used.
+    tensor, or a tuple or dict of several) and whose rest (labels) is not used. An element that is a :class:`Call` is
+    used as it is.
 
     Args:
         data: calibration data in one of these forms.
@@ -123,6 +124,8 @@ def first_images(call: Call, count: int = 1) -> Call:
 
 
 def _as_call(item: Any, *, whole: bool) -> Call:
+    if isinstance(item, Call):
+        return item
     inputs = item
     if not whole and isinstance(item, (tuple, list)):
         if not item:

@@ -10,30 +10,35 @@ from torch import Tensor
 
 from .data import Call, as_calls
 
-__all__ = ["FitPart", "measured_part"]
+__all__ = ["FitPart", "check_two_parts", "measured_part"]
 
 EVERY = 4
 """One image in this many is measured on."""
 
+_SINGLE = (
+    "data holds a single image (or a single batch whose tensors differ in length): the loss is measured on other images "
+    "than the reconstruction is fitted on, so give at least two"
+)
+
 
 class FitPart:
-    """The images to fit on, as an iterable of batches that reads the data anew each time.
+    """The images to fit on, as an iterable of calls that reads the data again each time.
 
     Args:
         data: as for :func:`~foad_plugins.calibration.data.as_calls`; readable more than once.
+        device: where to move tensors; None leaves them.
         max_batches: use this many batches at most; None uses all.
     """
 
-    def __init__(self, data: Any, max_batches: int | None = None) -> None:
-        self._data = data
-        self._max_batches = max_batches
+    def __init__(self, data: Any, device: torch.device | None = None, max_batches: int | None = None) -> None:
+        self._arguments = data, device, max_batches
 
-    def __iter__(self) -> Iterator[Any]:
-        return (part for part, measured in _parts(self._data, None, self._max_batches) if not measured)
+    def __iter__(self) -> Iterator[Call]:
+        return (call for call, measured in _parts(*self._arguments) if not measured)
 
 
-def measured_part(data: Any, device: torch.device | None, max_batches: int | None = None) -> list[Any]:
-    """The batches to measure on, held in memory: every fourth image, and every fourth batch where batches have no
+def measured_part(data: Any, device: torch.device | None = None, max_batches: int | None = None) -> list[Call]:
+    """The calls to measure on, held in memory: every fourth image, and every fourth batch where batches have no
     common number of images.
 
     Args:
@@ -42,28 +47,34 @@ def measured_part(data: Any, device: torch.device | None, max_batches: int | Non
         max_batches: use this many batches at most; None uses all.
 
     Returns:
-        Batches in the form in which the data gives them.
+        The calls, a form of data in itself.
 
     Raises:
         ValueError: there is one image only, or one batch that cannot be divided.
     """
     measured = [part for part, is_measured in _parts(data, device, max_batches) if is_measured]
     if not measured:
-        raise ValueError(
-            "data holds a single image (or a single batch whose tensors differ in length): the loss is measured on "
-            "other images than the reconstruction is fitted on, so give at least two"
-        )
+        raise ValueError(_SINGLE)
     return measured
 
 
-def _parts(data: Any, device: torch.device | None, max_batches: int | None) -> Iterator[tuple[Any, bool]]:
+def check_two_parts(data: Any, max_batches: int | None = None) -> None:
+    """Refuse data that cannot be divided, by reading as little of it as possible.
+
+    Raises:
+        ValueError: as :func:`measured_part`.
+    """
+    if not any(measured for _, measured in _parts(data, None, max_batches)):
+        raise ValueError(_SINGLE)
+
+
+def _parts(data: Any, device: torch.device | None, max_batches: int | None) -> Iterator[tuple[Call, bool]]:
     """Parts of batches, and whether each is measured on."""
-    whole = isinstance(data, (Tensor, tuple, Mapping))
     seen = 0
     for call in as_calls(data, device, max_batches):
         images = _images(call)
         if images is None:
-            yield _batch(call.item, whole), seen % EVERY == 1
+            yield call, seen % EVERY == 1
             seen += 1
             continue
         numbers = torch.arange(seen, seen + images)
@@ -71,18 +82,14 @@ def _parts(data: Any, device: torch.device | None, max_batches: int | None) -> I
         for measured in (False, True):
             chosen = ((numbers % EVERY == 1) == measured).nonzero().flatten()
             if len(chosen):
-                yield _batch(_cut(call.item, chosen, images), whole), measured
+                args, item, kwargs = (_cut(value, chosen, images) for value in (call.args, call.item, call.kwargs))
+                yield Call(args, item, kwargs), measured
 
 
 def _images(call: Call) -> int | None:
     tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor)]
     lengths = {len(tensor) for tensor in tensors if tensor.dim()}
     return lengths.pop() if len(lengths) == 1 and all(tensor.dim() for tensor in tensors) else None
-
-
-def _batch(item: Any, whole: bool) -> Any:
-    # A tuple is the arguments of a call where it is all of the data, and (batch, label) inside of an iterable.
-    return (item,) if whole and isinstance(item, tuple) else item
 
 
 def _cut(value: Any, chosen: Tensor, images: int) -> Any:

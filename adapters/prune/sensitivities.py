@@ -16,6 +16,7 @@ from ...calibration.collect import ForwardFn
 from ...calibration.data import as_calls, check_data, model_device, one_image, repeatable
 from ...calibration.preflight import check_runs
 from ...calibration.preserve import undisturbed
+from ...calibration.split import check_two_parts
 from ...criterion.ordering import check_order
 from ...recovery.compensation import COMPENSATIONS
 from ..torch_pruning.calibration import DataOptions
@@ -104,6 +105,7 @@ def sensitivity(
     ignored = resolve_layers(model, ignored_layers, "ignored_layers")
     with undisturbed(model):
         data = repeatable(data, max_batches)
+        check_two_parts(data, max_batches)
         example = one_image(next(as_calls(data, model_device(model), 1)))
     check_runs(model, example, forward_fn)
     with undisturbed(model):
