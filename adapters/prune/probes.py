@@ -141,7 +141,7 @@ def check_probes(probes: object) -> tuple[float, ...]:
         return GRID
     if isinstance(probes, str) or not isinstance(probes, Sequence):
         raise TypeError(f"probes must be 'grid' or shares of channels in (0, 1), got {probes!r}")
-    if not probes or any(isinstance(p, bool) or not isinstance(p, Real) or not 0 < p < 1 for p in probes):
+    if not probes or any(isinstance(p, bool) or not isinstance(p, Real) or not 0 < float(p) < 1 for p in probes):
         raise ValueError(f"probes must be 'grid' or shares of channels in (0, 1), got {probes!r}")
     return tuple(sorted({float(share) for share in probes}))
 

@@ -1,4 +1,4 @@
-"""How many channels each group loses: the loss each group's share of removed channels costs, weighed against its cost."""
+"""How many channels each group loses: the loss that removing a share of them causes, weighed against what it saves."""
 
 from __future__ import annotations
 

@@ -196,8 +196,8 @@ class Sensitivity:
             if left > budget.share + 2 * TOLERANCE:
                 raise ValueError(
                     f"{budget.name} cannot be met: with all that may be removed, {left:.1%} of the original's "
-                    f"{budget.unit} are left (round_to, max_pruning_ratio, pruning_ratio_dict and the groups that could be "
-                    "measured set that floor)"
+                    f"{budget.unit} are left (round_to, max_pruning_ratio, pruning_ratio_dict and the groups without a "
+                    "curve set that floor)"
                 )
         return self._allocation(removed)
 

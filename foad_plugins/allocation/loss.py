@@ -83,8 +83,8 @@ class OutputDifference:
             shapes = [tuple(tensor.shape) for tensor in expected], [tuple(tensor.shape) for tensor in found]
             if shapes[0] != shapes[1]:
                 raise ValueError(
-                    f"the outputs change their shapes with the weights ({shapes[0]} and {shapes[1]}), so they cannot be "
-                    "compared: give a forward_fn that returns tensors of fixed shapes, or a loss of your own"
+                    f"the outputs change their shapes with the weights ({shapes[0]} and {shapes[1]}), so they cannot "
+                    "be compared: give a forward_fn that returns tensors of fixed shapes, or a loss of your own"
                 )
             for place, (first, second) in enumerate(zip(expected, found, strict=True)):
                 sums[place] += self._sum(first, second)

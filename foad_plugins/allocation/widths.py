@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -242,7 +243,7 @@ def _slopes(loss: Callable[[int], float], allowed: Counts, start: int) -> list[t
     values = [loss(count) for count in counts]
     hull = lower_hull(list(zip(map(float, counts), values, strict=True)))
     steps = []
-    for first, last in zip(hull, hull[1:], strict=False):
+    for first, last in itertools.pairwise(hull):
         slope = (values[last] - values[first]) / (counts[last] - counts[first])
         steps += [(counts[place] - counts[place - 1], slope) for place in range(first + 1, last + 1)]
     return steps

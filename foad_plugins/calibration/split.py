@@ -16,8 +16,8 @@ EVERY = 4
 """One image in this many is measured on."""
 
 _SINGLE = (
-    "data holds a single image (or a single batch whose tensors differ in length): the loss is measured on other images "
-    "than the reconstruction is fitted on, so give at least two"
+    "data holds a single image (or a single batch whose tensors differ in length): the loss is measured on other "
+    "images than the reconstruction is fitted on, so give at least two"
 )
 
 

@@ -120,7 +120,7 @@ def test_the_local_error_is_that_of_the_consumer_on_other_images():
 @torch.no_grad()
 def test_channels_that_no_fitted_layer_consumes_are_zeroed():
     model, images = prepared("chain")
-    groups, grams = grams_of(model, images, images)
+    groups, _ = grams_of(model, images, images)
     first = next(group for group in groups if group_name(group) == "conv1")
     unfitted = ConsumerGrams([], [], [])
     replacements, error = GroupReplacement(first, unfitted, "least_squares").at([1])
