@@ -20,9 +20,9 @@ from ...allocation.curves import GroupCurve
 from ...allocation.loss import LOSSES, OutputDifference
 from ...calibration.collect import calibrate
 from ...calibration.data import Call, model_device
-from ...calibration.preserve import undisturbed
+from ...calibration.preserve import preserve_state
 from ...calibration.split import EVERY, FitPart, measured_part
-from ..torch_pruning.calibration import DataOptions
+from ..torch_pruning.calibration import CalibrationData
 from ..torch_pruning.groups import NORMS
 from ..torch_pruning.readers import find_readers
 from ..torch_pruning.replacement import ConsumerGrams, GroupReplacement, replaced_inputs
@@ -66,7 +66,7 @@ def measure_curves(
     model: nn.Module,
     candidates: Sequence[Candidate],
     data: Any,
-    options: DataOptions,
+    options: CalibrationData,
     *,
     method: str | None,
     loss: Loss = "output",
@@ -96,14 +96,14 @@ def measure_curves(
     started = time.perf_counter()
     consumers = find_readers(candidate.group for candidate in candidates)
     reads = [consumer.reads for consumer in consumers]
-    with undisturbed(model):
+    with preserve_state(model):
         device = model_device(model)
         calls = measured_part(data, device, options.max_batches)
         shared: dict[str, Any] = {"forward_fn": options.forward_fn, "progress": options.progress}
         fitted = calibrate(model, FitPart(data, device, options.max_batches), [], reads, **shared)[1]
         held_out = calibrate(model, calls, [], reads, forward_fn=options.forward_fn)[1]
     grams = ConsumerGrams(consumers, fitted, held_out)
-    with undisturbed(model), torch.inference_mode(False), torch.no_grad():
+    with preserve_state(model), torch.inference_mode(False), torch.no_grad():
         difference = _Difference(model, calls, options, loss)
         curves, notes = [], []
         for candidate in tqdm(candidates, desc="sensitivity", unit="group", disable=not options.progress):
@@ -153,7 +153,7 @@ class _Difference:
         calls: how many batches the model was called with.
     """
 
-    def __init__(self, model: nn.Module, batches: Sequence[Call], options: DataOptions, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, batches: Sequence[Call], options: CalibrationData, loss: Loss) -> None:
         self._model, self._batches, self._forward_fn, self._loss = model, batches, options.forward_fn, loss
         self.calls = 0
         if isinstance(loss, str):

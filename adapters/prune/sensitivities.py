@@ -13,22 +13,22 @@ from ...allocation.costs import LayerCosts
 from ...allocation.curves import Sensitivity
 from ...allocation.identity import model_digest
 from ...calibration.collect import ForwardFn
-from ...calibration.data import as_calls, check_data, model_device, one_image, repeatable
-from ...calibration.preflight import check_runs
-from ...calibration.preserve import undisturbed
+from ...calibration.data import check_data, first_images, iter_calls, model_device, reusable
+from ...calibration.preflight import check_forward
+from ...calibration.preserve import preserve_state
 from ...calibration.split import check_two_parts
 from ...criterion.ordering import check_order
 from ...recovery.compensation import COMPENSATIONS
-from ..torch_pruning.calibration import DataOptions
+from ..torch_pruning.calibration import CalibrationData
 from ..torch_pruning.graph import build_graph, prunable_groups
 from ..torch_pruning.groups import group_name, is_output
-from ..torch_pruning.guards import refuse_computed, refuse_sealed
+from ..torch_pruning.guards import check_no_parametrization, check_prunable
 from ..torch_pruning.importance import FOADImportance
 from .arguments import resolve_layers
 from .cost_model import Costs
 from .model_size import Size, measure
 from .probes import DEFAULT_PROBES, Loss, check_loss, check_probes, measure_curves
-from .ranking import RankedGroups
+from .ranking import RankingCache
 from .search import Candidate
 
 __all__ = ["layer_costs", "sensitivity", "sensitivity_ratios"]
@@ -69,7 +69,7 @@ def sensitivity(
         importance: any importance of Torch-Pruning whose order of channels to measure, instead of FOAD's.
         order: how FOAD orders channels, see :func:`~foad_plugins.elimination_order`.
         compensate: how removed channels will be compensated for: ``"least_squares"`` (measure so for a refit too),
-            ``"keeper"``, or None.
+            ``"representative"``, or None.
         loss: ``"output"`` compares all tensors that the model returns, each in units of its variance; ``"kl"`` takes
             them as logits; or a function called as ``loss(model)`` that gives a number, lower for better, which may
             use labels. See :class:`~foad_plugins.allocation.OutputDifference`.
@@ -92,7 +92,7 @@ def sensitivity(
         InsufficientDataWarning: fewer samples than channels.
         UnscoredGroupWarning: a group has no feature map that can be read, and gets no curve.
     """
-    refuse_sealed(model)
+    check_prunable(model)
     check_data(data)
     check_order(order)
     check_loss(loss)
@@ -101,14 +101,14 @@ def sensitivity(
         raise ValueError(f"compensate must be None or one of {', '.join(map(repr, COMPENSATIONS))}, got {compensate!r}")
     if importance is not None and (isinstance(importance, type) or not callable(importance)):
         raise TypeError(f"importance must be an importance of Torch-Pruning, got {importance!r}")
-    options = DataOptions(max_batches, forward_fn, progress)
+    options = CalibrationData(max_batches, forward_fn, progress)
     ignored = resolve_layers(model, ignored_layers, "ignored_layers")
-    with undisturbed(model):
-        data = repeatable(data, max_batches)
+    with preserve_state(model):
+        data = reusable(data, max_batches)
         check_two_parts(data, max_batches)
-        example = one_image(next(as_calls(data, model_device(model), 1)))
-    check_runs(model, example, forward_fn)
-    with undisturbed(model):
+        example = first_images(next(iter_calls(data, model_device(model), 1)))
+    check_forward(model, example, forward_fn)
+    with preserve_state(model):
         graph = build_graph(model, example, forward_fn)
     left_out = [module for layer in ignored for module in layer.modules()]
     groups = [group for group in prunable_groups(graph, left_out) if not is_output(group)]
@@ -116,7 +116,7 @@ def sensitivity(
         raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
     place = {name: number for number, (name, _) in enumerate(model.named_modules())}
     groups.sort(key=lambda group: place.get(group_name(group), len(place)))
-    refuse_computed(model, groups)
+    check_no_parametrization(model, groups)
     foad = FOADImportance(
         data,
         order=order if importance is None else "rounds",
@@ -124,7 +124,7 @@ def sensitivity(
         forward_fn=forward_fn,
         progress=progress,
     )
-    ranked = RankedGroups()
+    ranked = RankingCache()
     candidates: list[Candidate] = []
     for group in groups:
         similarity = foad.similarity(group)

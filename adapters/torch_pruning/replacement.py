@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch_pruning.dependency import Group
 
 from ...criterion.gram import GramStatistics
-from ...recovery.compensation import RIDGE, keeper_coefficients, least_squares_coefficients
+from ...recovery.compensation import RIDGE, least_squares_coefficients, representative_coefficients
 from .groups import group_reads, read_columns
 from .readers import Reader, place
 
@@ -72,7 +72,7 @@ class GroupReplacement:
     Args:
         group: full.
         grams: its consumers and their products.
-        method: ``"least_squares"``, ``"keeper"`` (each channel is replaced by the nearest kept one), or None for zeros.
+        method: ``"least_squares"``, ``"representative"`` (the nearest kept channel), or None for zeros.
     """
 
     def __init__(self, group: Group, grams: ConsumerGrams, method: str | None) -> None:
@@ -170,7 +170,7 @@ def _coefficients(gram: Tensor, kept: Sequence[int], gone: Sequence[int], method
         return least_squares_coefficients(gram, kept, gone, RIDGE)
     rows = torch.tensor(kept)
     nearest = (gram.diagonal()[rows, None] - 2 * gram[rows][:, gone]).argmin(0)
-    return keeper_coefficients(
+    return representative_coefficients(
         kept,
         gone,
         {channel: kept[int(row)] for channel, row in zip(gone, nearest, strict=True) if gram[channel, channel] > 0},

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .data import Call, as_calls
+from .data import Call, iter_calls
 
 __all__ = ["FitPart", "check_two_parts", "measured_part"]
 
@@ -25,7 +25,7 @@ class FitPart:
     """The images to fit on, as an iterable of calls that reads the data again each time.
 
     Args:
-        data: as for :func:`~foad_plugins.calibration.data.as_calls`; readable more than once.
+        data: as for :func:`~foad_plugins.calibration.data.iter_calls`; readable more than once.
         device: where to move tensors; None leaves them.
         max_batches: use this many batches at most; None uses all.
     """
@@ -42,7 +42,7 @@ def measured_part(data: Any, device: torch.device | None = None, max_batches: in
     common number of images.
 
     Args:
-        data: as for :func:`~foad_plugins.calibration.data.as_calls`; readable more than once.
+        data: as for :func:`~foad_plugins.calibration.data.iter_calls`; readable more than once.
         device: where to move tensors; None leaves them.
         max_batches: use this many batches at most; None uses all.
 
@@ -71,7 +71,7 @@ def check_two_parts(data: Any, max_batches: int | None = None) -> None:
 def _parts(data: Any, device: torch.device | None, max_batches: int | None) -> Iterator[tuple[Call, bool]]:
     """Parts of batches, and whether each is measured on."""
     seen = 0
-    for call in as_calls(data, device, max_batches):
+    for call in iter_calls(data, device, max_batches):
         images = _images(call)
         if images is None:
             yield call, seen % EVERY == 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..utils.drawing import AFTER, BEFORE, MARK, new_figure, shorten
 from .clustering import cluster_order, similarity_range
 from .data import GroupReport, LayerWidth, ReportData
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pair_figure", "report_figure", "similarity_figure"]
 
-# Okabe and Ito's colors, which stay apart for color-blind readers; before and after differ in lightness too.
-_BEFORE = "#c9d3dc"
-_AFTER = "#0072B2"
-_MARK = "#D55E00"
 _UNITS = ((1e9, "GFLOPs"), (1e6, "MFLOPs"), (1e3, "kFLOPs"))
 _MANY_LAYERS = 40
 """More than this do not fit on a screen, and the scale must be seen at both ends."""
@@ -43,7 +40,7 @@ def report_figure(report: ReportData) -> Figure:
     """
     layers = report.layers
     counted = any(layer.flops_before is not None for layer in layers)
-    figure = _figure(11 if counted else 7, 1.3 + 0.21 * max(len(layers), 3))
+    figure = new_figure(11 if counted else 7, 1.3 + 0.21 * max(len(layers), 3))
     panels = figure.subplots(1, 2 if counted else 1, sharey=True, squeeze=False)[0]
     _bars(panels[0], [(layer.before, layer.after) for layer in layers])
     panels[0].set_xlabel("output channels", fontsize=9)
@@ -51,7 +48,7 @@ def report_figure(report: ReportData) -> Figure:
         unit, name = _unit(layers)
         _bars(panels[1], [(layer.flops_before, layer.flops_after) for layer in layers], unit)
         panels[1].set_xlabel(f"{name} for one image (one multiply-add is one)", fontsize=9)
-    panels[0].set_yticks(range(len(layers)), [_short(layer.name) for layer in layers])
+    panels[0].set_yticks(range(len(layers)), [shorten(layer.name) for layer in layers])
     # Names are the user's: a dollar sign in one must not start a formula.
     for label in panels[0].get_yticklabels():
         label.set_parse_math(False)
@@ -80,7 +77,7 @@ def similarity_figure(group: GroupReport) -> Figure:
     order = cluster_order(group.similarity)
     table = group.similarity.numpy()
     low, high = similarity_range(table)
-    figure = _figure(6.6, 5.8)
+    figure = new_figure(6.6, 5.8)
     from matplotlib.colors import LogNorm
 
     axes = figure.subplots()
@@ -91,8 +88,8 @@ def similarity_figure(group: GroupReport) -> Figure:
     removed = set(group.selection.removed)
     places = [place for place, channel in enumerate(order) if channel in removed]
     top, left = axes.get_xaxis_transform(), axes.get_yaxis_transform()
-    axes.bar(places, 0.022, 1.0, 1.008, color=_MARK, clip_on=False, transform=top)
-    axes.barh(places, 0.022, 1.0, -0.03, color=_MARK, clip_on=False, transform=left)
+    axes.bar(places, 0.022, 1.0, 1.008, color=MARK, clip_on=False, transform=top)
+    axes.barh(places, 0.022, 1.0, -0.03, color=MARK, clip_on=False, transform=left)
     axes.set(xlim=(-0.5, len(order) - 0.5), ylim=(len(order) - 0.5, -0.5))
     ticks = [str(channel) for channel in order] if len(order) <= _MOST_LABELS else []
     axes.set_xticks(range(len(ticks)), ticks, rotation=90)
@@ -100,7 +97,7 @@ def similarity_figure(group: GroupReport) -> Figure:
     axes.tick_params("x", labelsize=7, length=0)
     axes.tick_params("y", labelsize=7, length=0, pad=16)
     axes.set_xlabel("channels, ordered by cluster", fontsize=9)
-    title = f"{_short(group.name)}: {len(places)} of {len(order)} channels removed (orange)"
+    title = f"{shorten(group.name)}: {len(places)} of {len(order)} channels removed (orange)"
     axes.set_title(title, fontsize=10, pad=14, parse_math=False)
     return figure
 
@@ -121,8 +118,8 @@ def pair_figure(group: GroupReport) -> Figure:
         raise ValueError(f"the group of {group.name!r} has no pairs of maps to show")
     columns = min(3, len(group.pairs))
     rows = math.ceil(len(group.pairs) / columns)
-    figure = _figure(3.6 * columns, 0.5 + 2.2 * rows)
-    title = f"{_short(group.name)}: channels removed, each beside its representative"
+    figure = new_figure(3.6 * columns, 0.5 + 2.2 * rows)
+    title = f"{shorten(group.name)}: channels removed, each beside its representative"
     figure.suptitle(title, fontsize=10, parse_math=False)
     panels = figure.subplots(rows, 2 * columns, squeeze=False).flat
     for axes in panels:
@@ -131,7 +128,7 @@ def pair_figure(group: GroupReport) -> Figure:
         low, high = float(pair.maps.min()), float(pair.maps.max())
         titles = (
             f"{pair.removed}, removed\nsimilarity {pair.similarity:.3f}",
-            f"{pair.representative}, kept\nat {_short(pair.layer, 24)}",
+            f"{pair.representative}, kept\nat {shorten(pair.layer, 24)}",
         )
         for place, (values, title) in enumerate(zip(pair.maps.numpy(), titles, strict=True)):
             axes = panels[2 * number + place]
@@ -140,17 +137,8 @@ def pair_figure(group: GroupReport) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        message = 'figures need Matplotlib, which is not installed: pip install "foad-plugins[plot]"'
-        raise ImportError(message) from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
 def _bars(axes: Axes, pairs: Sequence[tuple[int | None, int | None]], unit: float = 1.0) -> None:
-    for number, (label, height, color) in enumerate((("before", 0.78, _BEFORE), ("after", 0.46, _AFTER))):
+    for number, (label, height, color) in enumerate((("before", 0.78, BEFORE), ("after", 0.46, AFTER))):
         known = [(place, value) for place, pair in enumerate(pairs) if (value := pair[number]) is not None]
         places = [place for place, _ in known]
         axes.barh(places, [value / unit for _, value in known], height, color=color, label=label)
@@ -166,8 +154,3 @@ def _bars(axes: Axes, pairs: Sequence[tuple[int | None, int | None]], unit: floa
 def _unit(layers: Sequence[LayerWidth]) -> tuple[float, str]:
     most = max(layer.flops_before or 0 for layer in layers)
     return next(((unit, name) for unit, name in _UNITS if most >= unit), (1.0, "FLOPs"))
-
-
-def _short(name: str, most: int = 44) -> str:
-    """A name that fits; its end tells layers apart."""
-    return name if len(name) <= most else "…" + name[1 - most :]

@@ -13,11 +13,11 @@ from torch.nn import functional
 from foad_plugins import Compensator
 from foad_plugins.adapters.prune.verify import is_provable
 from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
-from foad_plugins.adapters.torch_pruning.groups import bundles, group_name, is_output
+from foad_plugins.adapters.torch_pruning.groups import group_name, is_output, num_channel_groups
 from foad_plugins.adapters.torch_pruning.readers import find_readers
 from foad_plugins.adapters.torch_pruning.replacement import ConsumerGrams, GroupReplacement, replaced_inputs
 from foad_plugins.calibration.collect import calibrate
-from foad_plugins.calibration.data import as_calls
+from foad_plugins.calibration.data import iter_calls
 from tests.helpers.seeds import SEED, generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
 
@@ -56,7 +56,7 @@ def prepared(name):
 
 
 def grams_of(model, fitted, held_out):
-    graph = build_graph(model, next(as_calls(fitted[:1])))
+    graph = build_graph(model, next(iter_calls(fitted[:1])))
     groups = [group for group in prunable_groups(graph, []) if not is_output(group)]
     consumers = find_readers(groups)
     reads = [consumer.reads for consumer in consumers]
@@ -64,7 +64,7 @@ def grams_of(model, fitted, held_out):
     return groups, ConsumerGrams(consumers, *grams)
 
 
-@pytest.mark.parametrize("method", ["least_squares", "keeper"])
+@pytest.mark.parametrize("method", ["least_squares", "representative"])
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_replaced_inputs_give_what_compensation_gives(name, method):
@@ -72,14 +72,14 @@ def test_replaced_inputs_give_what_compensation_gives(name, method):
     groups, grams = grams_of(model, images, images)
     assert groups
     for group in filter(is_provable, groups):
-        size = len(group[0].idxs) // bundles(group)
-        channels = [part * size + channel for part in range(bundles(group)) for channel in range(size // 2)]
+        size = len(group[0].idxs) // num_channel_groups(group)
+        channels = [part * size + channel for part in range(num_channel_groups(group)) for channel in range(size // 2)]
         replacements, _ = GroupReplacement(group, grams, method).at(channels)
         with replaced_inputs(replacements):
             expected = model(images)
         pruned = copy.deepcopy(model)
         compensator = Compensator(pruned, images, method)
-        graph = build_graph(pruned, next(as_calls(images[:1])))
+        graph = build_graph(pruned, next(iter_calls(images[:1])))
         root = pruned.get_submodule(group_name(group))
         cut = graph.get_pruning_group(root, graph.get_pruner_of_module(root).prune_out_channels, channels)
         compensator(cut)
