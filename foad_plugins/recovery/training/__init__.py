@@ -1,0 +1,1 @@
+"""Training a pruned network to give the outputs of the original one, without labels."""
