@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .adapters.torch_pruning.compensator import Compensator
     from .adapters.torch_pruning.importance import FOADImportance
     from .export.exporter import ExportError, ExportReport, check_compiled, export_model
+    from .recovery.recover import RecoveryDivergedError, recover
+    from .recovery.recovery_report import RecoveryReport
 
 __all__ = [
     "Allocation",
@@ -53,6 +55,8 @@ __all__ = [
     "NoEffectWarning",
     "PruneReport",
     "ReconstructionTerm",
+    "RecoveryDivergedError",
+    "RecoveryReport",
     "RefitReport",
     "Selection",
     "Sensitivity",
@@ -68,6 +72,7 @@ __all__ = [
     "greedy_select",
     "load_pruned",
     "prune",
+    "recover",
     "refit",
     "save_pruned",
     "sensitivity",
@@ -81,11 +86,14 @@ _LAZY = {
     "ExportReport": ".export",
     "FOADImportance": ".adapters.torch_pruning",
     "FOADPruner": ".adapters.nni",
+    "RecoveryDivergedError": ".recovery.recover",
+    "RecoveryReport": ".recovery.recovery_report",
     "TargetError": ".adapters.prune",
     "check_compiled": ".export",
     "export_model": ".export",
     "load_pruned": ".adapters.checkpoint",
     "prune": ".adapters.prune",
+    "recover": ".recovery.recover",
     "save_pruned": ".adapters.checkpoint",
     "sensitivity": ".adapters.prune",
     "sensitivity_ratios": ".adapters.prune",

@@ -71,7 +71,7 @@ def average_tensors(tensors: Sequence[Tensor]) -> None:
 def broadcast_tensors(tensors: Sequence[Tensor]) -> None:
     """Give every rank the values of rank 0."""
     for tensor in tensors:
-        dist.broadcast(tensor, 0)
+        dist.broadcast(tensor.detach(), 0)
 
 
 def largest(number: int) -> int:

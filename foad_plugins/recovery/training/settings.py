@@ -111,7 +111,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, *, batch_statis
 def check_number(
     name: str, value: Any, low: float, *, below: float = math.inf, kind: type = float, exclusive: bool = False
 ) -> None:
-    """Check that an argument is None or a finite number from ``low``, itself allowed unless ``exclusive``, to ``below``.
+    """Check that an argument is None or a finite number from ``low`` (itself allowed unless ``exclusive``) on.
 
     Raises:
         TypeError: no number, or no integer where ``kind`` is int.

@@ -193,7 +193,8 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        assert self._average is not None and self.settings.ema is not None
+        assert self._average is not None
+        assert self.settings.ema is not None
         # A short memory at first, so that the state from before the training is soon forgotten.
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         for average, tensor in zip(self._average, self.weights.tensors, strict=True):

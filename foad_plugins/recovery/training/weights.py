@@ -56,11 +56,19 @@ class WorkingWeights:
 
     @torch.no_grad()
     def accept(self) -> None:
-        """Write the present values into the network's own tensors, which :meth:`restore` puts back."""
-        for tensor, data in zip(self.tensors, self._saved, strict=True):
-            # A buffer that is a view with repeated elements cannot be written; nothing trains it.
-            if not torch.equal(value := tensor.to(data.device), data):
+        """Write the present values into the network's own tensors, which :meth:`restore` puts back; all or none."""
+        written: list[tuple[Tensor, Tensor]] = []
+        try:
+            for tensor, data in zip(self.tensors, self._saved, strict=True):
+                value = tensor.to(data.device)
+                # A buffer that is a view with repeated elements cannot be written; nothing trains it.
+                if not torch.equal(value, data):
+                    written.append((data, data.clone()))
+                    data.copy_(value)
+        except BaseException:
+            for data, value in written:
                 data.copy_(value)
+            raise
 
     def restore(self) -> None:
         """Put back the network's own tensors, on their device and in their memory format."""
