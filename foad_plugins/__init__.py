@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .adapters.torch_pruning.importance import FOADImportance
     from .export.exporter import ExportError, ExportReport, check_compiled, export_model
     from .recovery.recover import RecoveryDivergedError, recover
-    from .recovery.recovery_report import RecoveryReport
+    from .recovery.training.report import RecoveryReport
 
 __all__ = [
     "Allocation",
@@ -87,7 +87,7 @@ _LAZY = {
     "FOADImportance": ".adapters.torch_pruning",
     "FOADPruner": ".adapters.nni",
     "RecoveryDivergedError": ".recovery.recover",
-    "RecoveryReport": ".recovery.recovery_report",
+    "RecoveryReport": ".recovery.training.report",
     "TargetError": ".adapters.prune",
     "check_compiled": ".export",
     "export_model": ".export",

@@ -15,17 +15,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..calibration.collect import ForwardFn
-from ..calibration.data import Call, check_data, model_device, one_image
-from ..calibration.distributed import all_or_none
-from ..calibration.preflight import check_runs
-from ..calibration.preserve import check_model, layer_by_layer, undisturbed
+from ..calibration.data import Call, check_data, first_images, model_device
+from ..calibration.distributed import raise_on_all_ranks
+from ..calibration.preflight import check_forward
+from ..calibration.preserve import check_model, force_eager, preserve_state
 from ..utils.warnings import NoEffectWarning, warn
-from .recovery_report import RecoveryReport
 from .training.comparison import Comparison, OutputTransform
 from .training.data import TrainingData, training_data
 from .training.distillation import OutputLoss, output_loss
 from .training.random_state import isolated_random, seed_everything
 from .training.ranks import broadcast_tensors, largest, rank_and_size
+from .training.report import RecoveryReport
 from .training.settings import OptimizerFactory, TrainingSettings, Transform, check_number, make_optimizer
 from .training.state import load_state, save_state
 from .training.trainer import RecoveryDivergedError, Trainer
@@ -195,14 +195,14 @@ def recover(
     with ExitStack() as stack:
         stack.enter_context(isolated_random(place))
         for network in (original, model):
-            stack.enter_context(layer_by_layer(network))
+            stack.enter_context(force_eager(network))
         # The fused path of attention in eval mode passes by the layers inside.
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(working_weights(original, moves, layout, share=True))
         weights = stack.enter_context(working_weights(model, moves, layout))
         seed_everything(seed)
-        with all_or_none(ranks > 1):
+        with raise_on_all_ranks(ranks > 1):
             images = training_data(
                 data, batch_size=batch_size, device=place, left_out=left_out, whole_batches=forward_fn is not None
             )
@@ -255,12 +255,12 @@ def _checked(
     comparison: Comparison, call: Call, feature_layers: str | Sequence[str], *, transformed: bool
 ) -> Comparison:
     """The comparison with its layers, after the networks have run on an example."""
-    example = one_image(call, 2)
+    example = first_images(call, 2)
     if transformed and (len(example.args) != 1 or example.kwargs):
         raise ValueError("transform: it is called with one input tensor, and the networks take several inputs")
     for network in (comparison.original, comparison.model):
-        check_runs(network, example, comparison.forward_fn)
-    with undisturbed(comparison.model), undisturbed(comparison.original):
+        check_forward(network, example, comparison.forward_fn)
+    with preserve_state(comparison.model), preserve_state(comparison.original):
         comparison.check(example)
         if feature_layers == "auto":
             layers = comparison.find_layers(example)
@@ -328,7 +328,7 @@ def _connect(trainer: Trainer, path: Path, other: dict[str, Any]) -> None:
         "number of ranks": trainer.ranks,
         "shapes": {name: list(tensor.shape) for name, tensor in names},
     }
-    with all_or_none(trainer.ranks > 1):
+    with raise_on_all_ranks(trainer.ranks > 1):
         state = load_state(path, settings)
     if state is not None:
         trainer.resume(state)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
-from ...calibration.data import Call, as_calls, check_data, is_one_shot
+from ...calibration.data import Call, check_data, is_iterator, iter_calls
 from .random_state import seed_of
 
 __all__ = ["TrainingData", "training_data"]
@@ -55,7 +55,7 @@ def training_data(
     batches.
 
     Args:
-        data: as for :func:`~foad_plugins.calibration.data.as_calls`.
+        data: as for :func:`~foad_plugins.calibration.data.iter_calls`.
         batch_size: images in a batch, at most, where the batches are ours.
         device: where the batches go.
         left_out: number of images to leave out; None for a tenth, at most 256. Where batches are kept, as many batches
@@ -70,10 +70,10 @@ def training_data(
     if isinstance(data, DataLoader) and (places := _places(data)) is not None:
         count = _count_left_out(len(places), left_out)
         return _Dataset(data, *_split(places, count), batch_size, device)
-    if not isinstance(data, (Tensor, tuple, Mapping, list)) and not is_one_shot(data):
+    if not isinstance(data, (Tensor, tuple, Mapping, list)) and not is_iterator(data):
         return _Stream(data, device, _LEFT_OUT if left_out is None else left_out)
     items = data if isinstance(data, (Tensor, tuple, Mapping)) else list(data)
-    calls = list(as_calls(items))
+    calls = list(iter_calls(items))
     mixed = isinstance(items, list) and whole_batches and not all(isinstance(item, Tensor) for item in items)
     if not mixed and _fit_together(calls):
         return _Pool(items, calls, batch_size, device, left_out)
@@ -109,9 +109,9 @@ class _Pool(TrainingData):
         args = tuple(tensor[places.to(tensor.device)] for tensor in self._args)
         kwargs = {name: tensor[places.to(tensor.device)] for name, tensor in self._kwargs.items()}
         if self._whole:
-            return next(as_calls(kwargs or args, self._device))
+            return next(iter_calls(kwargs or args, self._device))
         # Of a tuple in a list, the first element is the input.
-        return next(as_calls([kwargs or ((args,) if len(args) > 1 else args[0])], self._device))
+        return next(iter_calls([kwargs or ((args,) if len(args) > 1 else args[0])], self._device))
 
 
 class _Dataset(TrainingData):
@@ -143,7 +143,7 @@ class _Dataset(TrainingData):
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
         )
-        return as_calls(batches, self._device) if parts else iter(())
+        return iter_calls(batches, self._device) if parts else iter(())
 
 
 class _Batches(TrainingData):
@@ -153,16 +153,16 @@ class _Batches(TrainingData):
         self._items, self._device = items, device
         count = 0
         while count < len(items) - 1 and count * 10 < len(items) and left_out > 0:
-            left_out -= _images(next(as_calls([items[count]])))
+            left_out -= _images(next(iter_calls([items[count]])))
             count += 1
         self._places, measured = _split(range(len(items)), max(count, 1))
-        self.images = sum(_images(next(as_calls([items[place]]))) for place in self._places)
+        self.images = sum(_images(next(iter_calls([items[place]]))) for place in self._places)
         self.per_epoch = len(self._places)
-        self.left_out = [next(as_calls([items[place]], device)) for place in measured]
+        self.left_out = [next(iter_calls([items[place]], device)) for place in measured]
 
     def epoch(self, random: torch.Generator, skip: int) -> Iterator[Call]:
         for (place,) in islice(_shuffled(self._places, 1, random), skip, None):
-            yield next(as_calls([self._items[place]], self._device))
+            yield next(iter_calls([self._items[place]], self._device))
 
 
 class _Stream(TrainingData):
@@ -172,7 +172,7 @@ class _Stream(TrainingData):
         self._data, self._device = data, device
         total = len(data) if hasattr(data, "__len__") else sum(1 for _ in data)
         self.left_out, images = [], 0
-        for call in as_calls(data, device, max(1, total // 10)):
+        for call in iter_calls(data, device, max(1, total // 10)):
             self.left_out.append(call)
             images += _images(call)
             if images >= left_out:
@@ -185,7 +185,7 @@ class _Stream(TrainingData):
     def epoch(self, random: torch.Generator, skip: int) -> Iterator[Call]:
         # A loader that shuffles draws from the global generators.
         torch.manual_seed(random.initial_seed())
-        calls = islice(as_calls(self._data, self._device), len(self.left_out) + skip, None)
+        calls = islice(iter_calls(self._data, self._device), len(self.left_out) + skip, None)
         first = next(calls, None)
         if first is None and skip == 0:
             raise ValueError("data: it gave fewer batches in a later epoch than in the first: give data to read again")

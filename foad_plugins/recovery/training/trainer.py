@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from ...calibration.data import Call
-from ...calibration.distributed import all_or_none
+from ...calibration.distributed import raise_on_all_ranks
 from .augmentation import color_jitter, crop_and_flip
 from .comparison import Comparison
 from .data import TrainingData
@@ -207,9 +207,11 @@ class Trainer:
         model = self.comparison.model
         model.eval()
         if self.ranks > 1:
-            average_tensors([tensor for tensor in self.weights.tensors if not isinstance(tensor, nn.Parameter)])
+            for values in (self.weights.tensors, self._average or []):
+                pairs = zip(self.weights.tensors, values, strict=False)
+                average_tensors([value for tensor, value in pairs if not isinstance(tensor, nn.Parameter)])
         with self._averaged():
-            with all_or_none(self.ranks > 1):
+            with raise_on_all_ranks(self.ranks > 1):
                 measured = self.comparison.output_loss(self.data.left_out).to(self.device)
                 score = None if self.validate is None else _checked_score(self.validate(model))
             if self.ranks > 1:

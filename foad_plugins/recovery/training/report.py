@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .training.trainer import Measurement
+from .trainer import Measurement
 
 __all__ = ["RecoveryReport"]
 
