@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
@@ -82,7 +82,7 @@ def training_data(
             "data: one batch that cannot be divided by images (its tensors are not of one length) leaves nothing to "
             "measure on: give several batches"
         )
-    return _Batches(items, device, _LEFT_OUT if left_out is None else left_out)
+    return _Batches(list(items), device, _LEFT_OUT if left_out is None else left_out)
 
 
 class _Pool(TrainingData):
@@ -136,7 +136,7 @@ class _Dataset(TrainingData):
         loader = self._loader
         batches: DataLoader[Any] = DataLoader(
             loader.dataset,
-            batch_sampler=parts,
+            batch_sampler=[list(part) for part in parts],
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
             pin_memory=loader.pin_memory,
@@ -170,7 +170,7 @@ class _Stream(TrainingData):
 
     def __init__(self, data: Iterable[Any], device: torch.device | None, left_out: int) -> None:
         self._data, self._device = data, device
-        total = len(data) if hasattr(data, "__len__") else sum(1 for _ in data)
+        total = len(data) if isinstance(data, Sized) else sum(1 for _ in data)
         self.left_out, images = [], 0
         for call in iter_calls(data, device, max(1, total // 10)):
             self.left_out.append(call)
@@ -202,7 +202,7 @@ def _places(loader: DataLoader[Any]) -> Sequence[int] | None:
         return [place for batch in loader.batch_sampler for place in batch]
     sampler = loader.sampler
     plain = type(sampler) is SequentialSampler or (type(sampler) is RandomSampler and not sampler.replacement)
-    return range(len(sampler)) if plain and loader.batch_size is not None else None
+    return range(len(loader.dataset)) if plain and loader.batch_size is not None else None  # type: ignore[arg-type]
 
 
 def _fit_together(calls: Sequence[Call]) -> bool:

@@ -109,7 +109,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, *, batch_statis
 
 
 def check_number(
-    name: str, value: Any, low: float, *, below: float = math.inf, kind: type = float, exclusive: bool = False
+    name: str, value: Any, low: float, *, below: float = math.inf, kind: type[float] = float, exclusive: bool = False
 ) -> None:
     """Check that an argument is None or a finite number from ``low`` (itself allowed unless ``exclusive``) on.
 

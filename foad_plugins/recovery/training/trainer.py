@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -158,13 +158,12 @@ class Trainer:
         self.history = [Measurement(*values) for values in state["history"]]
         self._best_index = state["best_index"]
         self.weights.load(state["weights"])
-        self._average, self._first, self._best = (
-            None
-            if values is None
-            else [one.to(tensor.device) for one, tensor in zip(values, self.weights.tensors, strict=True)]
-            for values in (state["average"], state["first"], state["best"])
-        )
+        self._first, self._best = self._placed(state["first"]), self._placed(state["best"])
+        self._average = None if state["average"] is None else self._placed(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def _placed(self, values: Sequence[Tensor]) -> list[Tensor]:
+        return [value.to(tensor.device) for value, tensor in zip(values, self.weights.tensors, strict=True)]
 
     def _advance(self, batches: Iterator[Call]) -> Tensor:
         """One step; its loss, the mean over the ranks."""

@@ -26,7 +26,7 @@ class WorkingWeights:
         self.tensors = [tensor for _, tensor in named]
         self._saved = [tensor.data for tensor in self.tensors]
         self._gradients = [tensor.grad for tensor in self.tensors]
-        self._slots = [
+        self._slots: list[tuple[dict[str, Any], str, Tensor]] = [
             (table, name, tensor)
             for module in model.modules()
             for table in (module._parameters, module._buffers)
