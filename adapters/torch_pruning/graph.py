@@ -14,6 +14,7 @@ from torch_pruning.dependency import DependencyGraph, Group
 
 from ...calibration.collect import ForwardFn, require_batch_dim
 from ...calibration.data import Call
+from ...calibration.preserve import without_hooks_of
 from ...utils.outputs import output_tensors
 from .nonterminating import endless_layers
 
@@ -39,7 +40,8 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
         # Torch-Pruning takes for an output only what no other output was made from.
         return [tensor.clone() for tensor in tensors]
 
-    with torch.enable_grad(), _trainable(model), require_batch_dim(model), _nothing_saved():
+    kept = without_hooks_of("torch_pruning", model)
+    with kept, torch.enable_grad(), _trainable(model), require_batch_dim(model), _nothing_saved():
         # Weights that autocast has kept from a run without gradients have no place in a graph.
         torch.clear_autocast_cache()
         try:

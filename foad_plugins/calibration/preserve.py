@@ -12,15 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["check_model", "force_eager", "preserve_state"]
-
-_HOOK_TABLES = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-)
+__all__ = ["check_model", "force_eager", "preserve_state", "without_hooks_of"]
 
 # The generators and the switch of the fused path belong to the process: of two threads, one measures after the other.
 _MEASURING = threading.RLock()
@@ -30,7 +22,7 @@ _MEASURING = threading.RLock()
 def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> Iterator[None]:
     """Put a model into eval mode, and leave no trace of what runs inside, also after an exception.
 
-    On exit every module's train flag, every buffer and the hooks are what they were, and so is the state of the
+    On exit every module's train flag and every buffer is what it was, and so is the state of the
     random number generators (torch on the CPU and the model's devices, NumPy, random). Inside, the generators start
     from ``seed``, so that random layers which stay active in eval mode, and shuffling loaders, give the same each time.
     The fused inference path of ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` is off inside, since it
@@ -56,7 +48,6 @@ def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
-        hooks = [(table, set(table)) for module in model.modules() for table in _hook_tables(module)]
         devices = sorted({tensor.device.index or 0 for tensor in model.parameters() if tensor.is_cuda})
         python_state, numpy_state = random.getstate(), np.random.get_state()
         fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -74,9 +65,6 @@ def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -
             np.random.set_state(numpy_state)
             for module, training in flags:
                 module.training = training
-            for table, known in hooks:
-                for handle in set(table) - known:
-                    del table[handle]
             # Batch normalization writes its statistics past the version counter, so only the values tell.
             for (module, name, buffer, value), same in zip(buffers, _equal(buffers), strict=True):
                 if not same:
@@ -84,6 +72,33 @@ def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -
                         # Observers of quantization give theirs another shape when they first run.
                         buffer.resize_(value.shape).copy_(value)
                 module._buffers[name] = buffer
+
+
+@contextmanager
+def without_hooks_of(package: str, model: nn.Module) -> Iterator[None]:
+    """Remove the forward hooks that a library has left in a model after an exception inside.
+
+    Hooks that the model registers itself, as some do at their first call, are kept: the model may remember that they
+    are there.
+
+    Args:
+        package: the library's top-level package; its hooks are told by the module that defines them.
+        model: the model.
+    """
+    try:
+        yield
+    finally:
+        for module in model.modules():
+            for kind in ("_forward_hooks", "_forward_pre_hooks"):
+                for key in [key for key, hook in getattr(module, kind).items() if _defined_in(hook, package)]:
+                    # As the handle would remove it: from the options beside the hooks, too.
+                    for table in (kind, f"{kind}_with_kwargs", f"{kind}_always_called"):
+                        getattr(module, table, {}).pop(key, None)
+
+
+def _defined_in(hook: object, package: str) -> bool:
+    module = getattr(hook, "__module__", None) or type(hook).__module__
+    return module.partition(".")[0] == package
 
 
 def check_model(model: object) -> None:
@@ -125,10 +140,6 @@ def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[boo
 def _same(buffer: Tensor, value: Tensor) -> Tensor:
     """Whether two tensors of one shape hold the same, NaN included."""
     return torch.isclose(buffer, value, rtol=0, atol=0, equal_nan=True).all()
-
-
-def _hook_tables(module: nn.Module) -> list[dict[int, object]]:
-    return [getattr(module, name) for name in _HOOK_TABLES]
 
 
 @contextmanager

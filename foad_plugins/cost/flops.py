@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calibration.data import Call, iter_calls, model_device
-from ..calibration.preserve import check_model, preserve_state
+from ..calibration.preserve import check_model, preserve_state, without_hooks_of
 from ..utils.outputs import output_tensors
 
 with warnings.catch_warnings():
@@ -109,7 +109,7 @@ def flops_table(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
             "the model has no data, it is on the meta device: give it some with model.to_empty(device='cpu')"
         )
     call = next(iter_calls(inputs, model_device(model)))
-    with preserve_state(model), torch.no_grad(), warnings.catch_warnings():
+    with preserve_state(model), without_hooks_of("fvcore", model), torch.no_grad(), warnings.catch_warnings():
         # The tracer warns of every Python number it meets, and torch of the tracer's age: neither is news to a
         # caller who asked for a count.
         warnings.simplefilter("ignore")

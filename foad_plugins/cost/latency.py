@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from ..calibration.collect import ForwardFn
 from ..calibration.data import Call
@@ -26,6 +25,9 @@ def measure_latency(
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         min_seconds: calls are repeated for at least so long; more gives a steadier median.
     """
+    # Imported here: it looks for a CUDA runtime, and says so where there is none.
+    from torch.utils.benchmark import Timer
+
     with preserve_state(model, compiled=True), torch.inference_mode():
         timer = Timer(
             "forward_fn(model, call.item)" if forward_fn is not None else "model(*call.args, **call.kwargs)",
