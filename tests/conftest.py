@@ -97,7 +97,7 @@ def unhurried(_hurried: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None
 def either_sums(request: pytest.FixtureRequest) -> Iterator[None]:
     """Sums of similarities in one pass, where Numba is there, and by torch's own operations."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FOAD_FUSED", "1" if request.param == "fused" else "0")
+        patch.setenv("FOAD_NUMBA", "1" if request.param == "fused" else "0")
         yield
 
 

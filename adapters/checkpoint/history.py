@@ -246,7 +246,7 @@ class Signature:
 
 def signature_of(call: Call) -> Signature:
     """The form of a call."""
-    return Signature(_describe(tuple(call.args)), _describe(dict(call.kwargs)), _describe(call.item))
+    return Signature(_describe(tuple(call.args)), _describe(dict(call.kwargs)), _describe(call.batch))
 
 
 def dtype_name(dtype: torch.dtype) -> str:

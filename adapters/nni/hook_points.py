@@ -47,7 +47,7 @@ def model_call(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> Ca
 
     with preserve_state(model):
         model.register_forward_pre_hook(keep, with_kwargs=True)
-        forward_fn(model, call.item)
+        forward_fn(model, call.batch)
     if not seen:
         raise ValueError("forward_fn(model, batch) never called the model")
     return seen[0]
@@ -90,9 +90,9 @@ def reads_by_layer(model: nn.Module, call: Call, onto: nn.Module | None = None) 
             reads = group_reads(group)
             taps = [
                 dataclasses.replace(tap, module=twin.get_submodule(graph._module2name[tap.module]))
-                for tap in reads.taps
+                for tap in reads.hook_points
             ]
             found[graph._module2name[module]] = LayerReads(
-                dataclasses.replace(reads, taps=tuple(taps)), num_channel_groups(group)
+                dataclasses.replace(reads, hook_points=tuple(taps)), num_channel_groups(group)
             )
     return found

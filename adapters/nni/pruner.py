@@ -117,7 +117,7 @@ class FOADPruner(_NormPruner):
                 first = first_images(call := next(iter_calls(data, model_device(model), 1)))
             check_forward(model, first, forward_fn)
             if is_iterator(data):
-                self._data = chain([call.item], data)
+                self._data = chain([call.batch], data)
             self._call = model_call(model, first, forward_fn)
             self._reads = reads_by_layer(model, self._call)
             check_traceable(model, self._call)

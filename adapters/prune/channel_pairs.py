@@ -63,7 +63,7 @@ def channel_pairs(
     with ExitStack() as stack, torch.no_grad():
         stack.enter_context(preserve_state(model))
         for number, (group, selection) in enumerate(selections):
-            for tap in group_reads(group).taps:
+            for tap in group_reads(group).hook_points:
                 if selection.removed and tap.side == "input":
 
                     def hook(
@@ -77,7 +77,7 @@ def channel_pairs(
 
                     stack.callback(tap.module.register_forward_pre_hook(hook).remove)
         if forward_fn is not None:
-            forward_fn(model, call.item)
+            forward_fn(model, call.batch)
         else:
             model(*call.args, **call.kwargs)
     return found

@@ -74,5 +74,5 @@ def layer_widths(before: Size, after: Size) -> tuple[LayerWidth, ...]:
 @torch.no_grad()
 def output_shapes(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> list[tuple[int, ...]]:
     """The shapes of all tensors that a call returns."""
-    output = forward_fn(model, example.item) if forward_fn is not None else model(*example.args, **example.kwargs)
+    output = forward_fn(model, example.batch) if forward_fn is not None else model(*example.args, **example.kwargs)
     return [tuple(tensor.shape) for tensor in output_tensors(output)]

@@ -13,7 +13,7 @@ from torch_pruning.dependency import Group
 from ...calibration.collect import ForwardFn
 from ...calibration.data import Call
 from ...cost.latency import measure_latency
-from ...criterion.selection import Selection, cut, greedy_select
+from ...criterion.selection import Selection, greedy_select, selection_of
 from ...report.data import LatencyTrial
 from ..torch_pruning.groups import group_name, mean_over_channel_groups, num_channel_groups
 from .arguments import Goal, shares_of
@@ -151,7 +151,7 @@ class Planner:
             some = f"{', '.join(map(repr, unscored[:5]))}{' and others' if len(unscored) > 5 else ''}"
             notes = (*notes, f"{type(settings.ranker).__name__} scores no channels of {some}, which stay whole")
         choices = [
-            Choice.of(candidate.group, cut(similarities[candidate.name], candidate.sequence[:count]))
+            Choice.of(candidate.group, selection_of(similarities[candidate.name], candidate.sequence[:count]))
             for candidate, count in zip(candidates, counts, strict=True)
         ]
         return Plan(tuple(choices), self.sample, similarities, predicted, floor, trials, notes)

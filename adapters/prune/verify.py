@@ -116,7 +116,7 @@ def _zero(module: nn.Module, columns: Tensor) -> Callable[..., Any]:
 
 def _run(model: nn.Module, call: Call, forward_fn: ForwardFn | None, dtype: torch.dtype | None) -> Any:
     if dtype is None:
-        return forward_fn(model, call.item) if forward_fn is not None else model(*call.args, **call.kwargs)
+        return forward_fn(model, call.batch) if forward_fn is not None else model(*call.args, **call.kwargs)
 
     def cast(value: Any) -> Any:
         return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
@@ -129,7 +129,7 @@ def _run(model: nn.Module, call: Call, forward_fn: ForwardFn | None, dtype: torc
         for name, value in [*module._parameters.items(), *module._buffers.items()]
         if value is not None
     }
-    inputs = Call(tree_map(cast, call.args), tree_map(cast, call.item), tree_map(cast, call.kwargs))
+    inputs = Call(tree_map(cast, call.args), tree_map(cast, call.batch), tree_map(cast, call.kwargs))
     return functional_call(caller, dict(state), (inputs,), tie_weights=False)
 
 
@@ -144,5 +144,5 @@ class _Caller(nn.Module):
     def forward(self, call: Call) -> Any:
         """Call the model."""
         if self._forward_fn is not None:
-            return self._forward_fn(self.model, call.item)
+            return self._forward_fn(self.model, call.batch)
         return self.model(*call.args, **call.kwargs)

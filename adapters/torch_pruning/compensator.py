@@ -145,7 +145,7 @@ class WeightUpdate:
         readers = [self._now(number) for number in range(len(self._alive))]
         going: list[dict[int, int]] = [{} for _ in readers]
         for removal in removals:
-            for tap in {tap.key(): tap for tap in group_reads(removal.group).taps}.values():
+            for tap in {tap.key(): tap for tap in group_reads(removal.group).hook_points}.values():
                 found = place(readers, tap)
                 if found is not None:
                     number, rows = found

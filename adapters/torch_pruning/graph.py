@@ -32,7 +32,7 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
 
     def forward(network: nn.Module, _: Any) -> list[Tensor]:
         nonlocal ran
-        output = forward_fn(network, call.item) if forward_fn is not None else network(*call.args, **call.kwargs)
+        output = forward_fn(network, call.batch) if forward_fn is not None else network(*call.args, **call.kwargs)
         tensors = output_tensors(output)
         if not tensors:
             raise ValueError(f"the model returns no tensor, and nothing that holds one, but a {type(output).__name__}")
@@ -45,7 +45,7 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
         # Weights that autocast has kept from a run without gradients have no place in a graph.
         torch.clear_autocast_cache()
         try:
-            return DependencyGraph().build_dependency(model, call.item, forward_fn=forward, verbose=False)
+            return DependencyGraph().build_dependency(model, call.batch, forward_fn=forward, verbose=False)
         except Exception as error:
             if not ran:
                 raise

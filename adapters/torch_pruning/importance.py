@@ -104,7 +104,7 @@ class FOADImportance(tp.importance.Importance):
             first = next(iter_calls(source, model_device(model), 1))
             graph = build_graph(model, first_images(first), self._options.forward_fn)
         if is_iterator(source):
-            source = chain([first.item], source)
+            source = chain([first.batch], source)
         groups = prunable_groups(graph, [])
         if not groups:
             raise ValueError("the model has no convolution or linear layer whose channels could be pruned")

@@ -55,10 +55,12 @@ class Reader:
         if tap.module is not self.layer or tap.side != "input":
             return None
         unit = {int(first): row for row, first in enumerate(self.columns[:, 0])}
-        firsts = range(self.input_width) if tap.columns is None else tap.columns[:, 0].tolist()
+        firsts = range(self.input_width) if tap.channel_index is None else tap.channel_index[:, 0].tolist()
         rows = [unit.get(first, -1) for first in firsts]
         return (
-            None if -1 in rows or (tap.columns is not None and tap.columns.shape[1] != self.columns.shape[1]) else rows
+            None
+            if -1 in rows or (tap.channel_index is not None and tap.channel_index.shape[1] != self.columns.shape[1])
+            else rows
         )
 
     @property
@@ -113,9 +115,9 @@ def find_readers(groups: Iterable[Group]) -> list[Reader]:
     """
     found: dict[tuple[nn.Module, int], list[Tensor]] = {}
     for group in groups:
-        for tap in group_reads(group).taps:
+        for tap in group_reads(group).hook_points:
             if tap.side == "input":
-                columns = torch.arange(_width(tap.module))[:, None] if tap.columns is None else tap.columns
+                columns = torch.arange(_width(tap.module))[:, None] if tap.channel_index is None else tap.channel_index
                 found.setdefault((tap.module, columns.shape[1]), []).append(columns)
     readers = []
     for (layer, length), parts in found.items():
@@ -145,7 +147,7 @@ def reconstruction_terms(
     """
     size = group_reads(group).num_channels // num_channel_groups(group)
     terms: list[ReconstructionTerm] = []
-    for tap in {tap.key(): tap for tap in group_reads(group).taps}.values():
+    for tap in {tap.key(): tap for tap in group_reads(group).hook_points}.values():
         found = place(readers, tap)
         if found is None or not grams[found[0]].samples:
             continue
@@ -159,7 +161,7 @@ def reconstruction_terms(
 
 def layers_without_compensation(group: Group) -> list[str]:
     """Names of the layers that take the group's channels in and have no weights to let others take over."""
-    mixing = {tap.module for tap in group_reads(group).taps if tap.side == "input"}
+    mixing = {tap.module for tap in group_reads(group).hook_points if tap.side == "input"}
     graph = group._DG
     names = []
     for item in group:

@@ -84,7 +84,9 @@ class ThiNet(Calibrated):
             ValueError: if a reader was not run, or its input is not finite; names the layer.
         """
         reads = group_reads(full_group(group))
-        taps = [tap for tap in reads.taps if tap.side == "input" and not getattr(tap.module, "transposed", False)]
+        taps = [
+            tap for tap in reads.hook_points if tap.side == "input" and not getattr(tap.module, "transposed", False)
+        ]
         if not taps:
             return None
         model = group._DG.model
@@ -131,11 +133,11 @@ class ThiNet(Calibrated):
     def _products(self, tap: HookPoint) -> torch.Tensor:
         """(C, C) products of the channels' contributions to a reader's outputs, a mean over positions."""
         weight = kernels(tap.module).float()
-        weight = weight if tap.columns is None else weight[:, tap.columns].flatten(2)
+        weight = weight if tap.channel_index is None else weight[:, tap.channel_index].flatten(2)
         outputs, channels = weight.shape[:2]
         gram = GramStatistics(channels)
         for batch in self._patches[tap.module]:
             for part in batch.split(max(1, _ENTRIES // (channels * outputs))):
-                part = part.float() if tap.columns is None else part[:, tap.columns].flatten(2).float()
+                part = part.float() if tap.channel_index is None else part[:, tap.channel_index].flatten(2).float()
                 gram.update(torch.einsum("fck,pck->pcf", weight, part))
         return gram.compute() * outputs

@@ -60,13 +60,13 @@ def _groups(model: nn.Module, images: Tensor) -> list[tuple[str, int, int, int, 
     for group in prunable_groups(graph, []):
         reads = group_reads(group)
         similarity = importance.similarity(group)
-        if similarity is None or any(tap.side == "output" for tap in reads.taps):
+        if similarity is None or any(tap.side == "output" for tap in reads.hook_points):
             continue
         channels = len(similarity)
         nearest = similarity.clone().fill_diagonal_(-1).argmax(1)
         popularity = torch.bincount(nearest, minlength=channels)
         hubs = popularity.argsort(descending=True)[: max(1, channels // 20)]
-        norms = _norms(model, images, reads.taps[0])
+        norms = _norms(model, images, reads.hook_points[0])
         rows.append(
             (
                 group_name(group),

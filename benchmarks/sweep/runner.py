@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ...calibration.preflight import described
+from ...calibration.preflight import describe_inputs
 from ..datasets import ImageSource
 from ..errors import SettingsError
 from ..models import build_model
@@ -213,9 +213,9 @@ def check_logits(model: nn.Module, data: ImageSource) -> None:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise SettingsError(
-            f"model: {name} does not run on an image of the data ({described(image)}): {reason}"
+            f"model: {name} does not run on an image of the data ({describe_inputs(image)}): {reason}"
         ) from error
     if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[1] < data.num_classes:
         wanted = f"a tensor (N, {data.num_classes}), a number for each class"
-        found = described(output) if isinstance(output, torch.Tensor) else type(output).__name__
+        found = describe_inputs(output) if isinstance(output, torch.Tensor) else type(output).__name__
         raise SettingsError(f"model: {name} must give {wanted}, got {found} for one image")

@@ -15,7 +15,7 @@ from ..criterion.gram import GramStatistics
 from ..criterion.similarity import ChannelStatistics
 from .data import EmptyDataError, iter_calls, model_device
 from .distributed import all_reduce_statistics, raise_on_all_ranks
-from .observers import ChannelSet, GramObserver, Listener, SimilarityObserver
+from .observers import ChannelSet, GramObserver, Observer, SimilarityObserver
 from .preserve import preserve_state
 
 __all__ = ["ForwardFn", "MissingBatchDimError", "calibrate", "calibrate_channels", "require_batch_dim"]
@@ -30,20 +30,20 @@ class MissingBatchDimError(ValueError):
 def calibrate_channels(
     model: nn.Module,
     data: Any,
-    reads: Sequence[ChannelSet],
+    channel_sets: Sequence[ChannelSet],
     *,
     max_batches: int | None = None,
     forward_fn: ForwardFn | None = None,
     progress: bool = False,
 ) -> list[ChannelStatistics]:
     """Gather the channel statistics of sets of channels; as :func:`calibrate`, without products."""
-    return calibrate(model, data, reads, max_batches=max_batches, forward_fn=forward_fn, progress=progress)[0]
+    return calibrate(model, data, channel_sets, max_batches=max_batches, forward_fn=forward_fn, progress=progress)[0]
 
 
 def calibrate(
     model: nn.Module,
     data: Any,
-    reads: Sequence[ChannelSet],
+    channel_sets: Sequence[ChannelSet],
     grams: Sequence[ChannelSet] = (),
     *,
     max_batches: int | None = None,
@@ -59,8 +59,8 @@ def calibrate(
     Args:
         model: the model, on any device.
         data: as for :func:`~foad_plugins.calibration.data.iter_calls`.
-        reads: the sets of channels, for their similarity.
-        grams: sets of channels with one tap each, for the products between them.
+        channel_sets: the sets of channels whose similarity is needed.
+        grams: sets of channels with one hook point each whose products are needed.
         max_batches: use so many batches at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         progress: show a progress bar over batches.
@@ -68,8 +68,8 @@ def calibrate(
             call; a rank may have no batch, if another one has. An error on one rank is an error on all.
 
     Returns:
-        One object for each of ``reads`` and one for each of ``grams``; ``count`` or ``samples`` is 0 if none of the
-        layers ran.
+        One object for each of ``channel_sets`` and one for each of ``grams``; ``count`` or ``samples`` is 0 if
+        none of the layers ran.
 
     Raises:
         TypeError: data of a form that is not accepted.
@@ -77,43 +77,43 @@ def calibrate(
         RuntimeError: another rank failed, or torch.distributed is not initialised.
     """
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
-    similarities = [SimilarityObserver(read) for read in reads]
+    similarities = [SimilarityObserver(channels) for channels in channel_sets]
     products = GramObserver(grams)
-    everyone: list[Listener] = [*similarities, products]
-    listeners: dict[tuple[nn.Module, str], list[Listener]] = {}
-    for listener in everyone:
-        for place in listener.places():
-            listeners.setdefault(place, []).append(listener)
+    all_observers: list[Observer] = [*similarities, products]
+    observers: dict[tuple[nn.Module, str], list[Observer]] = {}
+    for observer in all_observers:
+        for place in observer.hook_points():
+            observers.setdefault(place, []).append(observer)
 
-    def take(module: nn.Module, side: str, tensor: Any) -> None:
+    def observe(module: nn.Module, side: str, tensor: Any) -> None:
         if not isinstance(tensor, Tensor):
             return
         try:
-            for listener in listeners[module, side]:
-                listener.take(module, side, tensor)
+            for observer in observers[module, side]:
+                observer.observe(module, side, tensor)
         except (TypeError, ValueError) as error:
             raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{_not_finite(model)}") from None
 
     with (
-        raise_on_all_ranks(distributed, excused=EmptyDataError),
+        raise_on_all_ranks(distributed, ignore=EmptyDataError),
         ExitStack() as stack,
         torch.inference_mode(False),
         torch.no_grad(),
     ):
         stack.enter_context(preserve_state(model))
         stack.enter_context(require_batch_dim(model))
-        for module, side in listeners:
-            stack.callback(_listen(module, side, take))
+        for module, side in observers:
+            stack.callback(_register(module, side, observe))
         calls = iter_calls(data, model_device(model), max_batches)
         bar = tqdm(calls, desc="calibrating", unit="batch", total=_length(data, max_batches), disable=not progress)
         for call in bar:
             if forward_fn is None:
                 model(*call.args, **call.kwargs)
             else:
-                forward_fn(model, call.item)
+                forward_fn(model, call.batch)
             _check(model, similarities, names)
-            for listener in everyone:
-                listener.end_batch()
+            for observer in all_observers:
+                observer.end_batch()
     statistics = [similarity.statistics for similarity in similarities]
     if distributed:
         all_reduce_statistics([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
@@ -137,8 +137,8 @@ def _check(model: nn.Module, similarities: Sequence[SimilarityObserver], names: 
     unchecked = [one for similarity in similarities for one in similarity.unchecked]
     if not unchecked:
         return
-    device = unchecked[0].energy.device
-    finite = torch.stack([one.energy.double().to(device) for one in unchecked]).isfinite().tolist()
+    device = unchecked[0].sum_of_squares.device
+    finite = torch.stack([one.sum_of_squares.double().to(device) for one in unchecked]).isfinite().tolist()
     for one, fine in zip(unchecked, finite, strict=True):
         if not fine:
             raise ValueError(f"at the {one.side} of layer {names[one.module]!r}: {one.problem}{_not_finite(model)}")
@@ -156,14 +156,14 @@ def _length(data: Any, max_batches: int | None) -> int | None:
         return None
 
 
-def _listen(module: nn.Module, side: str, take: Callable[[nn.Module, str, Any], None]) -> Callable[[], None]:
-    """Hand every tensor that passes one side of a module to ``take``; returns what ends it."""
+def _register(module: nn.Module, side: str, observe: Callable[[nn.Module, str, Any], None]) -> Callable[[], None]:
+    """Call ``observe`` with every tensor at one side of a module; returns a function that removes the hook."""
 
     def on_input(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        take(layer, side, args[0] if args else kwargs.get("input"))
+        observe(layer, side, args[0] if args else kwargs.get("input"))
 
     def on_output(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        take(layer, side, output)
+        observe(layer, side, output)
 
     if side == "input":
         return module.register_forward_pre_hook(on_input, with_kwargs=True).remove

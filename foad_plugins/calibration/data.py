@@ -39,11 +39,11 @@ class Call:
     Attributes:
         args: positional arguments.
         kwargs: keyword arguments.
-        item: the batch as the data gave it, on the model's device: what a ``forward_fn`` receives.
+        batch: the batch as the data gave it, on the model's device: what a ``forward_fn`` receives.
     """
 
     args: tuple[Any, ...]
-    item: Any
+    batch: Any
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -120,7 +120,7 @@ def first_images(call: Call, count: int = 1) -> Call:
         return value[:count] if isinstance(value, Tensor) else value
 
     kwargs = {name: first(value) for name, value in call.kwargs.items()}
-    return Call(tuple(first(value) for value in call.args), call.item, kwargs)
+    return Call(tuple(first(value) for value in call.args), call.batch, kwargs)
 
 
 def _as_call(item: Any, *, whole: bool) -> Call:

@@ -16,7 +16,7 @@ __all__ = ["all_reduce_statistics", "raise_on_all_ranks"]
 
 
 @contextmanager
-def raise_on_all_ranks(shared: bool, excused: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def raise_on_all_ranks(shared: bool, ignore: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Go on behind the block on all ranks or on none: an error in it on one rank is raised on all.
 
     Without this, the others would wait for ever for one that has failed. Every rank of the default process group must
@@ -24,7 +24,7 @@ def raise_on_all_ranks(shared: bool, excused: type[Exception] | tuple[()] = ()) 
 
     Args:
         shared: whether there are other ranks; if not, nothing is done.
-        excused: an error that counts only if all ranks have it.
+        ignore: an error that counts only if all ranks have it.
 
     Raises:
         RuntimeError: another rank failed, or torch.distributed is not initialised.
@@ -41,10 +41,10 @@ def raise_on_all_ranks(shared: bool, excused: type[Exception] | tuple[()] = ()) 
         yield
     except Exception as raised:
         error = raised
-    problems = _gathered(None if error is None else (isinstance(error, excused), f"{type(error).__name__}: {error}"))
+    problems = _gathered(None if error is None else (isinstance(error, ignore), f"{type(error).__name__}: {error}"))
     if all(problem is not None and problem[0] for problem in problems):
-        excused = ()
-    if error is not None and not isinstance(error, excused):
+        ignore = ()
+    if error is not None and not isinstance(error, ignore):
         raise error
     for rank, problem in enumerate(problems):
         if problem is not None and not problem[0]:

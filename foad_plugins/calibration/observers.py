@@ -1,4 +1,4 @@
-"""Places where feature maps can be read, and what is gathered there while a model runs."""
+"""Hook points of a model, and the statistics gathered there while the model runs."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from torch import Tensor, nn
 from ..criterion.gram import GramStatistics
 from ..criterion.similarity import ChannelStatistics, not_finite
 
-__all__ = ["ChannelSet", "DeferredFiniteCheck", "GramObserver", "HookPoint", "Listener", "SimilarityObserver"]
+__all__ = ["ChannelSet", "DeferredFiniteCheck", "GramObserver", "HookPoint", "Observer", "SimilarityObserver"]
 
 
 @dataclass(frozen=True, eq=False)
 class HookPoint:
-    """A place where the feature maps of a set of channels can be read.
+    """A layer whose input or output contains the feature maps of a set of channels.
 
     Attributes:
         module: a convolution, a linear or a normalization layer.
-        side: whether its input or its output is read.
-        columns: (C, k) indices on the CPU: the k channels (or features) of the tensor that hold channel c's map; k is
-            1 but for flattened maps and the like. None takes the tensor's channels as they are.
+        side: whether its input or its output is observed.
+        channel_index: (C, k) indices on the CPU: the k channels (or features) of the tensor with the map of channel c.
+            k is 1, except for flattened maps. None means that the channels of the tensor are the C channels.
     """
 
     module: nn.Module
     side: Literal["input", "output"]
-    columns: Tensor | None = None
+    channel_index: Tensor | None = None
     _indices: dict[torch.device, slice | Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def key(self) -> tuple[int, str, bytes | None]:
-        """Equal for taps that read the same."""
-        return id(self.module), self.side, None if self.columns is None else self.columns.numpy().tobytes()
+        """Equal for hook points that observe the same maps."""
+        return id(self.module), self.side, None if self.channel_index is None else self.channel_index.numpy().tobytes()
 
     def maps(self, tensor: Tensor) -> Tensor:
-        """The maps in a tensor read here, as (N, C, ...)."""
+        """The maps of the C channels in a tensor observed here, (N, C, ...)."""
         by_features = isinstance(self.module, nn.Linear)
         if isinstance(self.module, nn.LayerNorm):
-            # Some take their channels first, as torchvision's LayerNorm2d does.
+            # Some have their channels first, for example torchvision's LayerNorm2d.
             by_features = tensor.shape[-1] == self.module.normalized_shape[-1]
         if by_features and tensor.dim() > 2:
             tensor = tensor.movedim(-1, 1)
-        if self.columns is None:
+        if self.channel_index is None:
             return tensor
-        indices = self._on_device(self.columns, tensor.device)
-        if self.columns.shape[1] > 1:
-            return tensor[:, indices].unflatten(1, tuple(self.columns.shape))
+        indices = self._on_device(self.channel_index, tensor.device)
+        if self.channel_index.shape[1] > 1:
+            return tensor[:, indices].unflatten(1, tuple(self.channel_index.shape))
         return tensor[:, indices]
 
-    def _on_device(self, columns: Tensor, device: torch.device) -> slice | Tensor:
-        """The columns, one after the other: a slice where they are one, since that copies nothing."""
+    def _on_device(self, channel_index: Tensor, device: torch.device) -> slice | Tensor:
+        """Flat indices; a slice where they are consecutive, since a slice copies nothing."""
         if device not in self._indices:
-            flat = columns.flatten()
+            flat = channel_index.flatten()
             first, last = int(flat[0]), int(flat[-1])
             in_a_row = torch.equal(flat, torch.arange(first, first + len(flat)))
             self._indices[device] = slice(first, last + 1) if in_a_row else flat.to(device)
@@ -63,135 +63,135 @@ class HookPoint:
 
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
-    """All the places where one set of coupled channels is read.
+    """One set of coupled channels, and where their feature maps can be observed.
 
     Attributes:
-        name: of the channels, for messages.
+        name: the name in error messages.
         num_channels: C.
-        taps: where they are read; empty if nowhere.
+        hook_points: where the maps are observed; may be empty.
     """
 
     name: str
     num_channels: int
-    taps: tuple[HookPoint, ...]
+    hook_points: tuple[HookPoint, ...]
 
     def key(self) -> tuple[Any, ...]:
-        """Equal for reads that give the same statistics."""
-        return self.num_channels, tuple(sorted({tap.key() for tap in self.taps}, key=repr))
+        """Equal for sets that give the same statistics."""
+        return self.num_channels, tuple(sorted({point.key() for point in self.hook_points}, key=repr))
 
 
-class Listener(Protocol):
-    """Gathers something from the tensors that pass some places of a model."""
+class Observer(Protocol):
+    """Gathers statistics from the tensors at some hook points of a model."""
 
-    def places(self) -> Iterable[tuple[nn.Module, str]]:
-        """Where it wants to see tensors: modules and sides."""
+    def hook_points(self) -> Iterable[tuple[nn.Module, str]]:
+        """The modules and sides at which tensors are observed."""
 
-    def take(self, module: nn.Module, side: str, tensor: Tensor) -> None:
-        """See a tensor at one of its places."""
+    def observe(self, module: nn.Module, side: str, tensor: Tensor) -> None:
+        """Add the tensor at one of the hook points to the statistics."""
 
     def end_batch(self) -> None:
-        """Know that the next tensors belong to another batch."""
+        """Prepare for the next batch."""
 
 
 @dataclass(frozen=True)
 class DeferredFiniteCheck:
-    """Maps that were added up without waiting for the device to say whether all of their values are finite.
+    """A finite check deferred to the end of the batch, so that a GPU is not synchronized at every layer.
 
     Attributes:
-        module: where they were read.
-        side: likewise.
-        energy: not finite if any value was not; a scalar.
-        problem: what to say then.
+        module: the layer where the maps were observed.
+        side: its input or its output.
+        sum_of_squares: a scalar; not finite if any value of the maps is not.
+        problem: the error message in that case.
     """
 
     module: nn.Module
     side: str
-    energy: Tensor
+    sum_of_squares: Tensor
     problem: str
 
 
 class SimilarityObserver:
-    """Channel statistics of one set of channels, each tensor once a batch.
+    """Similarity statistics of one set of channels. A tensor at several hook points counts once a batch.
 
     Attributes:
         statistics: the sums.
-        unchecked: what is still to be looked at, of maps on devices that work behind the host's back.
+        unchecked: the finite checks that are still to be made, for maps on a GPU.
     """
 
-    def __init__(self, reads: ChannelSet) -> None:
-        self.statistics = ChannelStatistics(reads.num_channels)
-        self._taps: dict[tuple[nn.Module, str], list[HookPoint]] = {}
-        for tap in {tap.key(): tap for tap in reads.taps}.values():
-            self._taps.setdefault((tap.module, tap.side), []).append(tap)
+    def __init__(self, channels: ChannelSet) -> None:
+        self.statistics = ChannelStatistics(channels.num_channels)
+        self._hook_points: dict[tuple[nn.Module, str], list[HookPoint]] = {}
+        for point in {point.key(): point for point in channels.hook_points}.values():
+            self._hook_points.setdefault((point.module, point.side), []).append(point)
         self.unchecked: list[DeferredFiniteCheck] = []
-        self._seen: list[_TensorIdentity] = []
+        self._observed: list[_TensorIdentity] = []
 
-    def places(self) -> Iterable[tuple[nn.Module, str]]:
-        """As :meth:`Listener.places`."""
-        return self._taps
+    def hook_points(self) -> Iterable[tuple[nn.Module, str]]:
+        """As :meth:`Observer.hook_points`."""
+        return self._hook_points
 
-    def take(self, module: nn.Module, side: str, tensor: Tensor) -> None:
-        """As :meth:`Listener.take`."""
-        for tap in self._taps[module, side]:
-            sighting = _TensorIdentity.of(tensor, tap)
-            if not any(sighting.same(other) for other in self._seen):
-                self._seen.append(sighting)
-                self._update(module, side, tap.maps(tensor))
+    def observe(self, module: nn.Module, side: str, tensor: Tensor) -> None:
+        """As :meth:`Observer.observe`."""
+        for point in self._hook_points[module, side]:
+            identity = _TensorIdentity.of(tensor, point)
+            if not any(identity.same(other) for other in self._observed):
+                self._observed.append(identity)
+                self._update(module, side, point.maps(tensor))
 
     def end_batch(self) -> None:
-        """As :meth:`Listener.end_batch`."""
-        self._seen.clear()
+        """As :meth:`Observer.end_batch`."""
+        self._observed.clear()
 
     def _update(self, module: nn.Module, side: str, maps: Tensor) -> None:
-        energy = self.statistics.update_async(maps)
+        sum_of_squares = self.statistics.update_async(maps)
         if maps.device.type != "cpu":
-            self.unchecked.append(DeferredFiniteCheck(module, side, energy, not_finite(maps)))
-        elif not torch.isfinite(energy):
+            self.unchecked.append(DeferredFiniteCheck(module, side, sum_of_squares, not_finite(maps)))
+        elif not torch.isfinite(sum_of_squares):
             raise ValueError(not_finite(maps))
 
 
 class GramObserver:
-    """Gram matrices of sets of channels with one tap each; taps that see one tensor in a batch share one product."""
+    """Gram matrices of sets of channels with one hook point each. Equal tensors in a batch are multiplied once."""
 
-    def __init__(self, reads: Sequence[ChannelSet]) -> None:
-        self.statistics = [GramStatistics(read.num_channels) for read in reads]
-        self._taps: dict[tuple[nn.Module, str], list[tuple[int, HookPoint]]] = {}
-        for number, read in enumerate(reads):
-            for tap in read.taps:
-                self._taps.setdefault((tap.module, tap.side), []).append((number, tap))
-        self._seen: list[tuple[_TensorIdentity, GramStatistics]] = []
+    def __init__(self, channel_sets: Sequence[ChannelSet]) -> None:
+        self.statistics = [GramStatistics(channels.num_channels) for channels in channel_sets]
+        self._hook_points: dict[tuple[nn.Module, str], list[tuple[int, HookPoint]]] = {}
+        for number, channels in enumerate(channel_sets):
+            for point in channels.hook_points:
+                self._hook_points.setdefault((point.module, point.side), []).append((number, point))
+        self._observed: list[tuple[_TensorIdentity, GramStatistics]] = []
 
-    def places(self) -> Iterable[tuple[nn.Module, str]]:
-        """As :meth:`Listener.places`."""
-        return self._taps
+    def hook_points(self) -> Iterable[tuple[nn.Module, str]]:
+        """As :meth:`Observer.hook_points`."""
+        return self._hook_points
 
-    def take(self, module: nn.Module, side: str, tensor: Tensor) -> None:
-        """As :meth:`Listener.take`."""
-        for number, tap in self._taps[module, side]:
-            sighting = _TensorIdentity.of(tensor, tap)
-            added = next((gram for other, gram in self._seen if sighting.same(other)), None)
+    def observe(self, module: nn.Module, side: str, tensor: Tensor) -> None:
+        """As :meth:`Observer.observe`."""
+        for number, point in self._hook_points[module, side]:
+            identity = _TensorIdentity.of(tensor, point)
+            added = next((gram for other, gram in self._observed if identity.same(other)), None)
             if added is None:
-                added = GramStatistics(self.statistics[number].num_channels).update(tap.maps(tensor))
-                self._seen.append((sighting, added))
+                added = GramStatistics(self.statistics[number].num_channels).update(point.maps(tensor))
+                self._observed.append((identity, added))
             self.statistics[number].merge(added)
 
     def end_batch(self) -> None:
-        """As :meth:`Listener.end_batch`."""
-        self._seen.clear()
+        """As :meth:`Observer.end_batch`."""
+        self._observed.clear()
 
 
 @dataclass(frozen=True, eq=False)
 class _TensorIdentity:
-    """What a tap saw, so that one tensor under two readers is known again: views share their base and its version."""
+    """Identifies a tensor that two layers observe: views of it share their base and its version."""
 
     base: weakref.ref[Tensor]
     extent: tuple[Any, ...]
 
     @classmethod
-    def of(cls, tensor: Tensor, tap: HookPoint) -> _TensorIdentity:
+    def of(cls, tensor: Tensor, point: HookPoint) -> _TensorIdentity:
         base = tensor if tensor._base is None else tensor._base
         version = 0 if tensor.is_inference() else tensor._version
-        return cls(weakref.ref(base), (version, tensor.storage_offset(), tensor.numel(), tap.key()[2]))
+        return cls(weakref.ref(base), (version, tensor.storage_offset(), tensor.numel(), point.key()[2]))
 
     def same(self, other: _TensorIdentity) -> bool:
         mine = self.base()

@@ -12,7 +12,7 @@ from .collect import ForwardFn, MissingBatchDimError, require_batch_dim
 from .data import Call
 from .preserve import preserve_state
 
-__all__ = ["check_forward", "described"]
+__all__ = ["check_forward", "describe_inputs"]
 
 
 def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> None:
@@ -29,25 +29,25 @@ def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = N
     with preserve_state(model), require_batch_dim(model), torch.no_grad():
         try:
             if forward_fn is not None:
-                forward_fn(model, call.item)
+                forward_fn(model, call.batch)
             else:
                 model(*call.args, **call.kwargs)
         except MissingBatchDimError:
             raise
         except Exception as error:
             if forward_fn is not None:
-                what = f"forward_fn fails on the first calibration batch ({described(call.item)})"
+                what = f"forward_fn fails on the first calibration batch ({describe_inputs(call.batch)})"
             else:
-                what = f"the model does not run on the calibration data ({described(call.kwargs or call.args)})"
+                what = f"the model does not run on the calibration data ({describe_inputs(call.kwargs or call.args)})"
             raise ValueError(f"data: {what}: {type(error).__name__}: {error}") from error
 
 
-def described(value: Any) -> str:
+def describe_inputs(value: Any) -> str:
     """What a batch is, in few words: shapes and dtypes of its tensors."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {described(part)}" for name, part in value.items()) or "nothing"
+        return ", ".join(f"{name}: {describe_inputs(part)}" for name, part in value.items()) or "nothing"
     if isinstance(value, (tuple, list)):
-        return ", ".join(map(described, value)) or "nothing"
+        return ", ".join(map(describe_inputs, value)) or "nothing"
     return type(value).__name__

@@ -30,7 +30,7 @@ def measure_latency(
 
     with preserve_state(model, compiled=True), torch.inference_mode():
         timer = Timer(
-            "forward_fn(model, call.item)" if forward_fn is not None else "model(*call.args, **call.kwargs)",
+            "forward_fn(model, call.batch)" if forward_fn is not None else "model(*call.args, **call.kwargs)",
             globals={"forward_fn": forward_fn, "model": model, "call": call},
             num_threads=torch.get_num_threads(),
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .reconstruction import ReconstructionTerm, elimination_costs
-from .selection import Similarity, Walk, to_numpy, validate_rule
+from .selection import GreedyPass, Similarity, to_numpy, validate_rule
 
 __all__ = ["ORDERS", "ChannelOrder", "elimination_order"]
 
@@ -131,11 +131,11 @@ def check_order(order: str, orders: Sequence[str] = ORDERS) -> str:
 
 def _rounds(table: Similarity, neighbors: int, threshold: float) -> list[_Step]:
     """Repeated passes; the last survivor has no representative and the round after the last."""
-    walk = Walk(table)
+    walk = GreedyPass(table)
     steps: list[_Step] = []
     number = 0
     while len(walk.alive) > 1:
-        representatives = walk.run(neighbors, threshold) or walk.run(neighbors, 0.0)
+        representatives = walk.select(neighbors, threshold) or walk.select(neighbors, 0.0)
         going = sorted(representatives, key=lambda channel: (-table[representatives[channel], channel], -channel))
         steps += [_Step(c, representatives[c], number, number + 1 - float(table[representatives[c], c])) for c in going]
         number += 1

@@ -90,7 +90,7 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
     """
     neighbors, threshold = validate_rule(neighbors, threshold)
     table = to_numpy(similarity)
-    representatives = Walk(table).run(neighbors, threshold)
+    representatives = GreedyPass(table).select(neighbors, threshold)
     removed = sorted(representatives)
     return Selection(
         kept=tuple(channel for channel in range(len(table)) if channel not in representatives),
@@ -102,7 +102,7 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
     )
 
 
-def cut(similarity: Tensor, removed: Sequence[int]) -> Selection:
+def selection_of(similarity: Tensor, removed: Sequence[int]) -> Selection:
     """The selection that removes some channels, each for the kept channel it resembles most.
 
     Args:
@@ -159,7 +159,7 @@ def to_numpy(similarity: Tensor) -> Similarity:
     return table
 
 
-class Walk:
+class GreedyPass:
     """Passes of the rule over one set of channels, each over the survivors of those before.
 
     With one neighbor, each channel's nearest is remembered, looked for again only when it has gone, and a pass goes
@@ -181,12 +181,12 @@ class Walk:
         """Indices of the channels that no pass has removed, ascending."""
         return np.flatnonzero(self._gone == 0)
 
-    def run(self, neighbors: int, threshold: float) -> dict[int, int]:
+    def select(self, neighbors: int, threshold: float) -> dict[int, int]:
         """One pass: the channels that it removes, and the representative of each."""
         # In the precision of the similarities: NumPy before 2 compares some in double precision, and some not.
         threshold = float(self._table.dtype.type(threshold))
         if neighbors == 1:
-            return self._run_nearest(threshold)
+            return self._select_nearest(threshold)
         kept = np.zeros(len(self._table), dtype=bool)
         representatives: dict[int, int] = {}
         for here in self.alive.tolist():
@@ -201,7 +201,7 @@ class Walk:
                     representatives[there] = here
         return representatives
 
-    def _run_nearest(self, threshold: float) -> dict[int, int]:
+    def _select_nearest(self, threshold: float) -> dict[int, int]:
         """One pass with one neighbor.
 
         A channel removes its nearest only if that comes after it: those before it are kept, or gone already. So the

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .kernels.packed import unpacked, unseen
+from .kernels.packed import empty_sums, unpacked
 from .kernels.panels import similarity_sums
 
 __all__ = ["ChannelStatistics", "channel_similarity", "not_finite"]
@@ -80,8 +80,8 @@ class ChannelStatistics:
             ValueError: the shape does not fit, there is no image or position, or a value is NaN or Inf. The sums are
                 then as they were before the call.
         """
-        added, energy = self._sums(features, None)
-        if not torch.isfinite(energy):
+        added, sum_of_squares = self._sums(features, None)
+        if not torch.isfinite(sum_of_squares):
             raise ValueError(not_finite(features))
         self._sum = added if self._sum is None else self._sum.to(added.device).add_(added)
         self.count += len(features)
@@ -101,10 +101,10 @@ class ChannelStatistics:
         Raises:
             TypeError, ValueError: as :meth:`update`, but for the values.
         """
-        onto = None if self._sum is None else self._sum.to(features.device)
-        self._sum, energy = self._sums(features, onto)
+        out = None if self._sum is None else self._sum.to(features.device)
+        self._sum, sum_of_squares = self._sums(features, out)
         self.count += len(features)
-        return energy
+        return sum_of_squares
 
     def merge(self, other: ChannelStatistics) -> ChannelStatistics:
         """Add what another object has seen, from other batches or from another process.
@@ -133,7 +133,7 @@ class ChannelStatistics:
             device: where the sums are kept if this rank has seen nothing.
         """
         if self._sum is None:
-            self._sum = unseen(self.num_channels, device)
+            self._sum = empty_sums(self.num_channels, device)
         dist.all_reduce(self._sum)
         self.count = count
         return self
@@ -160,7 +160,7 @@ class ChannelStatistics:
             similarity[first[:, None] == first[None, :]] = 1
         return similarity.fill_diagonal_(1)
 
-    def _sums(self, features: Tensor, onto: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _sums(self, features: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
         if not features.is_floating_point():
             raise TypeError(f"features must be floating point, got {features.dtype}")
         if features.dim() < 2 or features.shape[1] != self.num_channels:
@@ -170,7 +170,7 @@ class ChannelStatistics:
             raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
         if features[0, 0:1].numel() == 0 and self.num_channels:
             raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
-        return similarity_sums(_as_rows(features), onto)
+        return similarity_sums(_as_rows(features), out)
 
 
 def not_finite(features: Tensor) -> str:

@@ -141,6 +141,6 @@ def _run(
                 stack.callback(norm.register_forward_pre_hook(hook, with_kwargs=True).remove)
         for call in iter_calls(data, model_device(model), max_batches):
             if forward_fn is not None:
-                forward_fn(model, call.item)
+                forward_fn(model, call.batch)
             else:
                 model(*call.args, **call.kwargs)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["SWITCH", "FusedSums", "fused_sums"]
+__all__ = ["SWITCH", "NumbaSums", "numba_sums"]
 
 # Set to 0 in the environment, it keeps to torch's own operations.
-SWITCH = "FOAD_FUSED"
+SWITCH = "FOAD_NUMBA"
 
 
 @dataclass(frozen=True)
-class FusedSums:
+class NumbaSums:
     """What adds up similarities in one pass.
 
     Attributes:
@@ -31,7 +31,7 @@ class FusedSums:
     direct: int
 
 
-def fused_sums(maps: Tensor) -> FusedSums | None:
+def numba_sums(maps: Tensor) -> NumbaSums | None:
     """What adds up similarities in one pass; None where operations of torch's have to do it.
 
     It is for float32 on a CPU, and needs Numba, the extra ``fast``. It gives what the operations give but for the last
@@ -43,10 +43,10 @@ def fused_sums(maps: Tensor) -> FusedSums | None:
 
 
 @functools.cache
-def _compiled() -> FusedSums | None:
+def _compiled() -> NumbaSums | None:
     try:
         from .numba_loops import DIRECT_POSITIONS, add_differences, add_products
     # Numba is not there, or not for this Python, this NumPy or this processor: that is no reason to go without.
     except Exception:
         return None
-    return FusedSums(add_products, add_differences, DIRECT_POSITIONS)
+    return NumbaSums(add_products, add_differences, DIRECT_POSITIONS)

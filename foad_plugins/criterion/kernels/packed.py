@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["PANEL", "offset", "put", "size", "tile", "unpacked", "unseen"]
+__all__ = ["PANEL", "empty_sums", "offset", "packed_size", "tile_view", "unpacked", "write_tiles"]
 
 # Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
 PANEL = 64
@@ -15,9 +15,9 @@ PANEL = 64
 _Place = TypeVar("_Place", int, Tensor)
 
 
-def unseen(channels: int, device: torch.device) -> Tensor:
+def empty_sums(channels: int, device: torch.device) -> Tensor:
     """Packed sums over no image."""
-    return torch.zeros(size(channels), dtype=torch.float64, device=device)
+    return torch.zeros(packed_size(channels), dtype=torch.float64, device=device)
 
 
 def unpacked(packed: Tensor, channels: int) -> Tensor:
@@ -25,7 +25,7 @@ def unpacked(packed: Tensor, channels: int) -> Tensor:
     matrix = packed.new_empty(channels, channels)
     for top in range(0, channels, PANEL):
         rows = min(PANEL, channels - top)
-        part = tile(packed, top, channels).view(-1, rows)
+        part = tile_view(packed, top, channels).view(-1, rows)
         matrix[top + rows :, top : top + rows] = part[rows:]
         matrix[top : top + rows, top + rows :] = part[rows:].T
         lower = part[:rows].tril(-1)
@@ -33,7 +33,7 @@ def unpacked(packed: Tensor, channels: int) -> Tensor:
     return matrix
 
 
-def size(channels: int) -> int:
+def packed_size(channels: int) -> int:
     """How many sums there are."""
     return sum(min(PANEL, channels - top) * (channels - top) for top in range(0, channels, PANEL))
 
@@ -44,13 +44,13 @@ def offset(channel: _Place, channels: int) -> _Place:
     return top * channels - top * (top - PANEL) // 2
 
 
-def tile(packed: Tensor, top: int, channels: int) -> Tensor:
+def tile_view(packed: Tensor, top: int, channels: int) -> Tensor:
     """The sums of the panel that begins with a channel, (K, R) in one row."""
     start = offset(top, channels)
     return packed[start : start + (channels - top) * min(PANEL, channels - top)]
 
 
-def put(block: Tensor, packed: Tensor, top: int) -> None:
+def write_tiles(block: Tensor, packed: Tensor, top: int) -> None:
     """Write the sums of several panels to where they belong.
 
     Args:
@@ -61,4 +61,4 @@ def put(block: Tensor, packed: Tensor, top: int) -> None:
     columns, rows = block.shape
     for first in range(0, rows, PANEL):
         width = min(PANEL, rows - first)
-        tile(packed, top + first, top + columns).view(-1, width).copy_(block[first:, first : first + width])
+        tile_view(packed, top + first, top + columns).view(-1, width).copy_(block[first:, first : first + width])

@@ -7,15 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from .dispatch import FusedSums, fused_sums
-from .packed import PANEL, offset, put, size, tile, unseen
+from .dispatch import NumbaSums, numba_sums
+from .packed import PANEL, empty_sums, offset, packed_size, tile_view, write_tiles
 from .tf32 import disable_tf32
 
 __all__ = ["similarity_sums"]
 
 # Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
 # expansion loses them to cancellation, and identical channels must come out at distance zero.
-_NEAR = 2.0**-7
+_CANCELLATION = 2.0**-7
 # Added to squares: too small to count, but a CPU's square root is twenty times slower at zero.
 _TINY = 1e-36
 # Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
@@ -24,7 +24,7 @@ _DIRECT_POSITIONS = 4
 # step costs little beside it.
 _BLOCK_CPU = 2**17
 # In one pass a block is touched twice only, and larger ones are worth it.
-_FUSED = 4
+_NUMBA_BLOCK_FACTOR = 4
 # On a GPU a step is over before the host has started the next: fewer and larger ones, of several panels together.
 _BLOCK_GPU = 2**25
 _ROWS_GPU = 8 * PANEL
@@ -32,7 +32,7 @@ _ROWS_GPU = 8 * PANEL
 _DIFFERENCES = 2**25
 
 
-def similarity_sums(maps: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def similarity_sums(maps: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Every image's similarities, summed.
 
     A panel of R channels is compared with the K channels from its own first one on, a few images at a time. Panels
@@ -40,21 +40,21 @@ def similarity_sums(maps: Tensor, onto: Tensor | None = None) -> tuple[Tensor, T
 
     Args:
         maps: (N, C, L), float32 or float64; N and L at least 1.
-        onto: sums of earlier maps, on the same device, to which these are added in place.
+        out: sums of earlier maps, on the same device, to which these are added in place.
 
     Returns:
-        The sums, packed: float64, half of C * C and a little more; ``onto`` itself where there is one. And the sum of
+        The sums, packed: float64, half of C * C and a little more; ``out`` itself where there is one. And the sum of
         all squared norms, a scalar, which is not finite if any value was not. Both on the device of the maps.
     """
     with disable_tf32(maps):
-        sums = fused_sums(maps)
+        sums = numba_sums(maps)
         if sums is not None:
-            return _fused(maps, sums, unseen(maps.shape[1], maps.device) if onto is None else onto)
-        added, energy = _plain(maps)
-        return (added if onto is None else onto.add_(added)), energy
+            return _sums_numba(maps, sums, empty_sums(maps.shape[1], maps.device) if out is None else out)
+        added, sum_of_squares = _sums_torch(maps)
+        return (added if out is None else out.add_(added)), sum_of_squares
 
 
-def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
+def _sums_torch(maps: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`similarity_sums`, by operations of torch's."""
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
@@ -69,11 +69,11 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
     memory, scratch = maps.new_empty(most), maps.new_empty((most if direct and positions > 1 else 0) + 272)[272:]
     wide = maps.new_empty((most if on_cpu else 0) + 264, dtype=torch.float64)[264:]
     ones = wide.new_ones(images)
-    packed = wide.new_empty(size(channels))
+    packed = wide.new_empty(packed_size(channels))
     near = None if direct or on_cpu else torch.zeros_like(packed, dtype=torch.bool)
     for top in reversed(range(0, channels, height)):
         columns, rows = channels - top, min(height, channels - top)
-        part = tile(packed, top, channels) if rows <= PANEL else packed.new_empty(columns * rows)
+        part = tile_view(packed, top, channels) if rows <= PANEL else packed.new_empty(columns * rows)
         close = None if near is None else near.new_zeros(columns, rows)
         for start in range(0, images, step := max(1, budget // (rows * columns))):
             count = min(step, images - start)
@@ -85,9 +85,9 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
             else:
                 _multiply(theirs, ours, block, norms[some, top:])
                 _expand(block, norms[some, top:])
-                limit = norms[some, top : top + rows] * _NEAR
+                limit = norms[some, top : top + rows] * _CANCELLATION
                 if close is None:
-                    _repair(block, theirs, ours, limit)
+                    _recompute_close_pairs(block, theirs, ours, limit)
                 else:
                     close.logical_or_((block < limit[:, None, :]).any(0))
                 block.sqrt_()
@@ -100,23 +100,23 @@ def _plain(maps: Tensor) -> tuple[Tensor, Tensor]:
             else:
                 torch.sum(block, 0, dtype=torch.float64, out=part.view(columns, rows))
         if rows > PANEL:
-            put(part.view(columns, rows), packed, top)
+            write_tiles(part.view(columns, rows), packed, top)
         if near is not None and close is not None:
-            put(close, near, top)
+            write_tiles(close, near, top)
     if near is not None:
-        _replace(maps, packed, near)
+        _recompute_close_sums(maps, packed, near)
     return packed, norms.sum()
 
 
-def _fused(maps: Tensor, sums: FusedSums, packed: Tensor) -> tuple[Tensor, Tensor]:
+def _sums_numba(maps: Tensor, sums: NumbaSums, packed: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`similarity_sums`, where what follows a product is done in one pass over it."""
     images, channels, positions = maps.shape
     if positions <= sums.direct:
         maps = maps.transpose(1, 2)
         for top in range(0, channels, PANEL):
-            sums.add_differences(maps[:, :, top:].contiguous(), tile(packed, top, channels))
+            sums.add_differences(maps[:, :, top:].contiguous(), tile_view(packed, top, channels))
         return packed, maps.square().sum()
-    norms, budget = maps.new_empty(images, channels), _FUSED * _budget(maps)
+    norms, budget = maps.new_empty(images, channels), _NUMBA_BLOCK_FACTOR * _budget(maps)
     memory = maps.new_empty(min(max(budget, channels * PANEL), images * channels * PANEL))
     for top in reversed(range(0, channels, PANEL)):
         columns, rows = channels - top, min(PANEL, channels - top)
@@ -125,7 +125,7 @@ def _fused(maps: Tensor, sums: FusedSums, packed: Tensor) -> tuple[Tensor, Tenso
             theirs = maps[some, top:]
             products = _shaped(memory, (len(theirs), columns, rows))
             _multiply(theirs, theirs[:, :rows], products, norms[some, top:])
-            sums.add_products(products, theirs, norms[some, top:], _NEAR, tile(packed, top, channels))
+            sums.add_products(products, theirs, norms[some, top:], _CANCELLATION, tile_view(packed, top, channels))
     return packed, norms.sum()
 
 
@@ -171,7 +171,7 @@ def _on_cpu(maps: Tensor) -> bool:
     return maps.device.type == "cpu"
 
 
-def _repair(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> None:
+def _recompute_close_pairs(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> None:
     """Put direct differences in the place of squares (n, K, R) below the limit (n, R).
 
     Image by image: what one contributes must not depend on which others are in its batch.
@@ -186,7 +186,7 @@ def _repair(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> Non
         squares[image[few], row[few], column[few]] = difference.square_().sum(1)
 
 
-def _replace(maps: Tensor, packed: Tensor, near: Tensor) -> None:
+def _recompute_close_sums(maps: Tensor, packed: Tensor, near: Tensor) -> None:
     """Put sums over direct differences in the place of those of pairs that are near in any image.
 
     Args:

@@ -1,7 +1,8 @@
 """Triton kernels that sum similarities (and products) over images for all pairs of channels; imported only with Triton.
 
-Sums are packed as :mod:`.packed` describes. A program computes one tile, BM channels beside the channels of one panel,
-over some of the images, and writes it to a buffer of its own, so that equal input gives equal bits.
+Sums are packed as :mod:`.packed` describes. A program computes one tile, the pairs of BM channels
+with the channels of one panel, over some of the images, and writes it to a buffer of its own: equal input gives equal
+bits.
 """
 
 from __future__ import annotations

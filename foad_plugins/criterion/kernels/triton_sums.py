@@ -9,7 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
-from .packed import PANEL, size
+from .packed import PANEL, packed_size
 from .triton_kernels import add_differences, add_products, split_maps
 
 __all__ = ["add_sums", "fits", "tile_options"]
@@ -86,7 +86,7 @@ def _launch(maps: Tensor, planes: int, *, gram: bool) -> tuple[Tensor, Tensor, T
     each = math.ceil(images / min(images, math.ceil(_PROGRAMS * _processors(maps.device) / tiles)))
     parts = math.ceil(images / each)
     norms = torch.empty(images, channels, device=maps.device)
-    sums = torch.empty(parts, size(channels), dtype=torch.float64, device=maps.device)
+    sums = torch.empty(parts, packed_size(channels), dtype=torch.float64, device=maps.device)
     grams = torch.empty_like(sums) if gram else sums
     shape = images, channels, positions
     if direct:

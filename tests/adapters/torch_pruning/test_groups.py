@@ -33,7 +33,7 @@ def similarity_of(model, layer, images=IMAGES):
 
 
 def taken(reads):
-    return {(tap.module, tap.side) for tap in reads.taps}
+    return {(tap.module, tap.side) for tap in reads.hook_points}
 
 
 def inputs_of(model, *layers):
@@ -61,7 +61,7 @@ def test_a_chain_is_read_behind_norm_activation_and_pooling():
 def test_flatten_gives_each_channel_its_columns():
     model = seeded_norms(Chain())
     reads, similarity = similarity_of(model, model.conv2)
-    assert reads.taps[0].columns.shape == (12, 4)
+    assert reads.hook_points[0].channel_index.shape == (12, 4)
     maps = inputs_of(model, model.fc)[0].unflatten(1, (12, 4))
     torch.testing.assert_close(similarity, channel_similarity(maps))
 
@@ -113,7 +113,7 @@ class _Doubled(nn.Module):
 def test_a_channel_read_twice_counts_with_both():
     model = _Doubled()
     reads, similarity = similarity_of(model, model.make)
-    assert reads.taps[0].columns.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert reads.hook_points[0].channel_index.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
     both = inputs_of(model, model.read)[0].unflatten(1, (2, 4)).transpose(1, 2)
     torch.testing.assert_close(similarity, channel_similarity(both))
 

@@ -17,7 +17,7 @@ IMAGES = torch.rand(6, 3, 4, 4, generator=generator())
 def test_a_tensor_is_one_batch():
     (call,) = iter_calls(IMAGES)
     assert call.args[0] is IMAGES
-    assert call.item is IMAGES
+    assert call.batch is IMAGES
     assert call.kwargs == {}
 
 
@@ -42,7 +42,7 @@ def test_a_tuple_is_the_positional_and_a_dict_the_keyword_arguments():
 def test_of_a_batch_with_labels_only_the_input_is_used(batch):
     first, second = iter_calls([batch, batch])
     assert first.args == (IMAGES,)
-    assert second.item is batch
+    assert second.batch is batch
 
 
 def test_a_loader_gives_its_batches():

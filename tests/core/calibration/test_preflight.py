@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from foad_plugins import FOADImportance, count_flops, count_params, prune
 from foad_plugins.calibration.data import Call
-from foad_plugins.calibration.preflight import check_forward, described
+from foad_plugins.calibration.preflight import check_forward, describe_inputs
 from tests.helpers.seeds import generator
 from tests.helpers.state_fingerprint import trace
 from tests.networks.small_networks import Chain, seeded_norms
@@ -113,5 +113,7 @@ def test_an_interrupt_is_no_fault_of_the_data():
 
 
 def test_in_few_words():
-    assert described(()) == described({}) == "nothing"
-    assert described([torch.zeros(2, 3), {"a": torch.zeros((), dtype=torch.bool)}]) == "float32 (2, 3), a: bool ()"
+    assert describe_inputs(()) == describe_inputs({}) == "nothing"
+    assert (
+        describe_inputs([torch.zeros(2, 3), {"a": torch.zeros((), dtype=torch.bool)}]) == "float32 (2, 3), a: bool ()"
+    )

@@ -18,7 +18,7 @@ def maps(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("channels", [0, 1, 63, 64, 65, 200])
 def test_packed_sums_are_half_a_matrix(channels):
-    sums = packed.unseen(channels, torch.device("cpu"))
+    sums = packed.empty_sums(channels, torch.device("cpu"))
     assert len(sums) <= channels * (channels + 64) / 2
     assert packed.unpacked(sums, channels).shape == (channels, channels)
 
@@ -59,7 +59,7 @@ def test_several_panels_together_give_the_sums_of_each_alone(channels, positions
         patch.setattr(panels, "_on_cpu", lambda maps: False)
         patch.setattr(panels, "_ROWS_GPU", 2 * packed.PANEL)
         patch.setattr(panels, "_BLOCK_GPU", block)
-        patch.setattr(panels, "fused_sums", lambda maps: None)
+        patch.setattr(panels, "numba_sums", lambda maps: None)
         found = channel_similarity(features)
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
     assert found[0, channels // 2] == 1

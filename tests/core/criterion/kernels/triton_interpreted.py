@@ -20,7 +20,7 @@ def maps(*shape: int, seed: int = 0) -> torch.Tensor:
 def sums_of(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean similarities, sums of products of two channels, and the sum of squares."""
     channels = features.shape[1]
-    similarities, products = (packed.unseen(channels, torch.device("cpu")) for _ in range(2))
+    similarities, products = (packed.empty_sums(channels, torch.device("cpu")) for _ in range(2))
     squares = triton_sums.add_sums(features, similarities, products)
     mean = packed.unpacked(similarities / len(features), channels).fill_diagonal_(1)
     return mean, packed.unpacked(products, channels), squares
@@ -57,7 +57,9 @@ def test_sums_are_those_of_the_literal_loop(images, channels, positions, layout,
     torch.testing.assert_close(found, literal_similarity(exact), atol=1e-6, rtol=1e-5, check_dtype=False)
     expected = torch.einsum("ncl,ndl->cd", exact, exact)
     largest = expected.diagonal().max()
-    torch.testing.assert_close(products.fill_diagonal_(0), expected.fill_diagonal_(0), atol=1e-6 * float(largest), rtol=0)
+    torch.testing.assert_close(
+        products.fill_diagonal_(0), expected.fill_diagonal_(0), atol=1e-6 * float(largest), rtol=0
+    )
     torch.testing.assert_close(squares.double(), exact.square().sum(), atol=0, rtol=1e-5)
 
 
@@ -80,15 +82,15 @@ def test_duplicates_and_dead_channels_are_at_distance_zero(channels, positions, 
     assert (found[dead][:, copies] < 1).all()
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     positions=st.sampled_from([3, 16, 17, 49]),
     apart=st.sampled_from([1e-5, 1e-3, 1e-1]),
     shift=st.sampled_from([0.0, 100.0]),
-    pairs=st.lists(st.tuples(st.integers(0, 69), st.integers(70, 99)), min_size=1, max_size=9),
+    pairs=st.lists(st.tuples(st.integers(0, 59), st.integers(60, 69)), min_size=1, max_size=9),
 )
 def test_close_pairs_keep_their_distance(positions, apart, shift, pairs):
-    features = maps(3, 100, positions) * 10 + shift
+    features = maps(1 if shift else 3, 70, positions) * 10 + shift
     for first, second in pairs:
         features[:, second] = features[:, first] + apart
     found, _, _ = sums_of(features)
@@ -128,7 +130,7 @@ def test_equal_input_gives_equal_bits_however_images_are_split(positions, monkey
 
 def test_wide_tiles():
     features = maps(2, 300, 33)
-    similarities = packed.unseen(300, torch.device("cpu"))
+    similarities = packed.empty_sums(300, torch.device("cpu"))
     triton_sums.add_sums(features, similarities)
     found = packed.unpacked(similarities / 2, 300).fill_diagonal_(1)
     torch.testing.assert_close(found, literal_similarity(features.double()), atol=1e-6, rtol=0)
