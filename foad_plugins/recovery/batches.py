@@ -33,14 +33,14 @@ def image_count(call: Call) -> int | None:
 def first_of(call: Call, begin: int, end: int) -> Call:
     """The images of a call from ``begin`` up to ``end``; the call itself where images cannot be told."""
     images = image_count(call)
-    if images is None or not _divisible(call.item, images):
+    if images is None or not _divisible(call.batch, images):
         return call
 
     def cut(value: Any) -> Any:
         return value[begin:end] if isinstance(value, Tensor) and value.dim() and len(value) == images else value
 
-    args, kwargs, item = tree_map(cut, (call.args, call.kwargs, call.item))
-    return replace(call, args=args, kwargs=kwargs, item=item)
+    args, kwargs, item = tree_map(cut, (call.args, call.kwargs, call.batch))
+    return replace(call, args=args, kwargs=kwargs, batch=item)
 
 
 def as_passes(calls: Sequence[Call]) -> list[Call]:
@@ -49,7 +49,7 @@ def as_passes(calls: Sequence[Call]) -> list[Call]:
     Args:
         calls: at least one; ``item`` is None where the model is not given items.
     """
-    if len(calls) > _PASSES and all(call.item is None and _is_one_tensor(call) for call in calls):
+    if len(calls) > _PASSES and all(call.batch is None and _is_one_tensor(call) for call in calls):
         first = calls[0].args[0]
         if all(call.args[0].shape[1:] == first.shape[1:] and call.args[0].dtype == first.dtype for call in calls):
             calls = [Call((torch.cat([call.args[0] for call in calls]),), None)]

@@ -103,7 +103,7 @@ def refit(
             for model in (original, pruned):
                 check_forward(model, first_of(calls[0], 0, _TRACED), forward_fn)
             if forward_fn is None:
-                calls = [replace(call, item=None) for call in calls]
+                calls = [replace(call, batch=None) for call in calls]
             calls = as_passes(calls)
             plan = _plan(pruned, original, calls, run_call)
             check_memory((original, pruned), calls, run_call, max_memory)
@@ -195,7 +195,7 @@ def _equal(first: Trace, second: Trace) -> bool:
 
 def _run_call(forward_fn: ForwardFn | None) -> RunCall:
     def run(model: nn.Module, call: Call) -> Any:
-        return model(*call.args, **call.kwargs) if forward_fn is None else forward_fn(model, call.item)
+        return model(*call.args, **call.kwargs) if forward_fn is None else forward_fn(model, call.batch)
 
     return run
 

@@ -27,7 +27,7 @@ def test_inputs_are_made_again_in_the_same_form():
     assert made.args[1][0].dtype == torch.bool
     assert not made.args[1][0].any()
     assert made.kwargs == {"scale": 3, "flag": False}
-    item = signature.make(None, item=True).item
+    item = signature.make(None, item=True).batch
     assert signature_of(Call((), item)).item == signature.item
     assert item["extra"][1:] == batch["extra"][1:]
 

@@ -111,7 +111,7 @@ def test_what_a_model_raises_comes_out_and_no_thread_is_left():
 
 def test_a_layer_that_some_passes_leave_out_is_shown_without_stops():
     def run(model, call):
-        return model.b(*call.args) if call.item == "short" else model(*call.args)
+        return model.b(*call.args) if call.batch == "short" else model(*call.args)
 
     given = [*calls(2), Call((torch.randn(4, 3),), "short")]
     with in_lockstep(sides(), given, run, ["a", "b"]) as stops:
