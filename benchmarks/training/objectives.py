@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...recovery.training.distillation import cosine_distance, relative_squared_error
+from ...recovery.training.feature_maps import layer_outputs, matching_layers
 from ..errors import BenchmarkError, SettingsError
 from .recipe import Recipe
 
@@ -76,12 +74,10 @@ class Distillation(Objective):
         teacher.eval()
         # Not registered: it is neither trained, nor put into train mode, nor kept with the network.
         self._unregistered = (teacher,)
-        names = [name for name, _ in model.named_modules()]
-        both = [name for name in names if name in dict(teacher.named_modules())]
-        for pattern in feature_layers:
-            if not any(_fits(name, pattern) for name in both):
-                raise SettingsError(f"feature_layers: {pattern!r} fits no layer of {type(model).__name__}")
-        self._layers = [name for name in both if any(_fits(name, pattern) for pattern in feature_layers)]
+        try:
+            self._layers = matching_layers(model, teacher, feature_layers)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         self._weight = feature_weight
 
     @property
@@ -91,14 +87,14 @@ class Distillation(Objective):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of a batch; the labels are not looked at."""
-        with torch.no_grad(), _outputs(self.teacher, self._layers) as wanted:
+        with torch.no_grad(), layer_outputs(self.teacher, self._layers) as wanted:
             target = self.teacher(images).float()
-        with _outputs(self.model, self._layers) as found:
+        with layer_outputs(self.model, self._layers) as found:
             output = self.model(images).float()
         # Widths are compared first, which the cosine would only stumble over.
-        loss = _share(output, target) + (1 - F.cosine_similarity(output, target)).mean()
+        loss = _share(output, target) + cosine_distance(output, target)
         if self._layers:
-            shares = [_share(found[name].float(), wanted[name].float(), name) for name in self._layers]
+            shares = [_share(found[name][-1].float(), wanted[name][-1].float(), name) for name in self._layers]
             loss = loss + self._weight * torch.stack(shares).mean()
         return loss
 
@@ -187,31 +183,4 @@ def _share(found: Tensor, wanted: Tensor, name: str = "the output") -> Tensor:
     if found.shape != wanted.shape:
         shapes = f"{tuple(found.shape[1:])} and {tuple(wanted.shape[1:])}"
         raise SettingsError(f"distillation: {name} is of two widths in network and teacher, {shapes}")
-    # By norms: the gradient of a mean square is never channels last, and the backward pass half as long again.
-    distance, size = torch.linalg.vector_norm(found - wanted), torch.linalg.vector_norm(wanted)
-    return distance.square() / size.square().clamp(min=1e-12 * wanted.numel())
-
-
-def _fits(name: str, pattern: str) -> bool:
-    return name.count(".") == pattern.count(".") and fnmatchcase(name, pattern)
-
-
-@contextmanager
-def _outputs(model: nn.Module, names: list[str]) -> Iterator[dict[str, Tensor]]:
-    """Outputs of layers, by name, of a call inside."""
-    found: dict[str, Tensor] = {}
-    handles = []
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            found[name] = output
-
-        return hook
-
-    try:
-        for name in names:
-            handles.append(model.get_submodule(name).register_forward_hook(keep(name)))
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    return relative_squared_error(found, wanted)

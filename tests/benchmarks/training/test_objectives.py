@@ -73,7 +73,7 @@ def test_the_term_of_feature_layers(images: torch.Tensor) -> None:
     model, teacher = Embedder(3), Embedder()
     plain = Distillation(model, teacher)(images, torch.zeros(12))
     weighted = Distillation(model, teacher, ("blocks.*",), 0.5)
-    assert weighted._layers == ["blocks.0", "blocks.1"]
+    assert weighted._layers == ("blocks.0", "blocks.1")
     shares, own, wanted = [], images, images
     for student, original in zip(model.blocks, teacher.eval().blocks, strict=True):
         own, wanted = student(own), original(wanted)
@@ -132,7 +132,7 @@ def test_what_cannot_be_distilled(data: ImageData) -> None:
     with pytest.raises(MissingTeacherError, match="no teacher"):
         make(DISTIL, Embedder(), data)
     recipe = DISTIL.model_copy(update={"feature_layers": ("block.*",)})
-    with pytest.raises(SettingsError, match=r"feature_layers: 'block\.\*' fits no layer of Embedder"):
+    with pytest.raises(SettingsError, match=r"feature_layers: 'block\.\*' fits no layer that both networks have"):
         make(recipe, Embedder(), data, Embedder())
     recipe = DISTIL.model_copy(update={"feature_layers": ("blocks.*.1",)})
     with pytest.raises(SettingsError, match=r"blocks\.0\.1 is of two widths in network and teacher"):
