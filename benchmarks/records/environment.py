@@ -8,11 +8,22 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Environment", "Versions"]
+__all__ = ["METHOD", "Environment", "Versions"]
+
+METHOD: Final = 1
+"""Number of the way in which runs are made: raised by one with a change after which the same inputs give other results.
+
+Runs of another number do not count as done. The version of the package does not matter, so that results stay valid
+through a release that changes none.
+"""
+
+_FIRST_VERSION: Final = "0.1.0"
+"""The version of the package in the keys of all runs: before there was a method number, keys had the version."""
 
 _PACKAGES = (
     "lightning-fabric",
@@ -29,7 +40,15 @@ _PACKAGES = (
 
 
 class Versions(BaseModel):
-    """Versions of the libraries that can change a number; part of what a record is named by."""
+    """Versions of the libraries that can change a number, which a record's key is made from.
+
+    Attributes:
+        foad_plugins: kept for the reader; not part of the key.
+        torch: as the distribution's metadata has it, as for the others.
+        torch_pruning: the same.
+        fvcore: the same.
+        method: see :data:`METHOD`; that of a record without one is 1.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +56,7 @@ class Versions(BaseModel):
     torch: str
     torch_pruning: str
     fvcore: str
+    method: int = Field(default=1, ge=1)
 
     @classmethod
     def installed(cls) -> Versions:
@@ -49,7 +69,12 @@ class Versions(BaseModel):
             torch=metadata.version("torch"),
             torch_pruning=metadata.version("torch-pruning"),
             fvcore=metadata.version("fvcore"),
+            method=METHOD,
         )
+
+    def keyed(self) -> dict[str, Any]:
+        """What enters the key of a run."""
+        return self.model_dump(mode="json", exclude_defaults=True) | {"foad_plugins": _FIRST_VERSION}
 
 
 class Environment(BaseModel):

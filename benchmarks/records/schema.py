@@ -78,8 +78,15 @@ class Setup(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all fields that are not what they are by default, so that a new field leaves it as it was."""
-        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
+        """A hash of all fields that are not what they are by default, so that a new field leaves it as it was.
+
+        The version of this package is not part of it: the method number is.
+        """
+        return hash_json(self.keyed())
+
+    def keyed(self) -> dict[str, Any]:
+        """What enters the key."""
+        return self.model_dump(mode="json", exclude_defaults=True) | {"versions": self.versions.keyed()}
 
 
 class RunInputs(_Frozen):
@@ -98,7 +105,7 @@ class RunInputs(_Frozen):
     @property
     def key(self) -> str:
         """A hash of all inputs, as for :class:`Setup`: runs with one key are repetitions of each other."""
-        return hash_json(self.model_dump(mode="json", exclude_defaults=True))
+        return hash_json(self.model_dump(mode="json", exclude_defaults=True) | {"setup": self.setup.keyed()})
 
     @property
     def file_name(self) -> str:

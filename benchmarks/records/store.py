@@ -90,10 +90,10 @@ class RecordStore(_Store[RunRecord]):
     kind = RunRecord
 
     def find(self, inputs: RunInputs) -> RunRecord | None:
-        """The finished run with exactly these inputs, None if there is none that can be read."""
+        """The finished run with inputs of the same key, None if there is none that can be read."""
         path = self.path(inputs)
         record = self._read(path) if path.exists() else None
-        if record is not None and record.inputs != inputs:
+        if record is not None and record.inputs.key != inputs.key:
             warnings.warn(f"{path.name}: ignored, it holds a run with other inputs", RecordWarning, stacklevel=2)
             return None
         return record

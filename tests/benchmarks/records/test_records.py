@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from foad_plugins.benchmarks.criteria import CriterionSpec
 from foad_plugins.benchmarks.criteria.spec import Rule
-from foad_plugins.benchmarks.records.schema import RunRecord, upgraded
+from foad_plugins.benchmarks.records.schema import RunInputs, RunRecord, upgraded
 from foad_plugins.benchmarks.suites.targets import Target
 
 from ..conftest import MakeRecord
@@ -31,6 +31,7 @@ def test_every_input_counts_for_the_key(make_record: MakeRecord) -> None:
         inputs.model_copy(
             update={"setup": setup.model_copy(update={"versions": setup.versions.model_copy(update={"torch": "9"})})}
         ),
+        with_versions(inputs, method=2),
         make_record(conditions={"target": Target(flops_reduction=0.41)}).inputs,
         make_record(conditions={"latency_batches": (1,)}).inputs,
         make_record(setup={"ranking": "global"}).inputs,
@@ -42,6 +43,19 @@ def test_every_input_counts_for_the_key(make_record: MakeRecord) -> None:
     ]
     assert len({one.key for one in (inputs, *others)}) == 1 + len(others)
     assert len({one.file_name for one in (inputs, *others)}) == 1 + len(others)
+
+
+def with_versions(inputs: RunInputs, **versions: Any) -> RunInputs:
+    changed = inputs.setup.versions.model_copy(update=versions)
+    return inputs.model_copy(update={"setup": inputs.setup.model_copy(update={"versions": changed})})
+
+
+def test_a_release_of_the_package_changes_no_key(make_record: MakeRecord) -> None:
+    inputs = make_record().inputs
+    released = with_versions(inputs, foad_plugins="7.0.0")
+    assert released.key == inputs.key
+    assert released.setup.key == inputs.setup.key
+    assert released.file_name == inputs.file_name
 
 
 def test_circumstances_and_results_do_not_count_for_the_key(make_record: MakeRecord) -> None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from foad_plugins.benchmarks.records.schema import FailureRecord
+from foad_plugins.benchmarks.records.schema import FailureRecord, RunInputs
 from foad_plugins.benchmarks.records.store import FailureStore, RecordStore, RecordWarning
 
 from ..conftest import MakeRecord
@@ -87,6 +88,21 @@ def test_a_renamed_record_does_not_pass_for_another(store: RecordStore, make_rec
     store.save(make_record()).rename(store.path(wanted))
     with pytest.warns(RecordWarning, match="other inputs"):
         assert store.find(wanted) is None
+
+
+def test_a_run_of_an_earlier_release_counts_as_done_and_one_of_another_method_does_not(
+    store: RecordStore, make_record: MakeRecord
+) -> None:
+    record = make_record()
+    store.save(record)
+    setup = record.inputs.setup
+
+    def with_versions(**versions: Any) -> RunInputs:
+        changed = setup.versions.model_copy(update=versions)
+        return record.inputs.model_copy(update={"setup": setup.model_copy(update={"versions": changed})})
+
+    assert store.find(with_versions(foad_plugins="7.0.0")) == record
+    assert store.find(with_versions(method=2)) is None
 
 
 def test_a_copy_of_a_record_is_no_second_run(store: RecordStore, make_record: MakeRecord) -> None:
