@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from ...calibration.preserve import preserve_state
 from ...recovery.batch_norm import MomentsByLayer, input_moments, shift_running_stats
 from ...report.data import GroupReport, LatencyTrial, Proof
 from ...utils.rollback import rollback_on_error
-from ..checkpoint import history
 from ..torch_pruning.compensator import Removal, WeightUpdate
 from ..torch_pruning.graph import build_graph, prunable_groups
 from ..torch_pruning.groups import group_name, is_output, of_root
@@ -124,7 +123,6 @@ def _apply(
     forward_fn = settings.options.forward_fn
     changing = [choice for choice in plan.choices if choice.selection.removed]
     names = {module: name for name, module in model.named_modules()}
-    original = history.describe(model)
     passed_by = unseen_notes(model, graph, settings.ignored)
     with preserve_state(model):
         shapes = output_shapes(model, example, forward_fn)
@@ -148,16 +146,18 @@ def _apply(
     tracked: dict[nn.Module, Tensor] = {
         norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)
     }
-    done = [_remove(graph, choice, tracked) for choice in provable]
+    for choice in provable:
+        _remove(graph, choice, tracked)
     if expected is not None:
         _compare(expected, _or_wrong(_FAILS, lambda: outputs(model, plan.sample, forward_fn)))
-    done += [_remove(graph, choice, tracked) for choice in changing if not choice.provable]
+    for choice in changing:
+        if not choice.provable:
+            _remove(graph, choice, tracked)
     with preserve_state(model):
         if _or_wrong(_FAILS, lambda: output_shapes(model, example, forward_fn)) != shapes:
             raise _WrongRemovalError("the shape of the model's output changed")
     if moments:
         shift_running_stats(model, moments, tracked, settings.data, **_how(settings))
-    history.remember(model, original, example, done)
     return StepResult(
         groups=tuple(
             GroupReport(
@@ -204,7 +204,7 @@ def _layers(group: Group) -> tuple[str, ...]:
     return tuple(dict.fromkeys(graph._module2name[layer] for layer in made if graph._module2name.get(layer)))
 
 
-def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> history.Removal:
+def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> None:
     """Remove channels, and keep account of which ones are left in the layers tracked."""
     root, channels = choice.group[0].dep, sorted(choice.representatives)
     try:
@@ -228,8 +228,6 @@ def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Ten
     for norm, indices in gone.items():
         left = [place for place in range(len(tracked[norm])) if place not in indices]
         tracked[norm] = tracked[norm][left]
-    side: Literal["out", "in"] = "out" if graph.is_out_channel_pruning_fn(root.handler) else "in"
-    return history.Removal(choice.name, side, tuple(channels))
 
 
 def _blame(model: nn.Module, settings: Settings, plan: Plan, example: Call, what: str) -> str:

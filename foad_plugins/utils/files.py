@@ -1,7 +1,8 @@
-"""Files that are either whole or not there."""
+"""Writing files in one step."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -10,12 +11,19 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a reader, or a crash at any moment, never meets half a file.
+    """Write ``data`` to ``path`` so that a reader, or a crash at any moment, never finds half a file.
 
-    The bytes go to a temporary file in the same folder (a rename is atomic only within one file system),
-    are forced to the disk, and take the final name in one step. Folders are made as needed. On an error
-    nothing is left behind and a file that was there before stays as it was.
+    The bytes are written to a temporary file in the same folder (a rename is atomic only within one file system),
+    are forced to the disk, and get the final name in one step. Folders are made as needed. A symbolic link is written
+    through to its target. On an error no temporary file remains, and a file that was there before is unchanged.
+
+    Raises:
+        FileExistsError: ``path`` exists and is no regular file, such as a device, a FIFO or a folder.
+        OSError: it cannot be written.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, f"{str(path)!r} exists and is no regular file: name another")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -23,7 +31,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes files that only their owner can read; a result is for everyone the folder is for.
+        # mkstemp makes files that only their owner can read.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 
 import pytest
 import safetensors.torch
@@ -9,10 +10,9 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from foad_plugins import FOADImportance
+from foad_plugins import FOADImportance, FOADPruner
 from foad_plugins.adapters.checkpoint.api import CheckpointError, load_pruned, save_pruned
-from foad_plugins.adapters.checkpoint.file import read_checkpoint, write_sealed
-from foad_plugins.adapters.checkpoint.history import attach, describe, history_of
+from foad_plugins.adapters.checkpoint.file import encode, read_checkpoint
 from tests.adapters.checkpoint.test_file import corrupted
 from tests.adapters.prune.test_api import snapshot
 from tests.helpers.saved import outputs, pruned
@@ -30,9 +30,9 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("given", ["network", "factory"])
-def test_a_model_comes_back(network, given, path):
+def test_a_loaded_model_is_the_saved_one(network, given, path):
     model = pruned(seeded_norms(network()), IMAGES, neighbors=2)
-    state, noted = snapshot(model), history_of(model)
+    state = snapshot(model)
     assert save_pruned(model, str(path)) == path
     assert snapshot(model) == state
     fresh = network()
@@ -40,17 +40,9 @@ def test_a_model_comes_back(network, given, path):
     assert (loaded is fresh) == (given == "network")
     assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
     assert repr(loaded) == repr(model)
-    assert history_of(loaded) == noted
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     save_pruned(loaded, path.parent / "again")
     assert (path.parent / "again").read_bytes() == path.read_bytes()
-
-
-def test_tokens(path):
-    tokens = torch.rand(6, 7, 6)
-    model = pruned(Tokens(), tokens)
-    save_pruned(model, path)
-    assert torch.equal(outputs(load_pruned(Tokens, path), tokens), outputs(model, tokens))
 
 
 def test_pruned_fine_tuned_and_pruned_again_before_and_after_loading(path):
@@ -59,62 +51,154 @@ def test_pruned_fine_tuned_and_pruned_again_before_and_after_loading(path):
     model.train()(IMAGES).square().sum().backward()
     optimizer.step()
     pruned(model, IMAGES, neighbors=2)
-    save_pruned(model, path)
+    save_pruned(copy.deepcopy(model), path)
     loaded = load_pruned(Chain, path)
-    assert len(history_of(loaded).steps) == 2
     assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
     pruned(loaded, IMAGES, neighbors=3)
     save_pruned(loaded, path)
     assert torch.equal(outputs(load_pruned(Chain, path), IMAGES), outputs(loaded, IMAGES))
 
 
-@pytest.mark.parametrize("network", [Chain, Residual])
-def test_pruned_to_a_target_in_steps_with_compensation(network, path):
-    images = torch.rand(64, 3, 8, 8)
-    model = pruned(seeded_norms(network()), images, params=0.6, steps=2)
-    assert len(history_of(model).steps) == 2
+class Volumes(nn.Module):
+    """Convolutions of one, two and three dimensions, forward and transposed, with PReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.volume = nn.Conv3d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm3d(8)
+        self.back = nn.ConvTranspose3d(8, 6, 2, 2)
+        self.maps = nn.Conv2d(6, 12, 3)
+        self.act = nn.PReLU(12)
+        self.grow = nn.ConvTranspose2d(12, 10, 2)
+        self.line = nn.Conv1d(10, 8, 3)
+        self.widen = nn.ConvTranspose1d(8, 6, 3)
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = self.back(self.norm(self.volume(x)).relu()).mean(2)
+        return self.fc(self.widen(self.line(self.grow(self.act(self.maps(x))).mean(2)).relu()).mean(2))
+
+
+class Attention(nn.Module):
+    """A block of attention on tokens of a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(6, 16)
+        self.attend = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.norm = nn.LayerNorm(16)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.embed(x)
+        return self.head(self.norm(x + self.attend(x, x, x)[0]))
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer behind a linear layer."""
+
+    def __init__(self, kind=nn.LSTM):
+        super().__init__()
+        self.embed = nn.Linear(6, 16)
+        self.cells = kind(16, 8, num_layers=2, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.cells(self.embed(x).relu())[0])
+
+
+def meta_pruned(model, inputs, **options):
+    """The model, pruned in place by half of its channels, by Torch-Pruning alone."""
+    kept = [layer for name, layer in model.named_children() if name in ("fc", "last", "head", "heads")]
+    tp.pruner.MetaPruner(
+        model,
+        (inputs,),
+        importance=tp.importance.MagnitudeImportance(p=1),
+        pruning_ratio=0.5,
+        ignored_layers=kept,
+        in_channel_groups={},
+        out_channel_groups={},
+        num_heads={layer: layer.num_heads for layer in model.modules() if isinstance(layer, nn.MultiheadAttention)},
+        **options,
+    ).step()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs"),
+    [
+        *((network, IMAGES) for network in NETWORKS),
+        (Tokens, torch.rand(6, 7, 6, generator=generator(1))),
+        (Volumes, torch.rand(2, 3, 4, 4, 4, generator=generator(2))),
+    ],
+)
+def test_pruned_by_torch_pruning(network, inputs, path):
+    model = meta_pruned(seeded_norms(network()).eval(), inputs)
+    assert sum(map(torch.numel, model.parameters())) < 0.6 * sum(map(torch.numel, network().parameters()))
+    save_pruned(model, path, original=network)
+    assert torch.equal(outputs(load_pruned(network, path), inputs), outputs(model, inputs))
+
+
+def test_attention(path):
+    model = Attention()
+    graph = tp.DependencyGraph().build_dependency(model, torch.rand(2, 5, 6))
+    graph.get_pruning_group(model.embed, tp.prune_linear_out_channels, [0, 5, 10, 15]).prune()
+    assert model.attend.embed_dim == 12
+    save_pruned(model, path, original=Attention)
+    loaded = load_pruned(Attention, path)
+    assert (loaded.attend.embed_dim, loaded.attend.head_dim, loaded.norm.normalized_shape) == (12, 3, (12,))
+    assert torch.equal(outputs(loaded, torch.ones(2, 5, 6)), outputs(model, torch.ones(2, 5, 6)))
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_inputs_of_recurrent_layers(kind, path):
+    model = Recurrent(kind)
+    model.embed = nn.Linear(6, 10)
+    small = kind(10, 8, num_layers=2, batch_first=True, bidirectional=True)
+    model.cells.input_size = 10
+    for name, parameter in small.named_parameters():
+        setattr(model.cells, name, parameter)
     save_pruned(model, path)
-    assert torch.equal(outputs(load_pruned(network, path), images), outputs(model, images))
+    loaded = load_pruned(lambda: Recurrent(kind), path)
+    assert loaded.cells.input_size == 10
+    assert torch.equal(outputs(loaded, torch.ones(2, 5, 6)), outputs(model, torch.ones(2, 5, 6)))
 
 
-def test_a_copy_can_be_saved_and_a_model_that_lost_nothing(path):
-    model = Chain()
-    for norm in (model.norm1, model.norm2):
-        # Maps of zeros alone would be equal.
-        norm.bias.data += 10
-    with pytest.warns(UserWarning, match="nothing was pruned"):
-        pruned(model, IMAGES, threshold=1.0)
-    save_pruned(copy.deepcopy(model), path)
+@pytest.mark.filterwarnings("ignore")
+def test_pruned_by_speedup_of_nni(path):
+    pytest.importorskip("nni")
+    from nni.compression.speedup import ModelSpeedup
+
+    model = seeded_norms(Chain()).eval()
+    pruner = FOADPruner(model, [{"op_names": ["conv1", "conv2"], "sparse_ratio": 0.5}], data=IMAGES)
+    _, masks = pruner.compress()
+    pruner.unwrap_model()
+    ModelSpeedup(model, IMAGES, masks).speedup_model()
+    assert model.conv1.out_channels == 4
+    save_pruned(model, path, original=Chain)
     assert torch.equal(outputs(load_pruned(Chain, path), IMAGES), outputs(model, IMAGES))
 
 
-def test_the_fresh_network_decides_on_mode_and_frozen_parameters_and_the_file_on_dtypes(path):
-    model = pruned(seeded_norms(Chain()), IMAGES).bfloat16()
+def test_the_fresh_network_decides_on_mode_and_frozen_parameters(path):
+    model = pruned(seeded_norms(Chain()), IMAGES)
     model.requires_grad_(False)
     save_pruned(model, path)
     fresh = Chain()
     fresh.conv1.requires_grad_(False)
     fresh.norm1.eval()
     loaded = load_pruned(fresh, path)
-    assert {name: tensor.dtype for name, tensor in loaded.state_dict().items()} == {
-        name: tensor.dtype for name, tensor in model.state_dict().items()
-    }
     trained = {name for name, parameter in loaded.named_parameters() if parameter.requires_grad}
     assert trained == {name for name, _ in loaded.named_parameters()} - {"conv1.weight", "conv1.bias"}
     assert (loaded.training, loaded.norm1.training) == (True, False)
+
+
+def test_another_dtype_is_refused_with_the_cure(path):
+    model = pruned(seeded_norms(Chain()), IMAGES).bfloat16()
+    save_pruned(model, path)
+    with pytest.raises(CheckpointError, match="is bfloat16, and float32 in the network: cast the network first"):
+        load_pruned(Chain, path)
+    loaded = load_pruned(Chain().bfloat16(), path)
     assert torch.equal(outputs(loaded, IMAGES.bfloat16()), outputs(model, IMAGES.bfloat16()))
-    assert torch.equal(
-        outputs(load_pruned(Chain().double(), path), IMAGES.bfloat16()), outputs(model, IMAGES.bfloat16())
-    )
-
-
-@pytest.mark.parametrize(("pruned_in", "loaded_in"), [("bfloat16", "float32"), ("float32", "float64")])
-def test_the_fresh_network_may_have_another_dtype_than_the_original(pruned_in, loaded_in, path):
-    model = seeded_norms(Chain()).to(getattr(torch, pruned_in))
-    images = IMAGES.to(getattr(torch, pruned_in))
-    save_pruned(pruned(model, images), path)
-    loaded = load_pruned(Chain().to(getattr(torch, loaded_in)), path)
-    assert torch.equal(outputs(loaded, images), outputs(model, images))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -149,13 +233,13 @@ def test_shared_tensors_are_stored_once_and_shared_again(fresh, path):
     model = pruned(_Tied().tie(), IMAGES, ignored_layers=["first", "second", "head"])
     assert model.conv.out_channels < 8
     save_pruned(model, path)
-    assert "second.weight" not in read_checkpoint(path)[1]
+    assert "second.weight" not in read_checkpoint(path, 10**6)[1]
     loaded = load_pruned(fresh, path)
     assert loaded.second.weight is loaded.first.weight is loaded.again.weight
     assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
 
 
-def test_tensors_that_were_parted_stay_parted(path):
+def test_separate_tensors_are_not_shared_again(path):
     model = pruned(_Tied().tie(), IMAGES, ignored_layers=["first", "second", "head"])
     model.second.weight = nn.Parameter(model.second.weight.detach() + 1)
     save_pruned(model, path)
@@ -163,126 +247,44 @@ def test_tensors_that_were_parted_stay_parted(path):
     assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
 
 
-def test_a_bias_that_the_pruned_model_has_and_the_fresh_one_has_not(path):
+def test_a_bias_that_only_the_pruned_model_has(path):
     network = lambda: nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.ReLU(), nn.Conv2d(8, 4, 3, bias=False))  # noqa: E731
     model = pruned(network(), IMAGES)
-    noted = history_of(model)
     model[2].bias = nn.Parameter(torch.rand(4))
-    with pytest.raises(CheckpointError, match=r"'2\.bias' is there in addition"):
-        save_pruned(model, path)
-    attach(model, type(noted)(noted.original, describe(model), noted.example, noted.steps))
     save_pruned(model, path)
     loaded = load_pruned(network, path)
     assert loaded[2].bias.requires_grad
     assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
 
 
-class _Named(Chain):
-    def forward(self, pixels, scale=1):
-        return super().forward(pixels * scale)
+class _Scaled(Chain):
+    """Has a float, a list and a plain tensor that a user changes after pruning."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.parts, self.offset, self.register = 0.5, [2, 6], torch.zeros(8), (8, 4)
+        self.register_buffer("table", torch.ones(8), persistent=False)
+
+    def forward(self, x):
+        self.seen = tuple(x.shape)
+        return super().forward(x * self.scale)
 
 
-def test_keyword_arguments_and_a_forward_function(path):
-    model = pruned(seeded_norms(_Named()), {"pixels": IMAGES, "scale": 2})
-    save_pruned(model, path)
-    assert torch.equal(outputs(load_pruned(_Named, path), IMAGES), outputs(model, IMAGES))
-
-    def forward(network, batch):
-        return network(batch["pixels"] / 255)
-
-    model = pruned(seeded_norms(Chain()), [{"pixels": IMAGES * 255}], forward_fn=forward)
-    save_pruned(model, path)
-    assert torch.equal(outputs(load_pruned(Chain, path, forward_fn=forward), IMAGES), outputs(model, IMAGES))
-    loaded = load_pruned(Chain, path, forward_fn=forward, example_inputs=[{"pixels": IMAGES}])
-    assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
-
-
-class _Boxes:
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-
-def test_inputs_that_cannot_be_made_again_are_asked_for(path):
-    def forward(network, batch):
-        return network(batch[1].images)
-
-    model = pruned(seeded_norms(Chain()), [(IMAGES, _Boxes(IMAGES))], forward_fn=forward)
-    save_pruned(model, path)
-    fresh = Chain()
-    before = snapshot(fresh)
-    with pytest.raises(CheckpointError, match="hold a _Boxes, which cannot be made again: pass example_inputs"):
-        load_pruned(fresh, path, forward_fn=forward)
-    assert snapshot(fresh) == before
-    loaded = load_pruned(fresh, path, forward_fn=forward, example_inputs=[(IMAGES, _Boxes(IMAGES))])
-    assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
-
-
-def _tp_pruned(model, steps=1, **options):
-    pruner = tp.pruner.BasePruner(
-        model,
-        (IMAGES[:1],),
-        importance=FOADImportance(IMAGES),
-        pruning_ratio=0.5,
-        iterative_steps=steps,
-        ignored_layers=[layer for name, layer in model.named_children() if name in ("fc", "last")],
-        in_channel_groups={},
-        out_channel_groups={},
-        num_heads={},
-        **options,
-    )
-    for _ in range(steps):
-        pruner.step()
-    return pruner
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", [{}, {"steps": 2}, {"global_pruning": True}])
-def test_a_pruner_of_torch_pruning(network, options, path):
-    model = seeded_norms(network())
-    pruner = _tp_pruned(model, **options)
-    before = snapshot(model)
-    original = network()
-    kept = snapshot(original)
-    save_pruned(model, path, history=pruner.pruning_history(), original=original, example_inputs=IMAGES)
-    assert snapshot(model) == before
-    assert snapshot(original) == kept
-    assert history_of(model) is None
-    assert torch.equal(outputs(load_pruned(network, path), IMAGES), outputs(model, IMAGES))
-
-
-def test_torch_pruning_behind_the_published_rule(path):
-    model = pruned(seeded_norms(Chain()), IMAGES)
-    pruner = _tp_pruned(model)
-    with pytest.raises(CheckpointError, match="not what its pruning left: 'conv1.weight' is"):
+def test_what_integers_do_not_show_is_refused_in_words(path):
+    model = _Scaled()
+    model.register, model.table = (3, 2), torch.zeros(3)
+    outputs(model, IMAGES)
+    save_pruned(model, path, original=_Scaled)
+    loaded = load_pruned(_Scaled, path)
+    assert (loaded.register, loaded.table.tolist(), hasattr(loaded, "seen")) == ((3, 2), [0, 0, 0], False)
+    for attribute, value in (("scale", 0.25), ("parts", [1, 2]), ("offset", torch.zeros(3))):
+        model = _Scaled()
+        setattr(model, attribute, value)
         save_pruned(model, path)
-    save_pruned(model, path, history=pruner.pruning_history(), original=Chain, example_inputs=IMAGES)
-    loaded = load_pruned(Chain, path)
-    assert len(history_of(loaded).steps) == 2
-    assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
-
-
-def test_histories_that_do_not_lead_to_the_model(path):
-    model = seeded_norms(Chain())
-    history = _tp_pruned(model).pruning_history()
-    inputs = {"original": Chain, "example_inputs": IMAGES}
-    for wrong in (history[:1], [*history, history[0]], [["conv9", True, [0]]], [["conv1", True, [99]]]):
-        with pytest.raises(CheckpointError, match="history does not lead from original to this model"):
-            save_pruned(model, path, history=wrong, **inputs)
-    for wrong in ([["conv1", True]], [3], [["conv1", True, [0, 0]]], [["conv1", True, ["a"]]]):
-        with pytest.raises(CheckpointError, match="must be what a pruner's pruning_history"):
-            save_pruned(model, path, history=wrong, **inputs)
-    with pytest.raises(CheckpointError, match="does not lead"):
-        save_pruned(model, path, history=history, original=Residual, example_inputs=IMAGES)
-    with pytest.raises(TypeError, match="it gave int"):
-        save_pruned(model, path, history=history, original=lambda: 3, example_inputs=IMAGES)
-    with pytest.raises(TypeError, match="needs original"):
-        save_pruned(model, path, history=history, example_inputs=IMAGES)
-    with pytest.raises(TypeError, match="go with history"):
-        save_pruned(model, path, original=Chain)
-    assert list(path.parent.iterdir()) == []
+        with pytest.raises(CheckpointError, match=f"'{attribute}' is .* only integers are set"):
+            load_pruned(_Scaled, path)
+        with pytest.raises(CheckpointError, match="cannot be saved: .* only integers are set"):
+            save_pruned(model, path, original=_Scaled())
 
 
 class _WithState(Chain):
@@ -294,106 +296,106 @@ class _WithState(Chain):
 
 
 def test_what_cannot_be_saved(path, tmp_path):
-    with pytest.raises(CheckpointError, match="nothing says how this model was pruned"):
-        save_pruned(Chain(), path)
-    part = nn.Sequential(pruned(Chain(), IMAGES), nn.ReLU())
-    with pytest.raises(CheckpointError, match="Its part '0' was pruned by itself"):
-        save_pruned(part, path)
-    model = pruned(Chain(), IMAGES)
     with pytest.raises(FileNotFoundError, match="no folder"):
-        save_pruned(model, tmp_path / "missing" / "x")
-    model.fc = nn.Linear(model.fc.in_features, 7)
-    with pytest.raises(CheckpointError, match=r"'fc.weight' is \(7, .* a new head, .* must be set before pruning"):
-        save_pruned(model, path)
-    with pytest.raises(CheckpointError, match="'_extra_state', which is a str and no tensor"):
-        save_pruned(pruned(_WithState(), IMAGES), path)
+        save_pruned(Chain(), tmp_path / "missing" / "x")
+    with pytest.raises(CheckpointError, match="extra state"):
+        save_pruned(_WithState(), path)
     with pytest.raises(CheckpointError, match="on the meta device"):
-        save_pruned(pruned(Chain(), IMAGES).to("meta"), path)
+        save_pruned(Chain().to("meta"), path)
+    with pytest.raises(CheckpointError, match="lazy"):
+        save_pruned(nn.LazyLinear(3), path)
+    with pytest.raises(CheckpointError, match="the network has no"):
+        save_pruned(Chain(), path, original=Residual)
+    with pytest.raises(TypeError, match="it gave int"):
+        save_pruned(Chain(), path, original=lambda: 3)
     assert list(path.parent.iterdir()) == []
 
 
-def test_other_networks_are_named_and_left_alone(path):
-    save_pruned(pruned(seeded_norms(Chain()), IMAGES), path)
-    wider = Chain()
-    wider.conv1 = nn.Conv2d(3, 9, 3)
+def test_other_networks_are_named_and_left_unchanged(path):
+    save_pruned(pruned(seeded_norms(Chain()), IMAGES, neighbors=2), path)
+    narrower = Chain()
+    narrower.conv1 = nn.Conv2d(3, 2, 3)
+    other_kernel = Chain()
+    other_kernel.conv1 = nn.Conv2d(3, 8, 5)
     with torch.device("meta"):
         nowhere = Chain()
     for fresh, message in [
-        (Residual(), "made for another network: 'conv1.weight' is missing; .* and [0-9]+ more"),
-        (wider, r"another network: 'conv1.weight' is \(9, 3, 3, 3\) instead of \(8, 3, 3, 3\)"),
-        (pruned(Chain(), IMAGES), "another network: .* It has been pruned before: give a fresh one"),
+        (Residual(), "the network has no"),
+        (nn.Sequential(Chain()), "the network has no"),
+        (narrower, "'conv1.out_channels' is .* which pruning does not lead to"),
+        (other_kernel, "'conv1.kernel_size' is .* which pruning does not lead to"),
         (nowhere, "on the meta device"),
     ]:
-        before = describe(fresh), repr(fresh)
+        before = repr(fresh), {name: id(value) for name, value in fresh.state_dict(keep_vars=True).items()}
         with pytest.raises(CheckpointError, match=message):
             load_pruned(fresh, path)
-        assert (describe(fresh), repr(fresh)) == before
+        assert before == (repr(fresh), {name: id(value) for name, value in fresh.state_dict(keep_vars=True).items()})
     with pytest.raises(TypeError, match="it gave int"):
         load_pruned(lambda: 3, path)
 
 
-class _Reordered(Chain):
-    """Has the layers of a chain and does something else with them."""
-
-    def forward(self, x):
-        return self.fc(self.norm2(self.conv2(x[:, :1].expand(-1, 8, -1, -1))).flatten(1)[:, :48])
+def _conv1(content):
+    return content["attributes"]["conv1"]
 
 
-def test_a_network_with_the_same_layers_that_prunes_otherwise_is_left_as_it_was(path):
-    save_pruned(pruned(seeded_norms(Chain()), IMAGES), path)
-    for fresh in (_Reordered(), _Raises()):
-        before = snapshot(fresh)
-        with pytest.raises(CheckpointError, match="pruned again|cannot be done again|cannot be traced"):
-            load_pruned(fresh, path)
-        assert snapshot(fresh) == before
-        assert history_of(fresh) is None
-
-
-class _Raises(Chain):
-    def forward(self, x):
-        raise RuntimeError("no")
+def _replace(tensors, name, value):
+    tensors[name] = value
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.pop("shared"), "other entries"),
-        (lambda content: content.update(more=1), "other entries"),
-        (lambda content: content.update(shared={"a": 1}), "in another way"),
-        (lambda content: content.update(shared={"a": "b"}), "cannot share"),
-        (lambda content: content.update(versions=[]), "in another way"),
-        (lambda content: content["history"]["pruned"].pop(), "do not agree"),
-        (lambda content: content["history"]["steps"][0][0]["channels"].append(-1), "0 or more"),
-        (lambda content: content["history"]["steps"][0][0]["channels"].append(99), "channels, to lose"),
-        (lambda content: content["history"]["steps"][0].pop(), "has other shapes"),
-        (lambda content: content["history"]["steps"][0][0].update(layer="conv9"), "no such layer"),
-        (lambda content: content["versions"].update(torch="0.1"), None),
+        (lambda content, _: content.pop("shared"), "no entry 'shared'"),
+        (lambda content, _: content.update(fixed=[]), "no entry 'fixed'"),
+        (lambda content, _: content.update(attributes={"conv1": 3}), "no entry 'conv1'"),
+        (lambda content, _: content["attributes"].update(conv9={}), "no module 'conv9'"),
+        (lambda content, _: content.update(shared={"a": 1}), "cannot share"),
+        (lambda content, _: content.update(shared={"a": []}), "cannot share"),
+        (lambda content, _: content.update(shared={"a" * 10**6: "b"}), "cannot share|does not fit"),
+        (lambda content, _: content.update(shared={"more": "conv1.weight"}), "no 'more'"),
+        (lambda content, _: _conv1(content).pop("out_channels"), "its weight has the shape"),
+        (lambda content, _: _conv1(content).update(out_channels=0), "does not lead"),
+        (lambda content, _: _conv1(content).update(out_channels=-1), "does not lead"),
+        (lambda content, _: _conv1(content).update(out_channels=True), "is True"),
+        (lambda content, _: _conv1(content).update(out_channels="3"), "is '3'"),
+        (lambda content, _: _conv1(content).update(out_channels=[3]), r"is \(3,\)"),
+        (lambda content, _: _conv1(content).update(out_channels=10**300), "does not lead"),
+        (lambda content, _: _conv1(content).update(padding=[10**9, 10**9]), "does not lead"),
+        (lambda content, _: _conv1(content).update(stride=[1]), "does not lead"),
+        (lambda content, _: content["attributes"]["fc"].update(in_features=1), "its weight has the shape"),
+        (lambda _, tensors: tensors.pop("conv1.weight"), "has no 'conv1.weight'"),
+        (lambda _, tensors: _replace(tensors, "conv9.weight", torch.ones(1)), "no 'conv9.weight'"),
+        (lambda _, tensors: _replace(tensors, "conv1.weight", torch.ones(0, 3, 3, 3)), "does not lead"),
+        (lambda _, tensors: _replace(tensors, "conv1.bias", torch.ones(1, 1)), "does not lead"),
+        (lambda _, tensors: _replace(tensors, "conv1.bias", torch.ones(1)), "its bias has the shape"),
+        (lambda _, tensors: _replace(tensors, "norm1.running_var", torch.ones(1)), "its running_var has the shape"),
+        *(
+            (
+                lambda _, tensors, name=name, dtype=dtype: _replace(tensors, name, tensors[name].to(dtype)),
+                "cast the network",
+            )
+            for name in ("conv1.weight", "norm1.running_mean")
+            for dtype in (torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.float64, torch.float16)
+        ),
+        (lambda content, _: content["versions"].update(torch="0.1"), None),
     ],
 )
-def test_files_with_a_right_hash_and_wrong_contents(change, message, path):
+def test_forged_files_with_a_right_digest(change, message, path):
     model = pruned(seeded_norms(Chain()), IMAGES)
     save_pruned(model, path)
-    content, tensors = read_checkpoint(path)
-    change(content)
-    write_sealed(path, tensors, content)
+    content, tensors = read_checkpoint(path, 10**6)
+    change(content, tensors)
+    path.write_bytes(encode(tensors, content))
     fresh = Chain()
     if message is None:
         load_pruned(fresh, path)
         return
-    before = snapshot(fresh)
-    with pytest.raises(CheckpointError, match=message):
+    before, start = snapshot(fresh), time.perf_counter()
+    with pytest.raises(CheckpointError, match=message) as caught:
         load_pruned(fresh, path)
+    assert len(str(caught.value)) <= 200
+    assert time.perf_counter() - start < 2
     assert snapshot(fresh) == before
-
-
-def test_other_versions_are_named_where_pruning_again_fails(path):
-    save_pruned(pruned(Chain(), IMAGES), path)
-    content, tensors = read_checkpoint(path)
-    content["versions"]["torch-pruning"] = "9.9"
-    content["history"]["steps"][0].pop()
-    write_sealed(path, tensors, content)
-    with pytest.raises(CheckpointError, match=r"It was written with torch-pruning 9\.9 \(here "):
-        load_pruned(Chain, path)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -413,24 +415,12 @@ def test_no_damaged_file_is_loaded(seed, path):
     assert torch.equal(outputs(load_pruned(fresh, path), IMAGES), outputs(model, IMAGES))
 
 
-def test_weights_alone_and_pickles_are_refused(path):
-    state = pruned(Chain(), IMAGES).state_dict()
-    safetensors.torch.save_file(state, path)
-    with pytest.raises(CheckpointError, match="none that save_pruned wrote"):
-        load_pruned(Chain, path)
-    torch.save(state, path)
-    with pytest.raises(CheckpointError, match="is a pickle"):
-        load_pruned(Chain, path)
-    with pytest.raises(FileNotFoundError):
-        load_pruned(Chain, path.parent / "nothing")
-
-
 def test_the_header_is_json_that_anyone_can_read(path):
     save_pruned(pruned(Chain(), IMAGES), path)
     with safetensors.safe_open(path, "pt") as file:
         fields = json.loads(file.metadata()["foad_plugins"])
-    assert fields["version"] == 1
-    assert {removal["layer"] for removal in fields["content"]["history"]["steps"][0]} == {"conv1", "conv2"}
+    assert fields["version"] == 2
+    assert fields["content"]["attributes"]["conv1"]["in_channels"] == 3
     assert set(fields["content"]["versions"]) == {"foad-plugins", "torch", "torch-pruning"}
 
 
@@ -445,10 +435,11 @@ MODELS = {
     "efficientnet_b0": (),
     "convnext_tiny": pytest.mark.slow,
     "resnext50_32x4d": pytest.mark.slow,
-    "vit_b_16": pytest.mark.slow,
+    "vit_b_16": (),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Unwrapped parameters detected")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name, marks in MODELS.items()])
 def test_real_architectures(name, path):
     models = pytest.importorskip("torchvision.models")
@@ -458,9 +449,18 @@ def test_real_architectures(name, path):
     def network():
         return models.get_model(name, num_classes=10, **options).eval()
 
-    model, images = network(), torch.rand(4, 3, 64, 64)
-    # A vision transformer has the width of its stream written down.
-    pruned(model, images, ignored_layers=["conv_proj"] if name.startswith("vit") else ())
+    images = torch.rand(2, 3, 64, 64)
+    model = meta_pruned(network(), images)
+    if name.startswith("vit"):
+        model.hidden_dim = model.conv_proj.out_channels
     save_pruned(model, path)
-    loaded = load_pruned(network, path)
-    assert torch.equal(outputs(loaded, images), outputs(model, images))
+    assert torch.equal(outputs(load_pruned(network, path), images), outputs(model, images))
+
+
+def test_pruned_by_foad_within_torch_pruning(path):
+    model = seeded_norms(Residual())
+    tp.pruner.MetaPruner(
+        model, (IMAGES[:1],), importance=FOADImportance(IMAGES), pruning_ratio=0.5, ignored_layers=[model.fc]
+    ).step()
+    save_pruned(model, path)
+    assert torch.equal(outputs(load_pruned(Residual, path), IMAGES), outputs(model, IMAGES))
