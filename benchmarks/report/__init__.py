@@ -1,4 +1,4 @@
-"""Tables and plots, from records alone."""
+"""Tables and charts, from records alone."""
 
 from .data.estimates import Estimate, estimate
 from .data.from_records import leaderboards

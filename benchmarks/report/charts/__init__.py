@@ -1,1 +1,1 @@
-"""One file for each chart."""
+"""One file for each chart: its data, and how the data are drawn."""

@@ -3,160 +3,147 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
 
 from ..data.estimates import Estimate
 from ..data.leaderboard import Leaderboard, Row
 from ..data.published import published
-from .style import (
-    GREY,
-    LEGEND_LINE,
-    STAGES,
-    Looks,
-    PageFigure,
-    bare_layout,
-    bars,
-    error_bars,
-    figure,
-    heading,
-    legend_below,
-    looks,
-    marks,
-    new_figure,
-    percent_limits,
-    plain,
-    png,
-    points,
-    row_key,
-    told,
-)
+from ..formatting import escape_html, format_percent
+from .interactive import INTERVALS, PageFigure, chart_layout, height_for, page_figure, scatter
+from .png import GREY, draw_series, encode_png, escape_mathtext, legend_below, new_figure
+from .series import Series
+from .style import MINUS, SeriesStyles, hover_text, percent_limits, row_key, series_styles
 
-__all__ = ["accuracy_over_flops", "fronts"]
+__all__ = ["AccuracyFlops", "accuracy_flops", "accuracy_flops_figures", "accuracy_flops_png"]
 
 
-def accuracy_over_flops(board: Leaderboard) -> bytes:
-    """A PNG with a panel for each stage that was measured, from one-shot to fine-tuned, each with the base model.
+@dataclass(frozen=True)
+class AccuracyFlops:
+    """Accuracy over FLOPs at one stage of the runs.
 
-    Panels, because one-shot accuracies can lie tens of points apart and fine-tuned ones less than one.
-    Entries that end at the same FLOPs would hide each other; they are set side by side, and the panel says
-    so.
+    Attributes:
+        stage: its name.
+        series: one for each criterion, x in MFLOPs of one image and y in percent, a point for each target.
+        base: accuracy before pruning.
+        x_limits: limits of the axis, in MFLOPs.
+        y_limits: limits of the axis, in percent.
     """
-    panels = _panels(board)
-    # Two panels leave no room for a title of some length.
-    figure = new_figure(5 * max(2, len(panels)), 4.8, entries=len(board.rows) + 1)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for place, (title, values) in zip(axes, panels.items(), strict=True):
-        _panel(place, board, title, values)
-    legend_below(figure, axes[0])
-    figure.suptitle(heading(board))
-    return png(figure)
+
+    stage: str
+    series: tuple[Series, ...]
+    base: Estimate
+    x_limits: tuple[float, float]
+    y_limits: tuple[float, float]
 
 
-def _panels(board: Leaderboard) -> dict[str, list[Estimate | None]]:
-    panels: dict[str, list[Estimate | None]] = {"one-shot (no fine-tuning)": [row.one_shot for row in board.rows]}
-    moved = any(row.one_shot_bn for row in board.rows)
-    if moved:
-        panels["one-shot, BN statistics moved"] = [row.one_shot_bn for row in board.rows]
-    if not moved or board.is_tuned:
-        panels["fine-tuned"] = [row.fine_tuned for row in board.rows]
-    return panels
-
-
-def _panel(axes: Axes, board: Leaderboard, title: str, values: list[Estimate | None]) -> None:
-    base = board.rows[0].base
-    base_flops = board.rows[0].base_flops
-    # All together no wider than reads as one place.
-    step = min(0.018, 0.16 / len(board.rows)) * base_flops
-    middle = (len(board.rows) - 1) / 2
-    look = looks(board)
-    for place, (row, value) in enumerate(zip(board.rows, values, strict=True)):
-        bars(axes, look[row.criterion], row, [(row.flops.mean + (place - middle) * step) / 1e6], [value])
-    axes.errorbar(
-        [base_flops / 1e6],
-        [100 * base.mean],
-        yerr=[100 * (base.margin or 0)],
-        fmt="*",
-        markersize=12,
-        color=GREY,
-        capsize=3,
-        label="base model",
-    )
-    axes.axhline(100 * base.mean, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_title(title)
-    axes.set_ylim(*percent_limits([*values, base]))
-    axes.set_xlim(0, 1.08 * base_flops / 1e6)
-    axes.set_xlabel("MFLOPs of one image (fvcore: multiply-adds)\npoints at equal FLOPs are set side by side")
-    axes.set_ylabel(f"test accuracy (%){board.spread}")
-    axes.grid(alpha=0.3)
-
-
-def fronts(boards: Sequence[Leaderboard], looks: Looks) -> list[PageFigure]:
-    """Accuracy over FLOPs, after the last stage and before it, a line for each entry through the targets.
+def accuracy_flops(boards: Sequence[Leaderboard], styles: SeriesStyles) -> list[AccuracyFlops]:
+    """The chart's data, stage by stage in the order of the runs.
 
     Args:
-        boards: of one suite that differ in nothing but the target.
-        looks: of their criteria.
+        boards: of one suite, which differ only in the target; at least one.
+        styles: of their rows.
     """
-    rows = [row for board in boards for row in board.rows]
-    stages = [name for name, value in STAGES.items() if any(value(row) for row in rows)]
-    return [_front(boards, looks, name) for name in reversed(stages[-2:])]
+    stages = dict.fromkeys(stage for board in boards for stage in board.stages)
+    return [_stage(boards, styles, stage) for stage in stages]
 
 
-def _front(boards: Sequence[Leaderboard], looks: Looks, stage: str) -> PageFigure:
-    value = STAGES[stage]
-    rows = [row for board in boards for row in board.rows]
+def _stage(boards: Sequence[Leaderboard], styles: SeriesStyles, stage: str) -> AccuracyFlops:
     lines: dict[tuple[str, str, str | None], list[tuple[Leaderboard, Row]]] = {}
     for board in boards:
         for row in board.rows:
-            if value(row):
-                lines.setdefault((row.criterion, row.method, row.compensate), []).append((board, row))
-    step = _side_step(boards)
-    names = sorted(lines, key=lambda key: key[0])
-    traces = []
-    for place, name in enumerate(names):
-        found = sorted(lines[name], key=lambda pair: pair[1].flops.mean)
-        values = [value(row) for _, row in found]
-        traces.append(
-            marks(
-                found[0][1],
-                looks,
-                keys=[row_key(board, row) for board, row in found],
-                x=[(row.flops.mean + (place - (len(names) - 1) / 2) * step) / 1e6 for _, row in found],
-                y=[100 * each.mean for each in values if each],
-                error_y=error_bars(values),
-                hovertext=[told(board, row, stage) for board, row in found],
-                mode="lines+markers" if len(found) > 1 else "markers",
-                line={"color": looks.color(found[0][1]), "width": 1},
-            )
-        )
-    base = boards[0].rows[0].base
-    layout = bare_layout(
-        max(380, 150 + LEGEND_LINE * len(names)),
-        shapes=[_level(100 * base.mean)],
-        annotations=[_level_name(100 * base.mean, f"base {points(base)} %")],
+            lines.setdefault((row.criterion, row.method, row.compensate), []).append((board, row))
+    series = tuple(_series(lines[key], styles, stage) for key in sorted(lines, key=lambda key: key[0]))
+    base, flops = boards[0].rows[0].base, [x for one in series for x in one.x]
+    # Not from zero: rows whose FLOPs differ within a target's tolerance should not hide each other.
+    margin = 0.06 * boards[0].rows[0].base_flops / 1e6
+    return AccuracyFlops(
+        stage=stage,
+        series=series,
+        base=base,
+        x_limits=(min(flops) - margin, max(flops) + margin),
+        y_limits=percent_limits([base, *(row.stages.get(stage) for board in boards for row in board.rows)]),
     )
-    layout["xaxis"]["title"]["text"] = "MFLOPs of one image"
-    layout["yaxis"]["title"]["text"] = f"{stage} test accuracy (%)"
-    layout["yaxis"]["range"] = percent_limits([base, *map(value, rows)])
-    _widen(layout, [x for trace in traces for x in trace.x], 0.06 * boards[0].rows[0].base_flops / 1e6)
-    moved = " Points at nearly equal FLOPs are set side by side; hover for the exact ones." if step else ""
-    if stage == "fine-tuned":
+
+
+def _series(pairs: Sequence[tuple[Leaderboard, Row]], styles: SeriesStyles, stage: str) -> Series:
+    known = [(board, row, row.stages[stage]) for board, row in pairs if stage in row.stages]
+    known.sort(key=lambda each: each[1].flops.mean)
+    return Series(
+        name=next((row.title for _, row in pairs if row.missing), pairs[0][1].title),
+        style=styles(pairs[0][1]),
+        x=tuple(row.flops.mean / 1e6 for _, row, _ in known),
+        y=tuple(100 * value.mean for *_, value in known),
+        y_margin=tuple(100 * (value.margin or 0) for *_, value in known),
+        hover=tuple(hover_text(board, row, stage) for board, row, _ in known),
+        rows=tuple(row_key(board, row) for board, row, _ in known),
+    )
+
+
+def accuracy_flops_png(board: Leaderboard) -> bytes:
+    """A PNG with a panel for each stage, because accuracies before and after fine-tuning can be far apart."""
+    panels = accuracy_flops([board], series_styles([board]))
+    figure = new_figure(5 * max(2, len(panels)), 4.8, names=len(board.rows) + 1)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for place, panel in zip(axes, panels, strict=True):
+        for series in panel.series:
+            draw_series(place, series)
+        place.axhline(100 * panel.base.mean, color=GREY, linewidth=1, linestyle=":", label="base model")
+        place.set_title(panel.stage)
+        place.set_xlim(*panel.x_limits)
+        place.set_ylim(*panel.y_limits)
+        place.set_xlabel("MFLOPs of one image (fvcore: multiply-adds)")
+        place.grid(alpha=0.3)
+    spread = f"\nmean and 95 % interval, {board.seed_count}" if len(board.seeds) > 1 else ""
+    axes[0].set_ylabel(f"test accuracy (%){spread}")
+    legend_below(figure, axes[0])
+    figure.suptitle(escape_mathtext(f"{board.title}\n{board.network}"))
+    return encode_png(figure)
+
+
+def accuracy_flops_figures(boards: Sequence[Leaderboard], styles: SeriesStyles) -> list[PageFigure]:
+    """Charts for the page of the last two stages, the last one first."""
+    return [_figure(boards, data) for data in reversed(accuracy_flops(boards, styles)[-2:])]
+
+
+def _figure(boards: Sequence[Leaderboard], data: AccuracyFlops) -> PageFigure:
+    known = [series for series in data.series if series.x]
+    traces = [scatter(series, mode="lines+markers" if len(series.x) > 1 else "markers") for series in known]
+    if data.stage == "fine-tuned":
         traces += _as_published(boards[0])
-    return figure(
+    base, line = 100 * data.base.mean, {"color": "var(--soft)", "width": 1, "dash": "dot"}
+    layout = chart_layout(
+        height_for(len(known)),
+        x="MFLOPs of one image",
+        y=f"test accuracy, {data.stage} (%)",
+        shapes=[{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": base, "y1": base, "line": line}],
+        annotations=[
+            {
+                "xref": "paper",
+                "x": 0.01,
+                "y": base,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "text": f"base {format_percent(data.base, minus=MINUS)} %",
+                "showarrow": False,
+                "font": {"size": 11, "color": "var(--soft)"},
+            }
+        ],
+    )
+    layout["xaxis"]["range"], layout["yaxis"]["range"] = list(data.x_limits), list(data.y_limits)
+    return page_figure(
         traces,
         layout,
-        title=f"Accuracy over FLOPs, {stage}",
-        note=f"Bars are 95 % intervals over seeds.{moved} Click a name to hide it, drag to zoom.",
-        alt=f"{stage} accuracy over FLOPs for {len(names)} criteria; the tables hold the figures",
+        title=f"Accuracy over FLOPs, {data.stage}",
+        note=f"{INTERVALS} Click a name to hide it, drag to zoom.",
+        alt=f"accuracy over FLOPs, {data.stage}, for {len(known)} criteria; the tables contain the numbers",
     )
 
 
 def _as_published(board: Leaderboard) -> list[Any]:
-    """What papers report, hidden until asked for; at these FLOPs if they were counted as ours are."""
+    """Results of papers, hidden until they are asked for, at the FLOPs that they would have if counted as ours."""
     network = published(board.setup.conditions)
     known = [each for each in network.results if each.accuracy and each.flops_reduction] if network else []
     if not known:
@@ -172,34 +159,8 @@ def _as_published(board: Leaderboard) -> list[Any]:
             y=[each.accuracy for each in known],
             hoverinfo="text",
             hovertext=[
-                f"<i>{plain(each.method)}, as published</i><br>{each.accuracy} %<br>{plain(each.source)}"
+                f"<i>{escape_html(each.method)}, as published</i><br>{each.accuracy} %<br>{escape_html(each.source)}"
                 for each in known
             ],
         )
     ]
-
-
-def _side_step(boards: Sequence[Leaderboard]) -> float:
-    """How far apart to set entries that end at one target: all together well inside the gap to the next target."""
-    base, most = boards[0].rows[0].base_flops, max(len(board.rows) for board in boards)
-    if boards[0].setup.conditions.target.is_free or most < 2:
-        return 0.0
-    ends = sorted(sum(row.flops.mean for row in board.rows) / len(board.rows) for board in boards)
-    gap = min((b - a for a, b in pairwise(ends)), default=base)
-    return min(0.012 * base, 0.6 * gap / most, 0.16 * base / most)
-
-
-def _widen(layout: dict[str, Any], values: Sequence[float], margin: float) -> None:
-    """A range that does not blow up what lies within a target's tolerance."""
-    low, high = min(values), max(values)
-    layout["xaxis"]["range"] = [low - margin, high + margin]
-
-
-def _level(y: float) -> dict[str, Any]:
-    line = {"color": "var(--soft)", "width": 1, "dash": "dot"}
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
-
-
-def _level_name(y: float, text: str) -> dict[str, Any]:
-    place = {"xref": "paper", "x": 0.01, "y": y, "xanchor": "left", "yanchor": "bottom"}
-    return {**place, "text": text, "showarrow": False, "font": {"size": 11, "color": "var(--soft)"}}

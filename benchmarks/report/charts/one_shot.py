@@ -1,83 +1,44 @@
-"""One-shot accuracy against fine-tuned."""
+"""Accuracy after the last stage over that right after pruning."""
 
 from __future__ import annotations
 
-from ..data.estimates import Estimate
 from ..data.leaderboard import Leaderboard
-from .style import (
-    GREY,
-    LEGEND_LINE,
-    STAGES,
-    Looks,
-    PageFigure,
-    bare_layout,
-    bars,
-    error_bars,
-    figure,
-    heading,
-    legend_below,
-    looks,
-    marks,
-    new_figure,
-    percent_limits,
-    png,
-    row_key,
-    told,
-)
+from .interactive import INTERVALS, PageFigure, chart_layout, height_for, page_figure, scatter
+from .series import Series
+from .style import SeriesStyles, hover_text, percent_limits, row_key
 
-__all__ = ["one_shot_against_fine_tuned"]
+__all__ = ["one_shot_figure", "one_shot_series"]
 
 
-def one_shot_against_fine_tuned(board: Leaderboard) -> bytes:
-    """A PNG that shows whether what is better right after pruning is better after fine-tuning too.
-
-    A panel for one-shot accuracy and, where it was measured, one for that with BN statistics moved, fine-tuned
-    accuracy upwards.
-    """
-    stages: dict[str, list[Estimate | None]] = {"one-shot": [row.one_shot for row in board.rows]}
-    if any(row.one_shot_bn for row in board.rows):
-        stages["one-shot, BN statistics moved"] = [row.one_shot_bn for row in board.rows]
-    figure = new_figure(5 * max(len(stages), 2), 4.8, entries=len(board.rows) + 1)
-    axes = figure.subplots(1, len(stages), squeeze=False, sharey=True)[0]
-    look, base = looks(board), board.rows[0].base
-    for place, (title, values) in zip(axes, stages.items(), strict=True):
-        for row, value in zip(board.rows, values, strict=True):
-            bars(place, look[row.criterion], row, [value], [row.fine_tuned])
-        place.axhline(100 * base.mean, color=GREY, linewidth=0.8, linestyle=":", label="base model")
-        place.set_xlim(*percent_limits(values))
-        place.set_xlabel(f"{title} accuracy (%)")
-        place.grid(alpha=0.3)
-    axes[0].set_ylim(*percent_limits([*(row.fine_tuned for row in board.rows), base]))
-    axes[0].set_ylabel(f"fine-tuned accuracy (%){board.spread}")
-    legend_below(figure, axes[0])
-    figure.suptitle(heading(board))
-    return png(figure)
-
-
-def _stages(board: Leaderboard, looks: Looks) -> PageFigure | None:
-    """The last stage over the first: whether what looks good before training is good after it."""
-    later = [name for name, value in STAGES.items() if any(value(row) for row in board.rows)]
-    if len(later) < 2:
-        return None
-    first, last = (STAGES["one-shot"], STAGES[later[-1]])
-    traces = [
-        marks(
-            row,
-            looks,
-            keys=[row_key(board, row)],
-            x=[100 * row.one_shot.mean],
-            y=[100 * end.mean],
-            error_x=error_bars([first(row)]),
-            error_y=error_bars([end]),
-            hovertext=[told(board, row)],
+def one_shot_series(board: Leaderboard, styles: SeriesStyles) -> list[Series]:
+    """A point for each row, both axes in percent; empty if nothing follows pruning."""
+    if len(board.stages) < 2:
+        return []
+    last = board.stages[-1]
+    return [
+        Series(
+            name=row.title,
+            style=styles(row),
+            x=(100 * row.one_shot.mean,),
+            y=(100 * row.stages[last].mean,),
+            x_margin=(100 * (row.one_shot.margin or 0),),
+            y_margin=(100 * (row.stages[last].margin or 0),),
+            hover=(hover_text(board, row),),
+            rows=(row_key(board, row),),
         )
         for row in sorted(board.rows, key=lambda row: row.criterion)
-        if (end := last(row))
+        if last in row.stages
     ]
-    layout = bare_layout(max(380, 150 + LEGEND_LINE * len(traces)))
-    layout["xaxis"]["title"]["text"] = "one-shot test accuracy (%)"
-    layout["yaxis"]["title"]["text"] = f"{later[-1]} test accuracy (%)"
-    layout["xaxis"]["range"] = percent_limits([first(row) for row in board.rows])
-    layout["yaxis"]["range"] = percent_limits([last(row) for row in board.rows])
-    note = "The axes differ in scale. Bars are 95 % intervals over seeds."
-    return figure(traces, layout, title=f"One-shot against {later[-1]}", note=note)
+
+
+def one_shot_figure(board: Leaderboard, styles: SeriesStyles) -> PageFigure | None:
+    """Shows whether a criterion that is better right after pruning is better after the last stage too."""
+    series = one_shot_series(board, styles)
+    if not series:
+        return None
+    first, last = board.stages[0], board.stages[-1]
+    layout = chart_layout(height_for(len(series)), x=f"test accuracy, {first} (%)", y=f"test accuracy, {last} (%)")
+    layout["xaxis"]["range"] = list(percent_limits([row.one_shot for row in board.rows]))
+    layout["yaxis"]["range"] = list(percent_limits([row.stages.get(last) for row in board.rows]))
+    note = f"The axes differ in scale. {INTERVALS}"
+    return page_figure(map(scatter, series), layout, title=f"Accuracy {last}, over that {first}", note=note)

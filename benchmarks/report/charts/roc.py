@@ -1,93 +1,61 @@
-"""True over false accept rate, for tasks that are judged by pairs."""
+"""True over false accept rate, for verification."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
 
 from ...datasets.evaluation import Verification
 from ..data.leaderboard import Leaderboard
 from ..data.verification import base_evaluation, is_verification, last_evaluation, roc_points
-from .style import (
-    GREY,
-    LEGEND_LINE,
-    Looks,
-    PageFigure,
-    bare_layout,
-    figure,
-    heading,
-    legend_below,
-    looks,
-    marks,
-    new_figure,
-    plain,
-    png,
-    row_key,
-    spelled,
-)
+from ..formatting import escape_html
+from .interactive import PageFigure, chart_layout, height_for, page_figure, scatter
+from .series import Series
+from .style import SeriesStyles, row_key
 
-__all__ = ["roc_figure"]
+__all__ = ["roc_figure", "roc_series"]
 
 
-def roc_figure(board: Leaderboard, looks: Looks) -> PageFigure | None:
-    """The first seed of each entry, and the network before pruning; None for other tasks."""
-    if not is_verification(board):
-        return None
-    traces = []
-    for row in board.rows:
-        if (last := last_evaluation(row.runs[0])) is None:
-            continue
-        far, tar = roc_points(last)
-        traces.append(
-            marks(
-                row,
-                looks,
-                keys=[row_key(board, row)],
-                x=far,
-                y=tar,
-                hovertext=[_told(plain(row.criterion), *rates) for rates in zip(far, tar, strict=True)],
-                mode="lines",
-                line={"color": looks.color(row), "width": 1.5, "shape": "hv"},
-            )
-        )
-    far, tar = roc_points(base_evaluation(board))
-    texts = [_told("not pruned", *rates) for rates in zip(far, tar, strict=True)]
-    style = {"color": "var(--soft)", "width": 1.5, "dash": "dot", "shape": "hv"}
-    traces.append(
-        go.Scatter(name="not pruned", x=far, y=tar, mode="lines", line=style, hoverinfo="text", hovertext=texts)
-    )
-    layout = bare_layout(max(380, 150 + LEGEND_LINE * len(traces)))
-    layout["xaxis"].update(type="log", dtick=1, minor={"ticks": "outside"})
-    layout["xaxis"]["title"]["text"] = "false accept rate, logarithmic"
-    layout["yaxis"]["title"]["text"] = "true accept rate (%)"
-    note = "First seed of each entry. Click a name to hide it, drag to zoom."
-    return figure(traces, layout, title="True over false accept rate", note=note)
-
-
-def _told(name: str, far: float, tar: float) -> str:
-    return f"<b>{name}</b><br>{tar:.1f} % at a false accept rate of {far:.4g}"
-
-
-def roc(board: Leaderboard) -> bytes:
-    """A PNG of true over false accept rate, of the first seed of each entry and of the network before pruning."""
-    figure = new_figure(8, 5.2, entries=len(board.rows) + 1)
-    axes = figure.subplots()
-    look = looks(board)
+def roc_series(board: Leaderboard, styles: SeriesStyles) -> list[Series]:
+    """True accept rates in percent over false ones as fractions, of the first seed of each row."""
+    found = []
     for row in board.rows:
         last = last_evaluation(row.runs[0])
         if last is not None:
-            _curve(axes, last, label=spelled(row.criterion), color=look[row.criterion].color)
-    _curve(axes, base_evaluation(board), label="not pruned", color=GREY, linestyle=":")
-    axes.set_xscale("log")
-    axes.set_xlabel("false accept rate")
-    axes.set_ylabel("true accept rate (%)")
-    axes.grid(alpha=0.3)
-    legend_below(figure, axes)
-    figure.suptitle(heading(board))
-    return png(figure)
+            far, tar = roc_points(last)
+            found.append(
+                Series(
+                    name=row.title,
+                    style=styles(row),
+                    x=tuple(far),
+                    y=tuple(tar),
+                    hover=_hover(row.criterion, last),
+                    rows=(row_key(board, row),),
+                )
+            )
+    return found
 
 
-def _curve(axes: Axes, verification: Verification, **style: Any) -> None:
-    axes.plot(*roc_points(verification), drawstyle="steps-post", **style)
+def roc_figure(board: Leaderboard, styles: SeriesStyles) -> PageFigure | None:
+    """A line for each row, and one for the network before pruning; None for other tasks."""
+    if not is_verification(board):
+        return None
+    traces = [
+        scatter(series, mode="lines", line={"color": series.style.css_color, "width": 1.5, "shape": "hv"})
+        for series in roc_series(board, styles)
+    ]
+    base = base_evaluation(board)
+    far, tar = roc_points(base)
+    line = {"color": "var(--soft)", "width": 1.5, "dash": "dot", "shape": "hv"}
+    hover = list(_hover("not pruned", base))
+    traces.append(
+        go.Scatter(name="not pruned", x=far, y=tar, mode="lines", line=line, hoverinfo="text", hovertext=hover)
+    )
+    layout = chart_layout(height_for(len(traces)), x="false accept rate, logarithmic", y="true accept rate (%)")
+    layout["xaxis"].update(type="log", dtick=1, minor={"ticks": "outside"})
+    note = "First seed of each criterion. Click a name to hide it, drag to zoom."
+    return page_figure(traces, layout, title="True over false accept rate", note=note)
+
+
+def _hover(name: str, verification: Verification) -> tuple[str, ...]:
+    rates = zip(*roc_points(verification), strict=True)
+    return tuple(f"<b>{escape_html(name)}</b><br>{tar:.1f} % at a false accept rate of {far:.4g}" for far, tar in rates)

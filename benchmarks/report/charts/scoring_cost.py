@@ -1,111 +1,52 @@
-"""Time and memory to score."""
+"""Time and memory that a criterion takes to score a network."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from typing import Literal
 
-from matplotlib.axes import Axes
+from ..data.leaderboard import Leaderboard
+from ..formatting import escape_html
+from .interactive import PageFigure, chart_layout, height_for, name_axis, page_figure, scatter
+from .series import Series
+from .style import SeriesStyles, row_key
 
-from ..data.estimates import Estimate
-from ..data.leaderboard import Leaderboard, Row
-from .style import (
-    Looks,
-    PageFigure,
-    bare_layout,
-    figure,
-    heading,
-    looks,
-    marks,
-    new_figure,
-    plain,
-    png,
-    row_key,
-    spelled,
-    stacked_height,
-    ticks,
-)
-
-__all__ = ["score_times"]
+__all__ = ["scoring_cost_figure", "scoring_cost_series"]
 
 
-def score_times(board: Leaderboard) -> bytes:
-    """A PNG of the seconds that each criterion takes to score the network, the quickest on top.
+def scoring_cost_series(board: Leaderboard, styles: SeriesStyles, kind: Literal["time", "memory"]) -> list[Series]:
+    """A point for each row, cheapest last: x in seconds or MB, mean over seeds, and y the position from the bottom.
 
-    The scale is logarithmic, as criteria lie orders of magnitude apart; what rounds to no time at all has no point. A
-    second panel shows the memory, where it was measured.
+    Rows without a measurement, or with one that rounds to nothing, have no place on a logarithmic axis.
     """
-    panels: dict[str, tuple[Callable[[Row], Estimate | None], float]] = {
-        f"time to score (s), {board.setup.device}": (lambda row: row.seconds_to_score, 1.0)
-    }
-    if any(row.peak_bytes_to_score and row.peak_bytes_to_score.mean for row in board.rows):
-        panels["peak memory to score (MB)"] = (lambda row: row.peak_bytes_to_score, 1e-6)
-    rows = sorted(board.rows, key=lambda row: (-row.seconds_to_score.mean, row.criterion))
-    figure = new_figure(6 * len(panels) if len(panels) > 1 else 8, 1.6 + 0.3 * len(rows))
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for place, (title, (value, factor)) in zip(axes, panels.items(), strict=True):
-        _panel(place, board, rows, [value(row) for row in rows], factor)
-        place.set_xlabel(title)
-    figure.suptitle(heading(board))
-    return png(figure)
-
-
-def _panel(axes: Axes, board: Leaderboard, rows: list[Row], values: list[Estimate | None], factor: float) -> None:
-    look = looks(board)
-    ends = [factor * (value.mean + (value.margin or 0)) for value in values if value and value.mean > 0]
-    starts = [factor * value.mean for value in values if value and value.mean > 0]
-    if starts:
-        axes.set_xscale("log")
-        # Whole decades, one at least, which a single value would not give.
-        first, last = math.floor(math.log10(min(starts))), math.ceil(math.log10(max(ends)))
-        axes.set_xlim(10.0**first, 10.0 ** max(last, first + 1))
-    axes.set_yticks(range(len(rows)), [spelled(row.title) for row in rows])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
-        if value is None or value.mean <= 0:
-            continue
-        mean, margin = factor * value.mean, factor * (value.margin or 0)
-        drawn = look[row.criterion]
-        # An interval that reaches below 0 has no left end on this scale.
-        left = min(margin, 0.9 * mean)
-        axes.errorbar(
-            [mean],
-            [place],
-            xerr=[[left], [margin]],
-            fmt=drawn.marker,
-            color=drawn.color,
-            markerfacecolor=drawn.inside,
-            capsize=3,
-        )
-    axes.grid(alpha=0.3, axis="x", which="both")
-
-
-def _cost(board: Leaderboard, looks: Looks, kind: str) -> PageFigure | None:
-    """What a criterion takes to score, one line each."""
-    is_time = kind == "time"
-    unit, scale = ("s", 1.0) if is_time else ("MB", 1e-6)
-    values = [(row, row.seconds_to_score if is_time else row.peak_bytes_to_score) for row in reversed(board.rows)]
-    # A logarithmic axis has no place for zero.
+    unit, scale = ("s", 1.0) if kind == "time" else ("MB", 1e-6)
+    values = [(row, row.seconds_to_score if kind == "time" else row.peak_bytes_to_score) for row in board.rows]
     known = [(row, scale * value.mean, value.count) for row, value in values if value and value.mean > 0]
-    if not known:
-        return None
-    traces = [
-        marks(
-            row,
-            looks,
-            keys=[row_key(board, row)],
-            x=[amount],
-            y=[place],
-            hovertext=[f"<b>{plain(row.criterion)}</b><br>{amount:.3g} {unit}, mean over {count} run(s)"],
-            showlegend=False,
+    known.sort(key=lambda each: (-each[1], each[0].criterion))
+    return [
+        Series(
+            name=row.title,
+            style=styles(row),
+            x=(amount,),
+            y=(place,),
+            hover=(f"<b>{escape_html(row.criterion)}</b><br>{amount:.3g} {unit}, mean over {count} run(s)",),
+            rows=(row_key(board, row),),
         )
         for place, (row, amount, count) in enumerate(known)
     ]
-    layout = bare_layout(stacked_height(len(traces)))
-    layout["yaxis"].update(ticks([row.criterion for row, _, _ in known]), showgrid=True)
+
+
+def scoring_cost_figure(board: Leaderboard, styles: SeriesStyles, kind: Literal["time", "memory"]) -> PageFigure | None:
+    """A line of the chart for each row, the cheapest at the top; None if nothing was measured."""
+    series = scoring_cost_series(board, styles, kind)
+    if not series:
+        return None
+    title = "Time to score" if kind == "time" else "Peak memory to score"
+    layout = chart_layout(
+        height_for(len(series), least=0), x=f"{title} ({'s' if kind == 'time' else 'MB'}), logarithmic"
+    )
+    layout["yaxis"].update(name_axis([one.name for one in series]), showgrid=True)
     layout["xaxis"].update(type="log", dtick=1, minor={"ticks": "outside"})
-    layout["xaxis"]["title"]["text"] = f"{'time' if is_time else 'peak memory'} to score ({unit}), logarithmic"
-    shown = {id(row) for row, _, _ in known}
-    absent = [row.criterion for row in board.rows if id(row) not in shown]
-    note = f"Nothing measured, or nothing to speak of: {', '.join(absent)}." if absent else ""
-    return figure(traces, layout, title="Time to score" if is_time else "Peak memory to score", note=note)
+    shown = {key for one in series for key in one.rows}
+    absent = [row.criterion for row in board.rows if row_key(board, row) not in shown]
+    note = f"Not measured, or too small to measure: {', '.join(absent)}." if absent else ""
+    return page_figure([scatter(one, showlegend=False) for one in series], layout, title=title, note=note)

@@ -1,1 +1,1 @@
-"""Records to tables of figures."""
+"""From records to statistics."""

@@ -21,7 +21,7 @@ class Agreement:
     Attributes:
         overlap: intersection over union (Jaccard index) of the removed channels, mean over layers and pairs, in [0, 1].
         chance: what it would be if each run had removed as many channels of each layer, chosen at random.
-        pairs: how many pairs of runs are behind it.
+        pairs: how many pairs of runs it is a mean over.
         by_layer: overlap and chance by the layer at the root of each coupled group, means over pairs.
     """
 
@@ -45,11 +45,11 @@ def chance_overlap(width: int, first: int, second: int) -> float:
 
     Args:
         width: channels to choose from.
-        first: how many the one takes, 0 to ``width``.
-        second: how many the other takes, 0 to ``width``.
+        first: size of the first selection, 0 to ``width``.
+        second: size of the second selection, 0 to ``width``.
 
     Raises:
-        ValueError: if one takes fewer than none or more than there are.
+        ValueError: if a size is out of range.
     """
     if not (0 <= first <= width and 0 <= second <= width):
         raise ValueError(f"first, second: 0 to width, which is {width}, got {first} and {second}")
@@ -61,29 +61,29 @@ def chance_overlap(width: int, first: int, second: int) -> float:
 
 
 def agreement(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> Agreement | None:
-    """The mean over pairs of runs on one network; None if there is none or some record does not tell what it removed.
+    """The mean over pairs of runs on one network; None without a pair or if a record lacks the removed channels.
 
-    All layers count alike, however many channels they have, and so do all pairs.
+    All layers have equal weight, however many channels they have, and so have all pairs.
     """
-    told = [(a, b, a.removed, b.removed) for a, b in pairs if a.removed is not None and b.removed is not None]
-    if not told or len(told) < len(pairs):
+    known = [(a, b, a.removed, b.removed) for a, b in pairs if a.removed is not None and b.removed is not None]
+    if not known or len(known) < len(pairs):
         return None
-    layers = list(dict.fromkeys(layer for _, _, first, second in told for layer in (*first, *second)))
+    layers = list(dict.fromkeys(layer for _, _, first, second in known for layer in (*first, *second)))
     if not layers:
         return None
     by_layer = {}
     for layer in layers:
         found, expected = [], []
-        for a, _, first, second in told:
+        for a, _, first, second in known:
             one, other = first.get(layer, ()), second.get(layer, ())
             found.append(overlap(one, other))
-            # A root whose width was not kept: as if it were no wider than what was taken.
+            # Without a recorded width the layer counts as no wider than the channels removed from it.
             width = a.before.widths.get(layer, len({*one, *other}))
             expected.append(chance_overlap(width, len(one), len(other)))
         by_layer[layer] = (statistics.fmean(found), statistics.fmean(expected))
     return Agreement(
         overlap=statistics.fmean(found for found, _ in by_layer.values()),
         chance=statistics.fmean(expected for _, expected in by_layer.values()),
-        pairs=len(told),
+        pairs=len(known),
         by_layer=by_layer,
     )

@@ -1,4 +1,4 @@
-"""What a few seeds say: a mean, and how far from it the true one may lie."""
+"""A mean over seeds and its confidence interval."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Estimate:
 
     Attributes:
         mean: of the values.
-        margin: half the width of the interval by Student's t, which takes the values for independent draws from a
-            normal distribution; None for a single value.
+        margin: half the width of the interval by Student's t, which assumes independent values from a normal
+            distribution; None for a single value.
         count: how many values, at least 1.
     """
 
@@ -44,6 +44,6 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def estimate_all(values: Sequence[float | None]) -> Estimate | None:
-    """The estimate from values of which none is missing; None if one is, or there is none at all."""
+    """The estimate; None if a value is missing or there is none."""
     present = [value for value in values if value is not None]
     return estimate(present) if present and len(present) == len(values) else None

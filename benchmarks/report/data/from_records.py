@@ -1,4 +1,4 @@
-"""From records to leaderboards: who may stand beside whom, and in what order."""
+"""From records to leaderboards: which records share a table, and in what order rows stand."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def leaderboards(records: Iterable[RunRecord], failures: Iterable[FailureRecord]
 
     Args:
         records: finished runs.
-        failures: runs without a result; those of which a record exists all the same are passed over, and those of
-            setups without any record too.
+        failures: runs without a result; those that have a record too are ignored, and those of setups without any
+            record.
     """
     by_setup: dict[str, list[RunRecord]] = {}
     families: dict[str, int] = {}
@@ -37,33 +37,33 @@ def leaderboards(records: Iterable[RunRecord], failures: Iterable[FailureRecord]
     for failure in failures:
         failed.setdefault(failure.inputs.setup.key, []).append(failure)
     boards = [_leaderboard(group, failed.get(key, [])) for key, group in by_setup.items()]
-    return sorted(boards, key=lambda board: (families[_family(board.setup)], *_place(board.setup)))
+    return sorted(boards, key=lambda board: (families[_family(board.setup)], *_sort_key(board.setup)))
 
 
 def _family(setup: Setup) -> str:
-    """What tables of one suite share, whatever their targets and rankings."""
+    """A hash of what tables of one suite share: all but target, ranking and number of calibration images."""
     content = setup.model_dump(mode="json", exclude={"ranking"})
     content["conditions"] = {key: value for key, value in content["conditions"].items() if key not in _WITHIN_A_SUITE}
     return hash_json(content)
 
 
-def _place(setup: Setup) -> tuple[bool, str, int, int]:
+def _sort_key(setup: Setup) -> tuple[bool, str, int, int]:
     target, images = setup.conditions.target, setup.conditions.calibration_images
     return target.operating_point is not None, str(target), _RANKINGS.index(setup.ranking), images
 
 
 def _leaderboard(records: Sequence[RunRecord], failures: Sequence[FailureRecord]) -> Leaderboard:
-    by_entry: dict[str, list[RunRecord]] = {}
+    by_criterion: dict[str, list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.inputs.seed):
-        by_entry.setdefault(record.inputs.criterion.model_dump_json(), []).append(record)
+        by_criterion.setdefault(record.inputs.criterion.model_dump_json(), []).append(record)
     setup, done = records[0].inputs.setup, {record.inputs.key for record in records}
     failures = [failure for failure in failures if failure.inputs.key not in done]
     seeds = {record.inputs.seed for record in records} | {failure.inputs.seed for failure in failures}
     # The newest record comes first: of two versions of a suite that both use the title, the later one counts.
-    entries = (record.inputs.criterion for record in records)
-    referred = next((entry for entry in entries if entry.title == setup.reference), None)
-    reference = {record.inputs.seed: last_accuracy(record) for record in records if record.inputs.criterion == referred}
-    rows = [row_of(group, seeds, reference) for group in by_entry.values()]
+    criteria = (record.inputs.criterion for record in records)
+    chosen = next((criterion for criterion in criteria if criterion.title == setup.reference), None)
+    reference = {record.inputs.seed: last_accuracy(record) for record in records if record.inputs.criterion == chosen}
+    rows = [row_of(group, seeds, reference) for group in by_criterion.values()]
     return Leaderboard(
         setup=setup,
         rows=tuple(sorted(rows, key=_rank)),
@@ -82,30 +82,30 @@ def _rank(row: Row) -> tuple[bool, float, float, str]:
 
 
 def last_accuracy(record: RunRecord) -> float:
-    """The accuracy of the network as the run left it: fine-tuned, or else with BN moved, or else one-shot."""
+    """The accuracy at the last stage: fine-tuned, or else with BN adjusted, or else right after pruning."""
     stages = record.accuracy
     return next(value for value in (stages.fine_tuned, stages.one_shot_bn, stages.one_shot) if value is not None)
 
 
 def row_of(records: Sequence[RunRecord], seeds: Collection[int], reference: Mapping[int, float]) -> Row:
-    """Figures of one entry over its seeds.
+    """Statistics of one criterion over its seeds.
 
     Args:
-        records: of the entry under one setup, by seed; at least one.
+        records: of the criterion under one setup, by seed; at least one.
         seeds: those that the table has.
-        reference: last accuracy of the entry that others are compared with, by seed; empty for none.
+        reference: last accuracy of the criterion that others are compared with, by seed; empty for none.
     """
-    entry = records[0].inputs.criterion
-    there = tuple(record.inputs.seed for record in records)
+    criterion = records[0].inputs.criterion
+    present = tuple(record.inputs.seed for record in records)
     best = [record.accuracy.best_epoch for record in records]
     channels, channels_kept = _channels(records)
     return Row(
-        criterion=entry.title,
-        method=entry.model_dump_json(include={"name", "settings", "rule"}),
-        compensate=entry.compensate,
-        rule=entry.rule,
-        seeds=there,
-        missing=tuple(sorted(set(seeds) - set(there))),
+        criterion=criterion.title,
+        method=criterion.model_dump_json(include={"name", "settings", "rule"}),
+        compensate=criterion.compensate,
+        rule=criterion.rule,
+        seeds=present,
+        missing=tuple(sorted(set(seeds) - set(present))),
         base=estimate([record.accuracy.base for record in records]),
         one_shot=estimate([record.accuracy.one_shot for record in records]),
         one_shot_bn=estimate_all([record.accuracy.one_shot_bn for record in records]),
@@ -146,20 +146,20 @@ def _curve(records: Sequence[RunRecord]) -> tuple[Estimate, ...]:
         return ()
     by_epoch = zip(*(record.epochs for record in records), strict=True)
     found = [estimate_all([epoch.test_accuracy for epoch in epochs]) for epochs in by_epoch]
-    # A line through a few of the epochs would say what was not measured.
-    return tuple(entry for entry in found if entry is not None) if None not in found else ()
+    # A line through some of the epochs would suggest values that were not measured.
+    return tuple(each for each in found if each is not None) if None not in found else ()
 
 
 def _channels(records: Sequence[RunRecord]) -> tuple[float | None, Estimate | None]:
-    """How many there were, and how many were kept."""
-    there, kept = [], []
+    """How many channels could be removed, and how many were kept."""
+    before, kept = [], []
     for record in records:
-        # The root of a group need not be a layer whose width was kept.
+        # The root of a group may be a layer whose width is not recorded.
         if record.removed is None or not record.removed.keys() <= record.before.widths.keys():
             return None, None
-        there.append(sum(record.before.widths[layer] for layer in record.removed))
-        kept.append(there[-1] - sum(map(len, record.removed.values())))
-    return statistics.fmean(there), estimate(kept)
+        before.append(sum(record.before.widths[layer] for layer in record.removed))
+        kept.append(before[-1] - sum(map(len, record.removed.values())))
+    return statistics.fmean(before), estimate(kept)
 
 
 def _latency(records: Sequence[RunRecord]) -> tuple[LatencyEstimate, ...]:

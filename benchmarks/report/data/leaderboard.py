@@ -1,4 +1,4 @@
-"""What a leaderboard holds: rows with figures over seeds, and what the rows share."""
+"""What a leaderboard contains: rows with statistics over seeds, and what the rows share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from ...records.environment import Environment
 from ...records.schema import FailureRecord, RunRecord, Setup
 from .estimates import Estimate
 
-__all__ = ["MARK", "LatencyEstimate", "Leaderboard", "Row"]
+__all__ = ["MARK", "STAGES", "LatencyEstimate", "Leaderboard", "Row"]
+
+STAGES = ("before fine-tuning", "BN adjusted", "fine-tuned")
+"""When accuracies are measured: after pruning and compensation, then with adjusted statistics of batch normalization,
+then after the last epoch of fine-tuning."""
 
 MARK = "†"
-"""Stands behind the title of an entry that lacks seeds."""
+"""Follows the title of a criterion that lacks seeds."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +40,27 @@ class LatencyEstimate:
 
 @dataclass(frozen=True)
 class Row:
-    """One entry's figures over its seeds. What some seed lacks is None or empty.
+    """Statistics of one criterion over its seeds. What some seed lacks is None or empty.
 
     Attributes:
         criterion: its title.
         method: the criterion's name, settings and rule as JSON, the same with and without compensation.
-        compensate: how readers took over what was removed, None for not at all.
-        rule: the published rule that decided how many channels went; None if the target did.
-        seeds: the seeds that are there.
-        missing: the seeds that other entries of the table have or tried, and this has not.
+        compensate: how the consumers of removed channels were compensated, None for not at all.
+        rule: the published rule that decided how many channels are removed; None if the target did.
+        seeds: the seeds that have a record.
+        missing: the seeds that other criteria of the table have or tried, and this one lacks.
         base: accuracy before pruning, in [0, 1].
         one_shot: accuracy after pruning.
-        one_shot_bn: the same with the statistics of batch normalization moved.
+        one_shot_bn: the same with adjusted statistics of batch normalization.
         fine_tuned: accuracy after the last epoch of fine-tuning.
-        best_epoch: the highest accuracy of any epoch, chosen on the test images and therefore too good.
+        best_epoch: the highest accuracy of any epoch, chosen on the test images and therefore too high.
         curve: test accuracy after each epoch of fine-tuning; empty unless all seeds have equally many, all measured.
-        difference: last accuracy there is (fine-tuned, or else one-shot) minus that of the board's reference, seed by
-            seed, over the seeds both have; None for the reference itself and if there are no such seeds.
+        difference: accuracy at the last stage minus that of the board's reference, seed by seed, over the seeds both
+            have; None for the reference itself and if there are no such seeds.
         params: number of parameters after pruning.
-        params_reduction: fraction of the parameters that went.
+        params_reduction: fraction of the parameters that was removed.
         flops: FLOPs of one image after pruning.
-        flops_reduction: fraction of the FLOPs that went.
+        flops_reduction: fraction of the FLOPs that was removed.
         base_params: mean number of parameters before pruning.
         base_flops: mean FLOPs before pruning.
         channels: how many channels there were to remove, over all coupled groups; None where they were not kept.
@@ -65,7 +69,7 @@ class Row:
         latency: by batch size, smallest first.
         seconds_to_score: wall-clock time of the criterion, calibration included.
         peak_bytes_to_score: the most memory that the criterion took.
-        runs: the records behind all this, by seed.
+        runs: the records that all this is computed from, by seed.
     """
 
     criterion: str
@@ -101,24 +105,35 @@ class Row:
         return f"{self.criterion} {MARK}" if self.missing else self.criterion
 
     @property
+    def stages(self) -> dict[str, Estimate]:
+        """The accuracies after pruning that were measured, by name, in the order of the run."""
+        values = (self.one_shot, self.one_shot_bn, self.fine_tuned)
+        return {name: value for name, value in zip(STAGES, values, strict=True) if value is not None}
+
+    @property
+    def last_stage(self) -> str:
+        """Name of the last stage that was measured."""
+        return list(self.stages)[-1]
+
+    @property
     def last(self) -> Estimate:
-        """The accuracy of the network as the runs left it."""
-        return self.fine_tuned or self.one_shot_bn or self.one_shot
+        """The accuracy at the last stage."""
+        return self.stages[self.last_stage]
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All entries that ran under one setup.
+    """All criteria that ran under one setup.
 
-    Rows with all seeds come first, best first: by fine-tuned accuracy, then one-shot, then title. Rows that lack seeds
-    follow, in the same order: their means are over other seeds and no rank.
+    Rows with all seeds come first, best first: by fine-tuned accuracy, then that before fine-tuning, then title. Rows
+    that lack seeds follow in the same order. Their means are over other seeds, so that they have no rank.
 
     Attributes:
         setup: what the rows share.
         rows: at least one.
-        failures: runs that ended without a result and have none from another try, by title and seed.
+        failures: runs that ended without a result and have none from another attempt, by title and seed.
         train_images: in the training part.
-        test_images: behind every accuracy.
+        test_images: that every accuracy is measured on.
         flops_unit: of every FLOPs figure.
         base_widths: output channels by layer before pruning.
         environments: the different circumstances under which the runs were made.
@@ -147,15 +162,20 @@ class Leaderboard:
 
     @property
     def is_smoke(self) -> bool:
-        """Whether epochs were cut short, so that figures measure nothing."""
+        """Whether epochs were cut short, so that the numbers measure nothing."""
         return self.setup.conditions.limit_steps is not None
 
     @property
-    def place(self) -> str:
-        """Device, processors where they were kept, CPU threads, and precision if it is not the usual one."""
+    def network(self) -> str:
+        """Model and data set."""
+        return f"{self.setup.conditions.model.name} on {self.setup.conditions.dataset.name}"
+
+    @property
+    def hardware(self) -> str:
+        """Device, processors where they are recorded, CPU threads, and precision if it is not the usual one."""
         setup = self.setup
-        named = ", ".join(dict.fromkeys(place.processor for place in self.environments if place.processor))
-        threads = ", ".join(map(str, sorted({place.threads for place in self.environments})))
+        named = ", ".join(dict.fromkeys(each.processor for each in self.environments if each.processor))
+        threads = ", ".join(map(str, sorted({each.threads for each in self.environments})))
         several = f"{setup.devices} x " if setup.devices > 1 else ""
         precision = "" if setup.precision == "32-true" else f", precision {setup.precision}"
         replayed = ", CUDA graphs" if setup.cuda_graphs else ""
@@ -163,31 +183,25 @@ class Leaderboard:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Every seed that some row has or that was tried."""
+        """Every seed that some row has or that failed."""
         seeds = {seed for row in self.rows for seed in row.seeds}
         return tuple(sorted(seeds | {failure.inputs.seed for failure in self.failures}))
 
     @property
-    def spread(self) -> str:
-        """What points and bars stand for, in a line of its own below an axis' title; empty with one seed."""
-        return f"\nmean and 95 % interval, {self.seed_count}" if len(self.seeds) > 1 else ""
-
-    @property
     def seed_count(self) -> str:
         """How many seeds a mean is over, for an axis."""
-        count = len(self.seeds)
         fewer = "" if self.is_complete else f", {MARK} fewer"
-        return f"{count} seed{'s' if count > 1 else ''}{fewer}"
+        return f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}{fewer}"
 
     @property
     def without_result(self) -> tuple[str, ...]:
-        """Titles of the entries that failed with every seed and have no row."""
+        """Titles of the criteria that failed with every seed and have no row."""
         titles = dict.fromkeys(failure.inputs.criterion.title for failure in self.failures)
         return tuple(title for title in titles if title not in {row.criterion for row in self.rows})
 
     @property
     def is_complete(self) -> bool:
-        """Whether every entry has every seed."""
+        """Whether every criterion has every seed."""
         return not self.without_result and not any(row.missing for row in self.rows)
 
     @property
@@ -197,5 +211,17 @@ class Leaderboard:
 
     @property
     def widths_differ(self) -> bool:
-        """Whether entries end at different widths, as they do unless channels compete within their layers alone."""
+        """Whether criteria end at different widths. They do where channels of several layers are ranked together."""
         return any(row.widths != self.rows[0].widths for row in self.rows)
+
+    @property
+    def pruned_layers(self) -> list[str]:
+        """Layers of which some row removes a channel, from input to output."""
+        widths = self.base_widths.items()
+        return [layer for layer, width in widths if any(row.widths.get(layer, width) != width for row in self.rows)]
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages after pruning that some row has, in the order of the run."""
+        known = {stage for row in self.rows for stage in row.stages}
+        return [stage for stage in STAGES if stage in known]

@@ -1,4 +1,4 @@
-"""Two networks on the same test: how far apart they are, judged item by item."""
+"""The difference of two networks on the same test, item by item."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Paired:
     """A comparison on the same items, over one or more seeds.
 
     Attributes:
-        difference: mean share judged right minus that of the reference, in [-1, 1].
+        difference: mean share of correct items minus that of the reference, in [-1, 1].
         low: lower end of the 95 % interval for other items of the same kind, by a paired bootstrap.
         high: upper end.
-        p_values: of McNemar's exact test, one a seed: how likely as unequal counts of "only this one right" and "only
-            the reference right" are, if neither is better.
+        p_values: of McNemar's exact test, one for each seed: how likely counts of "only this one correct" and "only the
+            reference correct" that differ as much are if neither network is better.
         items: how many there are.
     """
 
@@ -36,9 +36,9 @@ class Paired:
 
 
 def compare_pairs(own: Sequence[NDArray[np.bool_]], reference: Sequence[NDArray[np.bool_]], *, seed: int = 0) -> Paired:
-    """Compare what was judged right.
+    """Compare which items are correct.
 
-    Items are drawn anew with all their seeds together, as judgements of one item under several seeds hang together.
+    Items are resampled with all their seeds together, because results of one item under several seeds are correlated.
     That items share photographs or people is not taken into account.
 
     Args:
@@ -47,13 +47,13 @@ def compare_pairs(own: Sequence[NDArray[np.bool_]], reference: Sequence[NDArray[
         seed: of the bootstrap.
 
     Raises:
-        ValueError: if there are no seeds, or not equally many seeds or items.
+        ValueError: if there are no seeds, or numbers of seeds or items differ.
     """
     if not own or len(own) != len(reference) or len({len(flags) for flags in (*own, *reference)}) != 1:
         sizes = [[len(flags) for flags in side] for side in (own, reference)]
         raise ValueError(f"own and reference: equally many seeds and items, got {sizes[0]} and {sizes[1]}")
     ours, theirs = np.stack(own).astype(np.int64), np.stack(reference).astype(np.int64)
-    # Whole numbers of seeds that are more often right: few different values, whose counts are all that is drawn.
+    # By how many seeds one network is ahead: few different values, so that drawing their counts is enough.
     values, counts = np.unique((ours - theirs).sum(0), return_counts=True)
     items = ours.shape[1]
     drawn = np.random.default_rng(seed).multinomial(items, counts / items, size=_RESAMPLES) @ values

@@ -19,16 +19,16 @@ __all__ = [
 
 
 class PublishedResult(BaseModel):
-    """What a paper says of its method; percents, as printed there, None where it says nothing.
+    """What a paper reports of its method, in percent as printed there; None where it reports nothing.
 
     Attributes:
         method: its name.
         accuracy: after pruning and training.
         accuracy_change: the difference to the paper's own base model, in points.
-        params_reduction: share of the parameters that went.
-        flops_reduction: share of the FLOPs that went, as the paper counts them.
+        params_reduction: share of the parameters that was removed.
+        flops_reduction: share of the FLOPs that was removed, as the paper counts them.
         speedup: FLOPs before over after, where the paper gives that instead.
-        source: where it stands.
+        source: table and paper.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class PublishedNetwork(BaseModel):
 
     Attributes:
         network: both in words.
-        measure: what accuracy is.
+        measure: what accuracy means.
         models: names of the harness's models that are this network.
         data: patterns for the name and settings, as JSON, of its data sets.
         results: by method.
@@ -64,7 +64,7 @@ class PublishedNetwork(BaseModel):
 
 @cache
 def published_networks() -> tuple[PublishedNetwork, ...]:
-    """All that is known, from the data file beside this module."""
+    """All of them, from the data file beside this module."""
     text = (files(__package__) / "published.json").read_text(encoding="utf-8")
     return TypeAdapter(tuple[PublishedNetwork, ...]).validate_json(text)
 

@@ -4,57 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from ...errors import BenchmarkError
-from ...files import write_atomically
 from ...records.schema import FailureRecord
-from ...records.store import FailureStore, RecordStore
-from ..charts.style import PageFigure
-from ..data.from_records import leaderboards
+from ..charts.interactive import PageFigure
+from ..charts.style import MINUS, PALETTE
 from ..data.leaderboard import Leaderboard
 from .scripts import packed_libraries
 from .sections import Section, sections
 
-__all__ = ["NothingToShowError", "page_bytes", "render_page"]
-
-
-_MINUS = "\N{MINUS SIGN}"
-
-
-class NothingToShowError(BenchmarkError):
-    """A results folder with neither a record nor a failure that can be read."""
-
-
-def render_page(folder: Path) -> Path:
-    """Write ``leaderboard.html`` from a folder's records and failures; return its path.
-
-    The page fetches nothing and opens from the disk. Equal records give equal bytes, as long as the libraries it
-    brings along are the same.
-
-    Raises:
-        NothingToShowError: if there is nothing to show.
-        MissingLibraryError: if a library that the page needs is not installed.
-        OSError: if the file cannot be written.
-    """
-    records, failures = RecordStore(folder / "records").all(), FailureStore(folder / "failures").all()
-    if not records and not failures:
-        raise NothingToShowError(f"no records in {folder / 'records'}; make some with: foad-bench run SUITE")
-    boards = leaderboards(records, failures)
-    known = {board.setup.key for board in boards}
-    path = folder / "leaderboard.html"
-    write_atomically(path, page_bytes(boards, [each for each in failures if each.inputs.setup.key not in known]))
-    return path
+__all__ = ["page_bytes"]
 
 
 def page_bytes(boards: Sequence[Leaderboard], failures: Sequence[FailureRecord] = ()) -> bytes:
-    """The page.
+    """The page, which loads nothing from elsewhere. Equal records give equal bytes while the libraries are the same.
 
     Args:
-        boards: as :func:`~foad_plugins.benchmarks.report.leaderboards` gives them.
-        failures: of setups that have no record at all, and therefore no board.
+        boards: from :func:`~foad_plugins.benchmarks.report.leaderboards`.
+        failures: of setups that have no record, and therefore no board.
+
+    Raises:
+        MissingLibraryError: if a library that the page needs is not installed.
     """
     shown = sections(boards)
     text = (
@@ -67,9 +38,10 @@ def page_bytes(boards: Sequence[Leaderboard], failures: Sequence[FailureRecord] 
             plots=[figure["plot"] for figure in _figures(shown)],
             libraries=packed_libraries(),
             choices=_choices(shown),
+            palette=PALETTE,
         )
     )
-    # A label may hold half of a surrogate pair, which no file can.
+    # A label may contain half of a surrogate pair, which UTF-8 cannot encode.
     return text.encode("utf-8", "replace")
 
 
@@ -86,7 +58,7 @@ def _figures(shown: list[Section]) -> list[PageFigure]:
 
 
 def _choices(shown: list[Section]) -> dict[str, list[str]]:
-    """What can be filtered by, where there is a choice."""
+    """The values of each filter, where there are at least two."""
     tables = [table for section in shown for table in section.tables]
     rows = [row for table in tables for row in table.board.rows]
     found: dict[str, list[str]] = {
@@ -100,12 +72,12 @@ def _choices(shown: list[Section]) -> dict[str, list[str]]:
 
 
 def _environment() -> Environment:
-    # Labels are the user's, and may hold markup.
+    # Labels are the user's, and may contain markup.
     def read(name: str) -> str:
         return (files(__package__) / "templates" / name).read_text("utf-8")
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
     )
-    environment.filters["figure"] = lambda value, form: "" if value is None else (form % value).replace("-", _MINUS)
+    environment.filters["number"] = lambda value, form: "" if value is None else (form % value).replace("-", MINUS)
     return environment

@@ -1,4 +1,4 @@
-"""The scripts that the page brings along: Plotly's and DataTables', as their Python packages hold them."""
+"""The scripts inside the page: Plotly's and DataTables', from their Python packages."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class MissingLibraryError(BenchmarkError):
 
 @lru_cache(maxsize=1)
 def packed_libraries() -> dict[str, str]:
-    """Each library's script, compressed and in base64: the page unpacks them, and is 2 MB small instead of 5.
+    """Each library's script, compressed and in base64: the page unpacks them, and has 2 MB instead of 5.
 
     Raises:
-        MissingLibraryError: if a package is not there, or holds its script elsewhere.
+        MissingLibraryError: if a package is not installed, or has its script elsewhere.
     """
     return {name: _packed(*place) for name, place in _FILES.items()}
 
 
 def _packed(package: str, file: str) -> str:
-    # Looked up and not imported: to import itables takes seconds, as it imports every data frame library there is.
+    # Found without an import: itables takes seconds to import, because it imports every data frame library.
     spec = find_spec(package)
     places = [Path(place) / file for place in (spec.submodule_search_locations or ())] if spec else []
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise MissingLibraryError(f"the HTML page needs {file} of {package}; pip install -U 'foad-plugins[bench]'")
-    # Without a time in it, so that equal records give equal bytes.
+    # Without a time stamp, so that equal records give equal bytes.
     return base64.b64encode(gzip.compress(found.read_bytes(), mtime=0)).decode()

@@ -1,4 +1,4 @@
-"""What the page shows of each suite, in the words of its template."""
+"""What the page shows of each suite, as its template takes it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from typing import Any
 from ...files import hash_json
 from ...records.schema import FailureRecord
 from ..charts.ablation import ablation_figures
-from ..charts.accuracy_flops import fronts
-from ..charts.fine_tuning import _curves
-from ..charts.one_shot import _stages
+from ..charts.accuracy_flops import accuracy_flops_figures
+from ..charts.fine_tuning import fine_tuning_figure
+from ..charts.interactive import PageFigure
+from ..charts.one_shot import one_shot_figure
 from ..charts.roc import roc_figure
-from ..charts.scoring_cost import _cost
-from ..charts.stability import against_most, stability_figures
-from ..charts.style import (
-    Looks,
-    PageFigure,
-    row_key,
-)
-from ..charts.widths import page_widths
+from ..charts.scoring_cost import scoring_cost_figure
+from ..charts.stability import stability_figures
+from ..charts.style import SeriesStyles, row_key, series_styles
+from ..charts.widths import widths_figure
 from ..data.agreement import Agreement
 from ..data.leaderboard import Leaderboard, Row
 from ..data.published import PublishedNetwork, published
-from ..data.stability import Stability, Study, studies
+from ..data.stability import CriterionStability, StabilityReport, stability_reports
 from ..data.verification import is_verification
 from ..text.ablation import ablation_notes
-from ..text.notes import notes, warnings_first
+from ..text.notes import notes, warnings
 from ..text.stability import stability_notes
 from ..text.verification import verification_cells
 from .columns import Column, columns
@@ -37,17 +34,17 @@ __all__ = ["Section", "Table", "board_figures", "sections"]
 
 @dataclass(frozen=True)
 class Table:
-    """A leaderboard with its plots.
+    """A leaderboard with its charts.
 
     Attributes:
-        key: tells tables of the page apart.
-        heading: what its rows share and others' do not.
+        key: identifies the table on the page.
+        heading: the target.
         board: the rows.
         is_ranked: whether the rows end at one size and can be ranked.
-        columns: beside rank and title.
+        columns: all except rank and title.
         rows: for each row its key, whether it has all seeds, and its cells.
-        pairs: headings and lines of what verification says pair by pair; None for other tasks.
-        widths: layers that lost channels in some row, with their channels before and after, by row.
+        pairs: headings and lines of the table of verification; None for other tasks.
+        widths: each layer that some row prunes, with its channels before and, by row, after.
         figures: below it.
         notes: below it.
     """
@@ -69,18 +66,18 @@ class Section:
     """A suite under one ranking, with a table for each target.
 
     Attributes:
-        key: tells sections of the page apart.
+        key: identifies the section on the page.
         title: suite and ranking.
         first: the first of its boards.
         seeds: how many there are.
         figures: of all tables together.
-        tables: empty for a study of stability, whose accuracies are not its subject.
+        tables: empty for stability, where accuracies are not the subject.
         published: what papers report on the network and data; None for nothing.
-        agreement: for a study of stability each criterion's title, its agreement with itself on the most images, for
-            all other numbers of images, and that on other images, for all numbers.
+        agreement: for stability each criterion's title, its agreement with its choice on the most images, by number of
+            images, and that between calibration samples, for all numbers.
         counts: numbers of images in it.
         failures: of all tables.
-        notes: on what has no table.
+        notes: where there is no table.
     """
 
     key: str
@@ -97,7 +94,7 @@ class Section:
 
 
 def sections(boards: Sequence[Leaderboard]) -> list[Section]:
-    """Boards that differ in nothing but target, or number of images in a study of stability, make one section."""
+    """One section for boards that differ only in the target, or, for stability, in the number of images."""
     groups: dict[str, list[Leaderboard]] = {}
     for board in boards:
         groups.setdefault(_group(board), []).append(board)
@@ -112,36 +109,38 @@ def _group(board: Leaderboard) -> str:
 
 
 def _comparison(boards: Sequence[Leaderboard]) -> Section:
-    looks = Looks(boards)
-    tables = [_table(board, board_figures(board, looks)) for board in boards]
+    styles = series_styles(boards)
+    tables = [_table(board, board_figures(board, styles)) for board in boards]
     known = published(boards[0].setup.conditions)
-    return _section(boards, figures=fronts(boards, looks), tables=tables, published=known)
+    return _section(boards, figures=accuracy_flops_figures(boards, styles), tables=tables, published=known)
 
 
 def _ablation(boards: Sequence[Leaderboard]) -> Section:
     tables = []
     for board in boards:
-        layers = page_widths(board)
+        layers = widths_figure(board)
         tables.append(_table(board, [*ablation_figures(board), *([layers] if layers else [])]))
     return _section(boards, figures=[], tables=tables)
 
 
 def _stability(boards: Sequence[Leaderboard]) -> Section:
-    (study,) = studies(boards)
+    (report,) = stability_reports(boards)
     return _section(
-        study.boards,
-        figures=stability_figures(study),
+        report.boards,
+        figures=stability_figures(report),
         tables=[],
-        agreement=[_agreement(criterion, study) for criterion in study.criteria],
-        counts=list(study.counts),
-        notes=stability_notes(study),
+        agreement=[_agreement(report, criterion) for criterion in report.criteria],
+        counts=list(report.counts),
+        notes=stability_notes(report),
     )
 
 
-def _agreement(criterion: Stability, study: Study) -> tuple[str, list[Agreement | None], list[Agreement | None]]:
-    more = against_most(criterion, study)
-    other = criterion.between_draws
-    return criterion.criterion, [more.get(count) for count in study.counts[:-1]], [other.get(c) for c in study.counts]
+def _agreement(
+    report: StabilityReport, criterion: CriterionStability
+) -> tuple[str, list[Agreement | None], list[Agreement | None]]:
+    more, other = report.against_most(criterion), criterion.between_samples
+    counts = report.counts
+    return criterion.criterion, [more.get(count) for count in counts[:-1]], [other.get(count) for count in counts]
 
 
 def _section(boards: Sequence[Leaderboard], **content: Any) -> Section:
@@ -159,13 +158,7 @@ def _section(boards: Sequence[Leaderboard], **content: Any) -> Section:
 
 def _table(board: Leaderboard, figures: list[PageFigure]) -> Table:
     shown = columns(board)
-    # Failures have a table of their own.
-    loud = [line for line in warnings_first(board) if not line.startswith("Failed")]
-    told = (
-        [*loud, *ablation_notes(board)]
-        if board.setup.kind == "ablation"
-        else [line for line in notes(board) if not line.startswith("Failed")]
-    )
+    lines = [*warnings(board), *ablation_notes(board)] if board.setup.kind == "ablation" else notes(board)
     is_ranked = board.setup.kind != "ablation"
     ordered = board.rows if is_ranked else sorted(board.rows, key=_rule)
     ranks = iter(range(1, len(board.rows) + 1))
@@ -174,7 +167,7 @@ def _table(board: Leaderboard, figures: list[PageFigure]) -> Table:
             "key": row_key(board, row),
             "row": row,
             "title": row.title,
-            # Means over other seeds are no rank, and ends at different sizes none either.
+            # Means over other seeds have no rank, and neither have rows that end at different sizes.
             "rank": "" if row.missing or not is_ranked else str(next(ranks)),
             "cells": [column.cell(row) for column in shown],
         }
@@ -190,7 +183,8 @@ def _table(board: Leaderboard, figures: list[PageFigure]) -> Table:
         pairs=verification_cells(board) if is_verification(board) else None,
         widths=_widths(board),
         figures=figures,
-        notes=told,
+        # Failures have a table of their own.
+        notes=[line for line in lines if not line.startswith("Failed")],
     )
 
 
@@ -199,23 +193,26 @@ def _rule(row: Row) -> tuple[str, int, float]:
 
 
 def _widths(board: Leaderboard) -> list[tuple[str, int, list[str]]]:
-    found = []
-    for layer, before in board.base_widths.items():
-        after = [row.widths.get(layer) for row in board.rows]
-        if any(width != before for width in after):
-            found.append((layer, before, ["" if width is None else f"{width:.4g}" for width in after]))
-    return found
-
-
-def board_figures(board: Leaderboard, looks: Looks) -> list[PageFigure]:
-    """The plots that stand below a table."""
-    found = [
-        roc_figure(board, looks),
-        _stages(board, looks),
-        _cost(board, looks, "time"),
-        _cost(board, looks, "memory"),
+    return [
+        (
+            layer,
+            board.base_widths[layer],
+            [f"{row.widths[layer]:.4g}" if layer in row.widths else "" for row in board.rows],
+        )
+        for layer in board.pruned_layers
     ]
-    found += [_curves(board, looks, "accuracy"), _curves(board, looks, "loss")]
-    # Equal widths make a map of one color.
-    found += [page_widths(board)] if board.widths_differ else []
+
+
+def board_figures(board: Leaderboard, styles: SeriesStyles) -> list[PageFigure]:
+    """The charts below a table."""
+    found = [
+        roc_figure(board, styles),
+        one_shot_figure(board, styles),
+        scoring_cost_figure(board, styles, "time"),
+        scoring_cost_figure(board, styles, "memory"),
+        fine_tuning_figure(board, styles, "accuracy"),
+        fine_tuning_figure(board, styles, "loss"),
+        # With equal widths all rows of the map would be the same.
+        widths_figure(board) if board.widths_differ else None,
+    ]
     return [each for each in found if each is not None]

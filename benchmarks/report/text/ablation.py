@@ -1,63 +1,79 @@
-"""An ablation's part of the report: what the rule's parameters make of widths and accuracy."""
+"""An ablation's part of the report: how widths and accuracy depend on the rule's parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ..charts.ablation import ablation_lines
+from ..charts.ablation import ablation_png
 from ..data.leaderboard import MARK, Leaderboard, Row
-from ..formatting import counted, escaped, percent, plain
-from .notes import interval, origin, warnings_first
-from .section import Section
-from .tables import draw
+from ..formatting import escape_markdown, format_number, format_percent
+from .notes import interval, kept_layers, provenance, warnings
+from .section import Section, wrap
+from .tables import cost, draw, draw_narrow, reduction, seeds
 
 __all__ = ["ablation_notes", "ablation_section", "ablation_table"]
 
 
 def ablation_section(board: Leaderboard, suffix: str = "") -> Section:
-    """Table, plot and notes of one ablation.
+    """Table, chart and notes of one ablation.
 
     Args:
         board: what to show.
-        suffix: goes between the name of the plot and its ending.
+        suffix: between the name of the chart and its ending.
     """
-    name = f"ablation{suffix}.png"
-    loud = warnings_first(board)
-    told = ablation_notes(board)
-    parts = [f"## {escaped(board.title)}", *(f"**{escaped(line)}**" for line in loud), ablation_table(board, "github")]
-    parts += [f"![what t and s make of widths and accuracy]({name})"]
-    parts += ["\n".join(f"- {escaped(note)}" for note in told)]
+    chart = f"ablation{suffix}.png"
+    first, more = warnings(board), ablation_notes(board)
+    parts = [f"## {escape_markdown(board.title)}", *(f"**{escape_markdown(line)}**" for line in first)]
+    parts += [ablation_table(board), f"![widths and accuracy over t and s]({chart})"]
+    parts += ["\n".join(f"- {escape_markdown(note)}" for note in more)]
     return Section(
         markdown="\n\n".join(parts) + "\n",
-        terminal="\n\n".join([board.title, ablation_table(board), "\n".join([*loud, *told])]),
-        files={name: ablation_lines(board)},
+        terminal="\n\n".join([board.title, _terminal_table(board), wrap([*first, *more[:2]])]),
+        files={chart: ablation_png(board)},
     )
 
 
-def ablation_table(board: Leaderboard, style: str = "simple") -> str:
-    """Widths, size and accuracy for every t and s, sorted by these; entries without a result have blank cells."""
-    count = len(board.seeds)
-    rows = sorted(board.rows, key=_parameters)
-    channels = {row.channels for row in rows if row.channels is not None}
+def ablation_table(board: Leaderboard) -> str:
+    """Widths, size and accuracy for every t and s, sorted by these; criteria without a result have blank cells."""
+    channels = {row.channels for row in board.rows if row.channels is not None}
     of = f" of {channels.pop():.0f}" if len(channels) == 1 else ""
     columns: dict[str, Callable[[Row], str]] = {
         "criterion": lambda row: row.title,
         "t": lambda row: str(row.rule.neighbors) if row.rule else "",
         "s": lambda row: f"{row.rule.threshold:g}" if row.rule else "",
-        "seeds": lambda row: f"{len(row.seeds)} of {count}" if row.missing else str(count),
-        f"channels kept{of}": lambda row: plain(row.channels_kept, 1),
-        "params": lambda row: f"{counted(row.params.mean)} (-{row.params_reduction.mean:.1%})",
-        "FLOPs (fvcore)": lambda row: f"{counted(row.flops.mean)} (-{row.flops_reduction.mean:.1%})",
-        "one-shot acc. (%)": lambda row: percent(row.one_shot),
+        "seeds": lambda row: seeds(board, row),
+        f"channels kept{of}": lambda row: format_number(row.channels_kept, 1),
+        "params": lambda row: cost(row.params, row.params_reduction),
+        "FLOPs (fvcore)": lambda row: cost(row.flops, row.flops_reduction),
     }
-    if any(row.one_shot_bn for row in rows):
-        columns["BN moved acc. (%)"] = lambda row: percent(row.one_shot_bn)
-    if any(row.fine_tuned for row in rows):
-        columns["fine-tuned acc. (%)"] = lambda row: percent(row.fine_tuned)
-    lines = [[cell(row) for cell in columns.values()] for row in rows]
+    return draw(list(columns) + [f"{stage} (%)" for stage in board.stages], _lines(board, columns), "github")
+
+
+def _terminal_table(board: Leaderboard) -> str:
+    columns: dict[str, Callable[[Row], str]] = {
+        "criterion": lambda row: row.title,
+        "channels": lambda row: format_number(row.channels_kept, 1),
+        "params": lambda row: reduction(row.params_reduction),
+        "FLOPs": lambda row: reduction(row.flops_reduction),
+    }
+    headings = list(columns) + [f"{stage} (%)" for stage in board.stages]
+    return draw_narrow(headings, _lines(board, columns))
+
+
+def _lines(board: Leaderboard, columns: dict[str, Callable[[Row], str]]) -> Sequence[Sequence[str]]:
+    lines = [
+        [
+            *(cell(row) for cell in columns.values()),
+            *(format_percent(row.stages.get(stage)) for stage in board.stages),
+        ]
+        for row in sorted(board.rows, key=_parameters)
+    ]
     for title in board.without_result:
-        lines.append([f"{title} {MARK}", "", "", f"0 of {count}", *[""] * (len(columns) - 4)])
-    return draw(list(columns), lines, style)
+        blank = dict.fromkeys(columns, "") | {"criterion": f"{title} {MARK}"}
+        if "seeds" in blank:
+            blank["seeds"] = f"0 of {len(board.seeds)}"
+        lines.append([*blank.values(), *[""] * len(board.stages)])
+    return lines
 
 
 def _parameters(row: Row) -> tuple[int, float, str]:
@@ -67,22 +83,16 @@ def _parameters(row: Row) -> tuple[int, float, str]:
 def ablation_notes(board: Leaderboard) -> list[str]:
     """What a reader must know to judge an ablation."""
     conditions = board.setup.conditions
-    base = board.rows[0].base
-    spared = (
-        f" Layers that keep all their channels: {', '.join(conditions.ignored_layers)}."
-        if conditions.ignored_layers
-        else ""
-    )
-    moved = " BN moved: the statistics of batch normalization moved by the calibration images."
+    has_adjusted = any(row.one_shot_bn for row in board.rows)
+    adjusted = " BN adjusted: the statistics of batch normalization are adjusted on the calibration images."
     return [
         "The published rule decides by t (how many neighbors a kept channel may remove) and s (the similarity they "
-        "must have) how many channels stay, so that entries end at different sizes: accuracies are to be read with the "
-        "FLOPs beside them, and no entry is better than another by accuracy alone.",
+        "must have) how many channels are kept, so that rows end at different sizes: accuracies are to be read "
+        "together with the FLOPs, and no row is better than another by accuracy alone.",
         interval(board.seeds),
-        "One-shot: nothing trained since channels were removed."
-        f"{moved if any(row.one_shot_bn for row in board.rows) else ''}",
-        f"{conditions.model.name} on {conditions.dataset.name}: base {percent(base)} % on {board.test_images} "
-        f"test images; {conditions.calibration_images} training images for calibration.{spared}",
+        f"Before fine-tuning: nothing is trained after channels are removed.{adjusted if has_adjusted else ''}",
+        f"{board.network}: base {format_percent(board.rows[0].base)} % on {board.test_images} "
+        f"test images; {conditions.calibration_images} training images for calibration.{kept_layers(board)}",
         f"FLOPs are {board.flops_unit}; reductions are in brackets.",
-        *origin(board),
+        *provenance(board),
     ]

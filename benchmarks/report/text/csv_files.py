@@ -1,6 +1,6 @@
-"""Everything as CSV, for programs: a line a run, a line a row of a table, a line a layer.
+"""Everything as CSV, for programs: one line for each run, each row of a table, or each layer.
 
-Units stand in the headings. What runs measured is written in full, what follows from it with twelve figures, so that
+Units are in the headings. Measurements are written in full, numbers derived from them with twelve digits, so that
 another release of a numerical library does not change the files.
 """
 
@@ -16,16 +16,13 @@ from ...records.schema import FailureRecord, RunInputs, RunRecord
 from ..data.estimates import Estimate
 from ..data.leaderboard import Leaderboard, Row
 
-__all__ = ["runs_csv", "summary_csv", "widths_csv", "write_csv"]
+__all__ = ["runs_csv", "summary_csv", "twelve_digits", "widths_csv", "write_csv"]
 
 _COST = {"params": "parameters", "flops": "FLOPs (multiply-adds of one image)"}
 
 
 def write_csv(lines: Iterable[dict[str, Any]]) -> str:
-    """A CSV file with the columns that any of the lines has, in the order in which they come up.
-
-    Floating-point numbers must be derived figures; see the module.
-    """
+    """A CSV file with the columns that any of the lines has, in order of first use."""
     lines = list(lines)
     columns = dict.fromkeys(column for line in lines for column in line)
     buffer = io.StringIO()
@@ -35,22 +32,22 @@ def write_csv(lines: Iterable[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def runs_csv(boards: Sequence[Leaderboard], barren: Sequence[FailureRecord] = ()) -> str:
-    """A line for each run, the failed ones with their reason, in the order of the tables.
+def runs_csv(boards: Sequence[Leaderboard], without_results: Sequence[FailureRecord] = ()) -> str:
+    """A line for each run, with the reason for failed ones, in the order of the tables.
 
     Args:
         boards: the tables.
-        barren: failed runs of setups without a single result, which have no table.
+        without_results: failed runs of setups without a single result, which have no table.
     """
     lines = []
     for board in boards:
         lines += [_run(run) for row in board.rows for run in row.runs]
         lines += [_failed(failure) for failure in board.failures]
-    return write_csv([*lines, *map(_failed, barren)])
+    return write_csv([*lines, *map(_failed, without_results)])
 
 
 def summary_csv(boards: Sequence[Leaderboard]) -> str:
-    """A line for each row of each table: means, half 95 % intervals and how many seeds are behind them."""
+    """A line for each row of each table: means, half 95 % intervals and numbers of seeds."""
     return write_csv(_row(board, place, row) for board in boards for place, row in enumerate(board.rows, start=1))
 
 
@@ -62,7 +59,7 @@ def widths_csv(boards: Sequence[Leaderboard]) -> str:
             "criterion": row.criterion,
             "layer": layer,
             "output channels before": board.base_widths.get(layer, ""),
-            "output channels after, mean": figures(width),
+            "output channels after, mean": twelve_digits(width),
         }
         for board in boards
         for row in board.rows
@@ -70,8 +67,8 @@ def widths_csv(boards: Sequence[Leaderboard]) -> str:
     )
 
 
-def figures(value: float) -> str:
-    """A derived number with twelve figures."""
+def twelve_digits(value: float) -> str:
+    """A number derived from measurements."""
     return f"{value:.12g}"
 
 
@@ -92,15 +89,15 @@ def _setup(inputs: RunInputs) -> dict[str, Any]:
     }
 
 
-def _entry(inputs: RunInputs) -> dict[str, Any]:
-    entry = inputs.criterion
+def _criterion(inputs: RunInputs) -> dict[str, Any]:
+    criterion = inputs.criterion
     return {
-        "criterion": entry.title,
-        "name": entry.name,
-        "settings (JSON)": json.dumps(entry.settings, sort_keys=True),
-        "compensation": entry.compensate or "",
-        "rule t": entry.rule.neighbors if entry.rule else "",
-        "rule s": entry.rule.threshold if entry.rule else "",
+        "criterion": criterion.title,
+        "name": criterion.name,
+        "settings (JSON)": json.dumps(criterion.settings, sort_keys=True),
+        "compensation": criterion.compensate or "",
+        "rule t": criterion.rule.neighbors if criterion.rule else "",
+        "rule s": criterion.rule.threshold if criterion.rule else "",
     }
 
 
@@ -108,13 +105,13 @@ def _run(record: RunRecord) -> dict[str, Any]:
     accuracy, best = record.accuracy, record.accuracy.best_epoch
     line = {
         **_setup(record.inputs),
-        **_entry(record.inputs),
+        **_criterion(record.inputs),
         "seed": record.inputs.seed,
         "status": "done",
         "reason": "",
         "accuracy base (fraction)": accuracy.base,
-        "accuracy one-shot (fraction)": accuracy.one_shot,
-        "accuracy BN moved (fraction)": accuracy.one_shot_bn,
+        "accuracy before fine-tuning (fraction)": accuracy.one_shot,
+        "accuracy BN adjusted (fraction)": accuracy.one_shot_bn,
         "accuracy fine-tuned (fraction)": accuracy.fine_tuned,
         "accuracy best epoch, chosen on test data (fraction)": best and best.accuracy,
         "best epoch": best and best.epoch,
@@ -139,7 +136,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
 def _failed(failure: FailureRecord) -> dict[str, Any]:
     return {
         **_setup(failure.inputs),
-        **_entry(failure.inputs),
+        **_criterion(failure.inputs),
         "seed": failure.inputs.seed,
         "status": "failed",
         "reason": failure.reason,
@@ -151,36 +148,36 @@ def _failed(failure: FailureRecord) -> dict[str, Any]:
 def _row(board: Leaderboard, place: int, row: Row) -> dict[str, Any]:
     line = {
         **_setup(row.runs[0].inputs),
-        **_entry(row.runs[0].inputs),
+        **_criterion(row.runs[0].inputs),
         "place": "" if row.missing else place,
         "seeds": len(row.seeds),
         "seeds missing": len(row.missing),
     }
-    line |= _told("accuracy base", "fraction", row.base)
-    line |= _told("accuracy one-shot", "fraction", row.one_shot)
-    line |= _told("accuracy BN moved", "fraction", row.one_shot_bn)
-    line |= _told("accuracy fine-tuned", "fraction", row.fine_tuned)
-    line |= _told("accuracy best epoch, chosen on test data", "fraction", row.best_epoch)
-    line |= _told(f"accuracy difference to {board.setup.reference}", "fraction", row.difference)
-    line |= _told("parameters", "", row.params)
-    line |= _told("parameters removed", "fraction", row.params_reduction)
-    line |= _told("FLOPs", "multiply-adds of one image", row.flops)
-    line |= _told("FLOPs removed", "fraction", row.flops_reduction)
-    line |= _told("channels kept", "", row.channels_kept)
+    line |= _estimate("accuracy base", "fraction", row.base)
+    line |= _estimate("accuracy before fine-tuning", "fraction", row.one_shot)
+    line |= _estimate("accuracy BN adjusted", "fraction", row.one_shot_bn)
+    line |= _estimate("accuracy fine-tuned", "fraction", row.fine_tuned)
+    line |= _estimate("accuracy best epoch, chosen on test data", "fraction", row.best_epoch)
+    line |= _estimate(f"accuracy difference to {board.setup.reference}", "fraction", row.difference)
+    line |= _estimate("parameters", "", row.params)
+    line |= _estimate("parameters removed", "fraction", row.params_reduction)
+    line |= _estimate("FLOPs", "multiply-adds of one image", row.flops)
+    line |= _estimate("FLOPs removed", "fraction", row.flops_reduction)
+    line |= _estimate("channels kept", "", row.channels_kept)
     for timed in row.latency:
-        line |= _told(f"latency before, batch {timed.batch_size}", "s", timed.before)
-        line |= _told(f"latency after, batch {timed.batch_size}", "s", timed.after)
-        line |= _told(f"speed-up, batch {timed.batch_size}", "ratio", timed.speedup)
-    line |= _told("time to score", "s", row.seconds_to_score)
-    return line | _told("peak memory to score", "bytes", row.peak_bytes_to_score)
+        line |= _estimate(f"latency before, batch {timed.batch_size}", "s", timed.before)
+        line |= _estimate(f"latency after, batch {timed.batch_size}", "s", timed.after)
+        line |= _estimate(f"speed-up, batch {timed.batch_size}", "ratio", timed.speedup)
+    line |= _estimate("time to score", "s", row.seconds_to_score)
+    return line | _estimate("peak memory to score", "bytes", row.peak_bytes_to_score)
 
 
-def _told(name: str, unit: str, value: Estimate | None) -> dict[str, str]:
-    """Nothing where the value is missing: then other rows give the column, or nobody."""
+def _estimate(name: str, unit: str, value: Estimate | None) -> dict[str, str]:
+    """Two columns; none where the value is missing."""
     if value is None:
         return {}
-    behind = f" ({unit})" if unit else ""
+    in_unit = f" ({unit})" if unit else ""
     return {
-        f"{name}, mean{behind}": figures(value.mean),
-        f"{name}, half 95 % interval{behind}": "" if value.margin is None else figures(value.margin),
+        f"{name}, mean{in_unit}": twelve_digits(value.mean),
+        f"{name}, half 95 % interval{in_unit}": "" if value.margin is None else twelve_digits(value.margin),
     }

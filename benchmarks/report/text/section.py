@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Section"]
+__all__ = ["Section", "wrap"]
 
 
 @dataclass(frozen=True)
 class Section:
-    """What is written of one comparison or study.
+    """The report of one table, or of one measurement of stability.
 
     Attributes:
         markdown: from its heading on, ends with a line break.
-        terminal: the same, but for plots.
-        files: what the Markdown refers to, by name.
+        terminal: title, main table and warnings, at most 100 columns wide.
+        files: charts that the Markdown shows, by name.
     """
 
     markdown: str
     terminal: str
     files: dict[str, bytes]
+
+
+def wrap(lines: Sequence[str]) -> str:
+    """Lines of at most 100 columns, for a terminal."""
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ", break_on_hyphens=False) for line in lines)

@@ -1,175 +1,182 @@
-"""A study of stability's part of the report."""
+"""Stability's part of the report: how far selections depend on the calibration images."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..charts.stability import agreement_by_layer, agreement_over_counts, agreement_over_draws
+from ..charts.stability import stability_png
 from ..data.agreement import Agreement
-from ..data.stability import Stability, Study
-from ..formatting import escaped
-from .csv_files import figures, write_csv
-from .notes import failed, origin, smoke
-from .section import Section
-from .tables import draw
+from ..data.stability import CriterionStability, StabilityReport
+from ..formatting import escape_markdown
+from .csv_files import twelve_digits, write_csv
+from .notes import failed, kept_layers, provenance, smoke
+from .section import Section, wrap
+from .tables import draw, draw_narrow
 
-__all__ = ["counts_table", "draws_table", "layers_table", "stability_csv", "stability_notes", "stability_section"]
+__all__ = ["counts_table", "layers_table", "samples_table", "stability_csv", "stability_notes", "stability_section"]
+
+_SAMPLES = "Agreement between calibration samples of as many images; in brackets that of random selections:"
 
 
-def stability_section(study: Study, suffix: str = "") -> Section:
-    """Tables, maps and notes of one study.
+def stability_section(report: StabilityReport, suffix: str = "") -> Section:
+    """Tables, chart and notes.
 
     Args:
-        study: what to show.
-        suffix: goes between the name of a plot and its ending.
+        report: what to show.
+        suffix: between the name of the chart and its ending.
     """
-    plots = {f"stability_images{suffix}.png": ("agreement over numbers of images", agreement_over_counts(study))}
-    if study.compares_draws:
-        plots[f"stability_draws{suffix}.png"] = ("agreement over draws", agreement_over_draws(study))
-        plots[f"stability_layers{suffix}.png"] = ("agreement over draws by layer", agreement_by_layer(study))
-    loud = _loud(study)
-    parts = [f"## {escaped(study.title)}", *(f"**{escaped(line)}**" for line in loud)]
-    if study.compares_draws:
-        parts += [_DRAWS, draws_table(study, "github")]
-    parts += [f"![{title}]({name})" for name, (title, _) in plots.items()]
-    parts.append("\n".join(f"- {escaped(note)}" for note in stability_notes(study)))
-    parts += ["<details>\n<summary>Between numbers of images, same draw</summary>"]
-    parts += [counts_table(study, criterion, "github") for criterion in study.criteria]
+    first, files = _warnings(report), {}
+    parts = [f"## {escape_markdown(report.title)}", *(f"**{escape_markdown(line)}**" for line in first)]
+    if report.compares_samples:
+        chart = f"stability{suffix}.png"
+        files[chart] = stability_png(report)
+        parts += [_SAMPLES, samples_table(report), f"![agreement between calibration samples]({chart})"]
+    parts.append("\n".join(f"- {escape_markdown(note)}" for note in stability_notes(report)))
+    parts += ["<details>\n<summary>Between numbers of images, same calibration sample</summary>"]
+    parts += [counts_table(report, criterion) for criterion in report.criteria]
     parts += ["</details>"]
-    if study.compares_draws:
-        parts += ["<details>\n<summary>Between draws, by layer</summary>", layers_table(study, "github"), "</details>"]
-    terminal = [study.title, *loud, draws_table(study)] if study.compares_draws else [study.title, *loud]
-    terminal += [counts_table(study, criterion) for criterion in study.criteria]
+    if report.compares_samples:
+        summary = "Between calibration samples, by layer"
+        parts += [f"<details>\n<summary>{summary}</summary>", layers_table(report), "</details>"]
     return Section(
         markdown="\n\n".join(parts) + "\n",
-        terminal="\n\n".join([*terminal, "\n".join(stability_notes(study))]),
-        files={name: png for name, (_, png) in plots.items()},
+        terminal="\n\n".join([report.title, *_terminal_tables(report), wrap(first)]).rstrip(),
+        files=files,
     )
 
 
-_DRAWS = "Agreement between different draws of as many images; in brackets that of random selections of the same sizes:"
-
-
-def _loud(study: Study) -> list[str]:
-    lines = smoke(study.boards[0])
-    lacking = {criterion.criterion: len(criterion.missing) for criterion in study.criteria if criterion.missing}
-    if lacking:
-        listed = ", ".join(f"{title} {count}" for title, count in lacking.items())
+def _warnings(report: StabilityReport) -> list[str]:
+    lines = smoke(report.boards[0])
+    missing = {criterion.criterion: len(criterion.missing) for criterion in report.criteria if criterion.missing}
+    if missing:
+        listed = ", ".join(f"{title} {count}" for title, count in missing.items())
         lines.append(f"Runs are missing ({listed}): these means are over fewer pairs, and blank where there is none.")
-    return lines + [line for board in study.boards for line in failed(board.failures)]
+    return lines + [line for board in report.boards for line in failed(board.failures)]
 
 
-def stability_notes(study: Study) -> list[str]:
-    """What a reader must know to judge a study of stability."""
-    conditions = study.setup.conditions
-    draws = ", ".join(map(str, study.draws))
-    spared = (
-        f" Layers that keep all their channels: {', '.join(conditions.ignored_layers)}."
-        if conditions.ignored_layers
-        else ""
-    )
+def _terminal_tables(report: StabilityReport) -> list[str]:
+    """Agreement with the most images, and between samples, without chance, which the page shows."""
+    most, found = report.counts[-1], []
+    for title, rows in (
+        (f"IoU with the choice on {most} images", [(c, report.against_most(c)) for c in report.criteria]),
+        ("IoU between calibration samples", [(c, c.between_samples) for c in report.criteria]),
+    ):
+        counts = [count for count in report.counts if any(by_count.get(count) for _, by_count in rows)]
+        if counts:
+            cells = [[c.criterion, *(_overlap(by_count.get(n)) for n in counts)] for c, by_count in rows]
+            found.append(f"{title}, by number of images:\n\n{draw_narrow(['criterion', *map(str, counts)], cells)}")
+    return found
+
+
+def stability_notes(report: StabilityReport) -> list[str]:
+    """What a reader must know to judge stability."""
+    board, conditions = report.boards[0], report.setup.conditions
     return [
         "Agreement is the intersection over union (IoU, Jaccard index) of the channels that two runs remove: 1 is the "
-        "same channels, 0 none in common. It is taken layer by layer, by the layer at the root of each coupled group, "
-        "and averaged over layers, each of which counts alike. Where neither run removes a channel of a layer, that "
-        "is full agreement.",
+        "same channels, 0 none in common. It is computed for the layer at the root of each coupled group and averaged "
+        "over layers with equal weight. Where neither run removes a channel of a layer, that is full agreement.",
         "In brackets, and dotted: the expected IoU of two random selections of as many channels of each layer, exact, "
-        "by the hypergeometric distribution. A criterion whose figure is near it chooses by the luck of the images.",
-        f"Draws (seeds): {draws}. Of one draw the smaller set of images is the beginning of the larger, so that "
-        "numbers of images are compared on nested sets; different draws share images only by chance.",
-        f"{conditions.model.name} on {conditions.dataset.name}: {study.boards[0].train_images} training images to draw "
-        f"from; target {conditions.target}.{spared}",
-        *_by_rule(study),
-        *_uncompared(study),
-        *origin(study.boards[0]),
+        "by the hypergeometric distribution. A criterion near this value depends on the calibration images alone.",
+        f"Calibration samples (seeds): {', '.join(map(str, report.samples))}. The smaller set of images of a sample is "
+        "the beginning of the larger, so that numbers of images are compared on nested sets; different samples share "
+        "images only by chance.",
+        f"{board.network}: {board.train_images} training images to draw from; target {conditions.target}."
+        f"{kept_layers(board)}",
+        *_by_rule(report),
+        *_not_compared(report),
+        *provenance(board),
     ]
 
 
-def _by_rule(study: Study) -> list[str]:
-    """Which criteria end elsewhere than at the target."""
-    rules = dict.fromkeys(row.criterion for board in study.boards for row in board.rows if row.rule)
+def _by_rule(report: StabilityReport) -> list[str]:
+    """Which criteria do not end at the target."""
+    rules = dict.fromkeys(row.criterion for board in report.boards for row in board.rows if row.rule)
     if not rules:
         return []
-    return [f"{', '.join(rules)}: how many channels go is decided by the published rule, whatever the target."]
+    return [f"{', '.join(rules)}: the published rule decides how many channels are removed, whatever the target."]
 
 
-def _uncompared(study: Study) -> list[str]:
-    """Why draws are not compared, where there are several."""
-    if study.compares_draws or len(study.draws) < 2:
+def _not_compared(report: StabilityReport) -> list[str]:
+    """Why calibration samples are not compared, where there are several."""
+    if report.compares_samples or len(report.samples) < 2:
         return []
     return [
-        "Every draw prunes a base model of its own, trained with its seed. The channels of different networks have "
-        "nothing to do with each other, so that draws are not compared."
+        "Every seed prunes a base model of its own, trained with that seed. Channels of different networks do not "
+        "correspond to each other, so that calibration samples are not compared."
     ]
 
 
-def draws_table(study: Study, style: str = "simple") -> str:
-    """Agreement between draws, with chance in brackets, by number of images."""
-    columns = ["criterion", *(f"{count} images" for count in study.counts)]
-    rows = [[c.criterion, *(_cell(c.between_draws.get(count)) for count in study.counts)] for c in study.criteria]
-    return draw(columns, rows, style)
+def samples_table(report: StabilityReport) -> str:
+    """Agreement between calibration samples, with chance in brackets, by number of images."""
+    columns = ["criterion", *(f"{count} images" for count in report.counts)]
+    rows = [[c.criterion, *(_cell(c.between_samples.get(count)) for count in report.counts)] for c in report.criteria]
+    return draw(columns, rows, "github")
 
 
-def counts_table(study: Study, criterion: Stability, style: str = "simple") -> str:
-    """One criterion's agreement between numbers of images of one draw, with chance in brackets."""
+def counts_table(report: StabilityReport, criterion: CriterionStability) -> str:
+    """One criterion's agreement between numbers of images of one calibration sample, with chance in brackets."""
     rows = [
-        [
-            f"{first} images",
-            *(_cell(criterion.between_counts.get((min(first, second), max(first, second)))) for second in study.counts),
-        ]
-        for first in study.counts
+        [f"{a} images", *(_cell(criterion.between_counts.get((min(a, b), max(a, b)))) for b in report.counts)]
+        for a in report.counts
     ]
-    return draw([criterion.criterion, *map(str, study.counts)], rows, style)
+    return draw([criterion.criterion, *map(str, report.counts)], rows, "github")
 
 
-def layers_table(study: Study, style: str = "simple") -> str:
-    """Agreement between draws by layer, at the largest number of images, with chance in brackets."""
-    count = study.counts[-1]
-    found = [criterion.between_draws.get(count) for criterion in study.criteria]
+def layers_table(report: StabilityReport) -> str:
+    """Agreement between calibration samples by layer, at the most images, with chance in brackets."""
+    found = [criterion.between_samples.get(report.counts[-1]) for criterion in report.criteria]
     rows = [
         [layer, *("" if one is None or layer not in one.by_layer else _pair(*one.by_layer[layer]) for one in found)]
-        for layer in study.layers
+        for layer in report.layers
     ]
-    return draw(["layer", *(criterion.criterion for criterion in study.criteria)], rows, style)
+    return draw(["layer", *(criterion.criterion for criterion in report.criteria)], rows, "github")
 
 
-def stability_csv(all_studies: list[Study]) -> str:
+def stability_csv(reports: list[StabilityReport]) -> str:
     """A line for each comparison, the mean over layers first and then each layer."""
     lines: list[dict[str, Any]] = []
-    for study in all_studies:
-        for criterion in study.criteria:
+    for report in reports:
+        for criterion in report.criteria:
             for (first, second), found in criterion.between_counts.items():
-                lines += _lines(study, criterion, "numbers of images, same draw", (first, second), found)
-            for count, found in criterion.between_draws.items():
-                lines += _lines(study, criterion, "draws, same number of images", (count, count), found)
+                lines += _lines(report, criterion, "numbers of images, same calibration sample", (first, second), found)
+            for count, found in criterion.between_samples.items():
+                lines += _lines(report, criterion, "calibration samples, same number of images", (count, count), found)
     return write_csv(lines)
 
 
 def _lines(
-    study: Study, criterion: Stability, compared: str, images: tuple[int, int], found: Agreement | None
+    report: StabilityReport,
+    criterion: CriterionStability,
+    compared: str,
+    images: tuple[int, int],
+    found: Agreement | None,
 ) -> list[dict[str, Any]]:
     if found is None:
         return []
     layers = {"mean over layers": (found.overlap, found.chance), **found.by_layer}
     return [
         {
-            "suite": study.setup.suite,
-            "model": study.setup.conditions.model.name,
-            "dataset": study.setup.conditions.dataset.name,
-            "target": str(study.setup.conditions.target),
-            "ranking": study.setup.ranking,
-            "setup": study.setup.key[:16],
+            "suite": report.setup.suite,
+            "model": report.setup.conditions.model.name,
+            "dataset": report.setup.conditions.dataset.name,
+            "target": str(report.setup.conditions.target),
+            "ranking": report.setup.ranking,
+            "setup": report.setup.key[:16],
             "criterion": criterion.criterion,
             "compared": compared,
             "images of the first": images[0],
             "images of the second": images[1],
             "layer": layer,
             "pairs of runs": found.pairs,
-            "IoU of removed channels, mean": figures(overlap),
-            "IoU of random selections of these sizes": figures(chance),
+            "IoU of removed channels, mean": twelve_digits(overlap),
+            "IoU of random selections of these sizes": twelve_digits(chance),
         }
         for layer, (overlap, chance) in layers.items()
     ]
+
+
+def _overlap(found: Agreement | None) -> str:
+    return "" if found is None else f"{found.overlap:.3f}"
 
 
 def _cell(found: Agreement | None) -> str:

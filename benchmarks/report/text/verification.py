@@ -1,4 +1,4 @@
-"""What a table of verification says beyond accuracies: standard errors, TAR, comparisons pair by pair, ROC."""
+"""The table of verification: standard errors, true accept rates (TAR), and comparisons pair by pair."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...datasets.evaluation import Evaluation, Stage
 from ..data.leaderboard import Leaderboard, Row
 from ..data.paired import Paired
-from ..data.verification import _STAGES, _details, base_evaluation, paired_with_reference
+from ..data.verification import VERIFICATION_STAGES, base_evaluation, paired_with_reference, stage_evaluations
 from .tables import draw
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
 
 
 def verification_table(board: Leaderboard, style: str = "simple") -> str:
-    """The cells as text.
+    """The table as text.
 
     Args:
         board: of verification.
@@ -40,10 +40,10 @@ def verification_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     compared = [paired_with_reference(board, row) for row in board.rows]
     if any(compared):
         columns += [f"Δ {name} on the same pairs (points)", "McNemar's p by seed"]
-    lines = [["not pruned", "base", *_figures(board.rows[0], "base")]]
+    lines = [["not pruned", "base", *_accuracies(board.rows[0], "base")]]
     for row, paired in zip(board.rows, compared, strict=True):
-        stages = [stage for stage in _STAGES if stage != "base" and stage in row.runs[0].evaluations]
-        lines += [[row.criterion, _STAGES[stage], *_figures(row, stage)] for stage in stages]
+        stages = [stage for stage in VERIFICATION_STAGES if stage != "base" and stage in row.runs[0].evaluations]
+        lines += [[row.criterion, VERIFICATION_STAGES[stage], *_accuracies(row, stage)] for stage in stages]
         if paired is not None:
             lines[-1] += [_interval(paired), ", ".join(f"{value:.2g}" for value in paired.p_values)]
     return columns, [line + [""] * (len(columns) - len(line)) for line in lines]
@@ -56,23 +56,23 @@ def verification_notes(board: Leaderboard) -> list[str]:
     lines = [
         f"Accuracy is the mean over {len(base_evaluation(board).folds)} folds of pairs, with threshold and "
         "mean embedding chosen on the other folds; its standard error is that over the folds, averaged over seeds. TAR "
-        "is the share of pairs of one person that is accepted where at most the share FAR of those of different people "
-        "is.",
-        f"Data: {source}. Calibration, moved statistics and fine-tuning see images of no pair.",
+        "is the share of pairs of one person that is accepted at a threshold that accepts at most the share FAR of the "
+        "pairs of different people.",
+        f"Data: {source}. Calibration, adjusted statistics and fine-tuning use no image of any pair.",
     ]
     if board.setup.reference is not None:
         lines.append(
-            f"Δ on the same pairs: share of pairs judged right minus that of {board.setup.reference}, mean over seeds, "
-            "with a 95 % interval by a bootstrap that draws pairs with all their seeds. McNemar's test is exact, a "
-            "value a seed. That pairs share people is not taken into account."
+            f"Δ on the same pairs: share of correct pairs minus that of {board.setup.reference}, mean over seeds, "
+            "with a 95 % interval by a bootstrap that draws pairs with all their seeds. McNemar's test is exact, one "
+            "value for each seed. That pairs share people is not taken into account."
         )
     return lines
 
 
-def _figures(row: Row, stage: Stage) -> list[str]:
+def _accuracies(row: Row, stage: Stage) -> list[str]:
     found: Sequence[Evaluation] = [run.evaluations[stage] for run in row.runs if stage in run.evaluations]
     errors = [evaluation.standard_error for evaluation in found if evaluation.standard_error is not None]
-    tar = [details.tar for details in _details(row, stage)]
+    tar = [details.tar for details in stage_evaluations(row, stage)]
     return [
         f"{100 * statistics.fmean(evaluation.accuracy for evaluation in found):.2f}",
         f"{100 * statistics.fmean(errors):.2f}" if errors else "",

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import pytest
-from matplotlib.figure import Figure
 
 from foad_plugins.benchmarks.records.schema import FailureRecord
 
@@ -28,17 +27,3 @@ def make_failure(make_record: MakeRecord) -> MakeFailure:
         )
 
     return make
-
-
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved, to look at what they hold."""
-    saved: list[Figure] = []
-    savefig = Figure.savefig
-
-    def spy(figure: Figure, *args: object, **kwargs: object) -> None:
-        saved.append(figure)
-        savefig(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", spy)
-    return saved

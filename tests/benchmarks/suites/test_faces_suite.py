@@ -99,14 +99,13 @@ def test_runs_are_judged_by_pairs_and_the_report_shows_it(root: Path, tmp_path: 
             assert evaluation.accuracy == unpack(evaluation.verification.right, 8).mean()
             assert len(evaluation.verification.folds) == 2
         assert [epoch.test_accuracy is None for epoch in record.epochs] == [True, False, False]
-    text = render(out)
-    assert "TAR at FAR 0.001" in text
+    render(out)
     page = (out / "leaderboard.md").read_text()
+    assert "TAR at FAR 0.001" in page
     assert "McNemar" in page
     assert "8 pairs" in page
     assert "subset unpaired" in page
     assert "without labels" in page
-    assert (out / "roc.png").read_bytes().startswith(b"\x89PNG")
     html = (out / "leaderboard.html").read_text()
     assert "<caption>Verification, pair by pair</caption>" in html
     assert "<h4>True over false accept rate</h4>" in html

@@ -10,13 +10,13 @@ async function unpacked(id) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-function coloured() {
+function colored() {
   const style = getComputedStyle(root);
   return JSON.parse(figures.replace(/"var\((--\w+)\)"/g, (_, name) => JSON.stringify(style.getPropertyValue(name))));
 }
 
 function draw(...wanted) {
-  const all = coloured();
+  const all = colored();
   for (const plot of wanted) {
     if (plot.closest("[hidden]")) continue;
     const { data, layout } = all[plot.dataset.figure];
@@ -67,7 +67,7 @@ async function start() {
       columnDefs: [{ targets: "number", type: "blank-last" }],
       layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null, top1Start: { buttons: [{ extend: "colvis", text: "Columns" }, { extend: "csv", text: "Save as CSV" }] } },
     }));
-    // The table alone scrolls, and not its buttons, whose list would be cut off.
+    // Only the table scrolls, because the list of its buttons would be cut off.
     for (const name of ["class", "role", "aria-label", "tabindex"]) {
       node.parentElement.setAttribute(name, box.getAttribute(name));
       box.removeAttribute(name);
@@ -83,7 +83,7 @@ async function start() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   addEventListener("beforeprint", () => { root.classList.add("paper"); draw(...plots); });
   addEventListener("afterprint", () => { root.classList.remove("paper"); redraw(); });
-  // A page can hold a hundred plots: each is drawn when it comes near.
+  // A page can have a hundred charts: each is drawn when it is about to be visible.
   const near = new IntersectionObserver(entries => {
     const here = entries.filter(entry => entry.isIntersecting && !entry.target.dataset.drawn).map(entry => entry.target);
     if (here.length) draw(...here);

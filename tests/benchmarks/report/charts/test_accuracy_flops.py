@@ -4,107 +4,85 @@ import io
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from foad_plugins.benchmarks.records.schema import Cost
 from foad_plugins.benchmarks.report import leaderboards
-from foad_plugins.benchmarks.report.charts.accuracy_flops import accuracy_over_flops
+from foad_plugins.benchmarks.report.charts.accuracy_flops import (
+    AccuracyFlops,
+    accuracy_flops,
+    accuracy_flops_figures,
+    accuracy_flops_png,
+)
+from foad_plugins.benchmarks.report.charts.style import series_styles
+from foad_plugins.benchmarks.suites.targets import Target
 
 from ...conftest import MakeRecord
 
 
-def points(figure: Figure, panel: int) -> dict[str, tuple[float, float]]:
-    """Where each series of a panel lies, by its label."""
-    series = zip(*figure.axes[panel].get_legend_handles_labels(), strict=True)
-    return {label: tuple(line[0].get_xydata()[0]) for line, label in series if len(line[0].get_xydata())}
+def data_of(*records: object) -> dict[str, AccuracyFlops]:
+    boards = leaderboards(records)
+    return {data.stage: data for data in accuracy_flops(boards, series_styles(boards))}
 
 
-def test_it_is_a_picture_with_something_on_it(make_record: MakeRecord) -> None:
-    board = leaderboards([make_record("foad"), make_record("l1")])[0]
-    pixels = imread(io.BytesIO(accuracy_over_flops(board)))
+def points(data: AccuracyFlops) -> dict[str, list[tuple[float, float]]]:
+    return {series.name: list(zip(series.x, series.y, strict=True)) for series in data.series}
+
+
+def test_points_are_where_the_records_have_them(make_record: MakeRecord) -> None:
+    found = data_of(make_record("l1", accuracy=(0.9, 0.3, 0.7), one_shot_bn=0.5))
+    assert {stage: points(data) for stage, data in found.items()} == {
+        "before fine-tuning": {"l1": [(1.0, 30.0)]},
+        "BN adjusted": {"l1": [(1.0, 50.0)]},
+        "fine-tuned": {"l1": [(1.0, 70.0)]},
+    }
+    assert found["fine-tuned"].base.mean == 0.9
+
+
+def test_points_at_equal_flops_have_equal_positions(make_record: MakeRecord) -> None:
+    records = [make_record(name, accuracy=(0.9, 0.5, 0.7)) for name in ("l1", "foad", "chip")]
+    data = data_of(*records)["fine-tuned"]
+    assert points(data) == {name: [(1.0, 70.0)] for name in ("chip", "foad", "l1")}
+    # The base has 4 MFLOPs.
+    assert data.x_limits == pytest.approx((1 - 0.24, 1 + 0.24))
+
+
+def test_intervals_are_over_seeds(make_record: MakeRecord) -> None:
+    records = [make_record("l1", seed, accuracy=(0.9, 0.5, 0.7 + seed / 10)) for seed in range(2)]
+    (series,) = data_of(*records)["fine-tuned"].series
+    # Student's t for one degree of freedom is 12.706, and the standard error is 5 points.
+    assert series.y == pytest.approx((75.0,))
+    assert series.y_margin == pytest.approx((63.53,), abs=0.01)
+
+
+def test_targets_are_points_of_one_line(make_record: MakeRecord) -> None:
+    records = [
+        make_record(
+            "l1",
+            conditions={"target": Target(flops_reduction=reduction)},
+            after=Cost(params=500, flops=int(4e6 * (1 - reduction)), widths={"conv": 4}),
+        )
+        for reduction in (0.4, 0.75)
+    ]
+    assert points(data_of(*records)["fine-tuned"]) == {"l1": [(1.0, 80.0), (2.4, 80.0)]}
+
+
+def test_a_missing_value_has_no_point_but_a_name_marked_where_seeds_lack(make_record: MakeRecord) -> None:
+    records = [make_record("foad", seed) for seed in range(2)] + [make_record("l1", accuracy=(0.9, 0.3, None))]
+    assert {name: len(found) for name, found in points(data_of(*records)["fine-tuned"]).items()} == {
+        "foad": 1,
+        "l1 †": 0,
+    }
+
+
+def test_both_pictures_show_the_data(make_record: MakeRecord) -> None:
+    boards = leaderboards([make_record("foad", accuracy=(0.9, 0.3, None)), make_record("l1")])
+    pixels = imread(io.BytesIO(accuracy_flops_png(boards[0])))
     assert pixels.shape[:2] == (720, 1500)
     assert 0.01 < np.mean(pixels[..., :3].min(-1) < 0.9) < 0.5
-
-
-def test_equal_records_give_equal_bytes(make_record: MakeRecord) -> None:
-    board = leaderboards([make_record("foad"), make_record("l1")])[0]
-    assert accuracy_over_flops(board) == accuracy_over_flops(board)
-
-
-def test_points_lie_where_the_records_say(make_record: MakeRecord, figures: list[Figure]) -> None:
-    accuracy_over_flops(leaderboards([make_record("l1", accuracy=(0.9, 0.3, 0.7))])[0])
-    assert points(figures[0], 0) == {"l1": (1.0, 30.0), "base model": (4.0, 90.0)}
-    assert points(figures[0], 1) == {"l1": (1.0, 70.0), "base model": (4.0, 90.0)}
-
-
-def test_criteria_at_equal_flops_lie_side_by_side_around_the_place(
-    make_record: MakeRecord, figures: list[Figure]
-) -> None:
-    accuracy_over_flops(leaderboards([make_record(name) for name in ("a", "b", "c")])[0])
-    xs = [point[0] for label, point in points(figures[0], 0).items() if label != "base model"]
-    assert len({round(x, 6) for x in xs}) == 3
-    assert sum(xs) / 3 == pytest.approx(1.0)
-    assert max(xs) - min(xs) < 0.05 * 4
-    assert "side by side" in figures[0].axes[0].get_xlabel()
-
-
-def test_a_missing_value_leaves_no_point_but_its_name(make_record: MakeRecord, figures: list[Figure]) -> None:
-    accuracy_over_flops(leaderboards([make_record("l1", accuracy=(0.9, 0.3, None))])[0])
-    assert "l1" not in points(figures[0], 1)
-    assert figures[0].axes[1].get_legend_handles_labels()[1] == ["l1", "base model"]
-
-
-def test_a_criterion_keeps_its_look_whatever_its_rank(make_record: MakeRecord, figures: list[Figure]) -> None:
-    for accuracies in ((0.3, 0.4), (0.4, 0.3)):
-        records = [make_record(n, accuracy=(0.9, a, a)) for n, a in zip("ab", accuracies, strict=True)]
-        accuracy_over_flops(leaderboards(records)[0])
-    looks = []
-    for figure in figures:
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        looks.append({name: (h[0].get_color(), h[0].get_marker()) for h, name in zip(handles, labels, strict=True)})
-    assert looks[0] == looks[1]
-    assert looks[0]["a"] != looks[0]["b"]
-
-
-def test_every_measured_stage_has_a_panel(make_record: MakeRecord, figures: list[Figure]) -> None:
-    moved = make_record("l1", accuracy=(0.9, 0.3, 0.7), one_shot_bn=0.5)
-    recipe = moved.inputs.setup.conditions.finetune_recipe.model_copy(update={"epochs": 0})
-    untuned = make_record("l1", accuracy=(0.9, 0.3, None), one_shot_bn=0.5, conditions={"finetune_recipe": recipe})
-    for record in (moved, untuned):
-        pixels = imread(io.BytesIO(accuracy_over_flops(leaderboards([record])[0])))
-        assert pixels.shape[1] == 750 * len(figures[-1].axes)
-    assert [points(figures[0], panel)["l1"][1] for panel in range(3)] == [30.0, 50.0, 70.0]
-    assert [points(figures[1], panel)["l1"][1] for panel in range(2)] == [30.0, 50.0]
-
-
-def test_compensation_fills_the_marker_of_its_criterion(make_record: MakeRecord, figures: list[Figure]) -> None:
-    entry = {"label": "l1+ls", "compensate": "least_squares"}
-    records = [make_record("l1"), make_record("l1", entry=entry), make_record("foad")]
-    accuracy_over_flops(leaderboards(records)[0])
-    accuracy_over_flops(leaderboards(records[:1])[0])
-    looks = []
-    for figure in figures:
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        looks.append(
-            {
-                name: (h[0].get_color(), h[0].get_marker(), h[0].get_markerfacecolor() != "white")
-                for h, name in zip(handles, labels, strict=True)
-            }
-        )
-    assert looks[0]["l1"][:2] == looks[0]["l1+ls"][:2] != looks[0]["foad"][:2]
-    assert (looks[0]["l1"][2], looks[0]["l1+ls"][2]) == (False, True)
-    assert looks[1]["l1"][2]
-
-
-def test_many_entries_stay_near_their_place(make_record: MakeRecord, figures: list[Figure]) -> None:
-    accuracy_over_flops(leaderboards([make_record(f"entry{number}") for number in range(14)])[0])
-    xs = [point[0] for label, point in points(figures[0], 0).items() if label != "base model"]
-    assert len(set(xs)) == 14
-    assert max(xs) - min(xs) < 0.16 * 4
-
-
-def test_an_entry_that_lacks_a_seed_is_marked(make_record: MakeRecord, figures: list[Figure]) -> None:
-    records = [make_record("foad", seed) for seed in (0, 1, 2)] + [make_record("l1", seed) for seed in (0, 1)]
-    accuracy_over_flops(leaderboards(records)[0])
-    assert set(points(figures[0], 0)) == {"foad", "l1 †", "base model"}
-    assert figures[0].axes[0].get_ylabel().endswith("95 % interval, 3 seeds, † fewer")
+    last, first = accuracy_flops_figures(boards, series_styles(boards))
+    assert [trace["name"] for trace in last["plot"]["data"]] == ["l1"]
+    assert [(trace["name"], trace["x"], trace["y"]) for trace in first["plot"]["data"]] == [
+        ("foad", [1.0], [30.0]),
+        ("l1", [1.0], [50.0]),
+    ]

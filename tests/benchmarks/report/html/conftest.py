@@ -10,13 +10,14 @@ import pytest
 
 from foad_plugins.benchmarks.criteria.spec import Rule
 from foad_plugins.benchmarks.records.schema import Accuracies, BestEpoch, Cost, FailureRecord, Latency, RunRecord
-from foad_plugins.benchmarks.records.store import FailureStore, RecordStore
+from foad_plugins.benchmarks.report import leaderboards
+from foad_plugins.benchmarks.report.html.page import page_bytes
 from foad_plugins.benchmarks.suites.targets import Target
 from foad_plugins.benchmarks.training.train import Epoch
 
 from ...conftest import MakeRecord
 
-FolderOf: TypeAlias = Callable[..., Path]
+PageOf: TypeAlias = Callable[..., Path]
 HOSTILE = "<script>document.title='hit'</script><img src=x onerror=\"document.title='hit'\">"
 LAYERS = {"features.a.conv": 8, "features.b.conv": 8, "features.c.conv": 16}
 
@@ -32,16 +33,15 @@ def failure_of(record: RunRecord, reason: str = "NaNs in the scores of conv1") -
 
 
 @pytest.fixture
-def folder_of(tmp_path: Path) -> FolderOf:
-    """A function that writes a results folder from records and failures."""
+def page_of(tmp_path: Path) -> PageOf:
+    """A function that writes the page of records and failures and returns its path."""
 
     def write(records: list[RunRecord], failures: list[FailureRecord] = ()) -> Path:
-        folder = tmp_path / "results"
-        for record in records:
-            RecordStore(folder / "records").save(record)
-        for failure in failures:
-            FailureStore(folder / "failures").save(failure)
-        return folder
+        boards = leaderboards(records, failures)
+        known = {board.setup.key for board in boards}
+        path = tmp_path / "leaderboard.html"
+        path.write_bytes(page_bytes(boards, [each for each in failures if each.inputs.setup.key not in known]))
+        return path
 
     return write
 

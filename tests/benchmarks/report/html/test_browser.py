@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from foad_plugins.benchmarks.records.schema import RunRecord
-from foad_plugins.benchmarks.report.html.page import render_page
 
-from .conftest import HOSTILE, FolderOf
+from .conftest import HOSTILE, PageOf
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra test")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -70,15 +69,15 @@ def means(cells: list[str]) -> list[float]:
 
 
 def test_columns_sort_both_ways_filters_hide_rows_and_points_tell(
-    browser: Any, comparison: list[RunRecord], folder_of: FolderOf
+    browser: Any, comparison: list[RunRecord], page_of: PageOf
 ) -> None:
-    with opened(browser, render_page(folder_of(comparison))) as page:
-        before = means(column(page, "one-shot (%)"))
-        sort_by(page, "one-shot (%)", "ascending")
-        up = means(column(page, "one-shot (%)"))
+    with opened(browser, page_of(comparison)) as page:
+        before = means(column(page, "before fine-tuning (%)"))
+        sort_by(page, "before fine-tuning (%)", "ascending")
+        up = means(column(page, "before fine-tuning (%)"))
         assert up == sorted(before) != before
-        sort_by(page, "one-shot (%)", "descending")
-        assert means(column(page, "one-shot (%)")) == up[::-1]
+        sort_by(page, "before fine-tuning (%)", "descending")
+        assert means(column(page, "before fine-tuning (%)")) == up[::-1]
 
         # The rank that a row without all seeds lacks comes last both ways.
         for direction in ("ascending", "descending"):
@@ -111,9 +110,9 @@ def test_columns_sort_both_ways_filters_hide_rows_and_points_tell(
 
 
 def test_a_heading_is_reached_and_pressed_by_keyboard(
-    browser: Any, comparison: list[RunRecord], folder_of: FolderOf
+    browser: Any, comparison: list[RunRecord], page_of: PageOf
 ) -> None:
-    with opened(browser, render_page(folder_of(comparison))) as page:
+    with opened(browser, page_of(comparison)) as page:
         # Where a label of marks alone belongs is a matter of taste.
         before = [name for name in column(page, "criterion") if not name.startswith("<")]
         head = page.locator("table.sortable").first.locator("thead th").first
@@ -125,8 +124,8 @@ def test_a_heading_is_reached_and_pressed_by_keyboard(
             assert after == sorted(before, reverse=is_down) != before
 
 
-def test_a_hostile_label_does_nothing(browser: Any, comparison: list[RunRecord], folder_of: FolderOf) -> None:
-    with opened(browser, render_page(folder_of(comparison)), color_scheme="dark") as page:
+def test_a_hostile_label_does_nothing(browser: Any, comparison: list[RunRecord], page_of: PageOf) -> None:
+    with opened(browser, page_of(comparison), color_scheme="dark") as page:
         assert page.title() == "Leaderboard"
         assert page.locator("main img").count() == 0
         assert HOSTILE[:60] in column(page, "criterion")
@@ -140,9 +139,9 @@ def test_every_plot_of_every_kind_of_suite_is_drawn(
     comparison: list[RunRecord],
     stability: list[RunRecord],
     ablation: list[RunRecord],
-    folder_of: FolderOf,
+    page_of: PageOf,
 ) -> None:
-    with opened(browser, render_page(folder_of([*comparison, *stability, *ablation])), color_scheme="dark") as page:
+    with opened(browser, page_of([*comparison, *stability, *ablation]), color_scheme="dark") as page:
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         drawn = page.locator(".plot:has(.main-svg)").count()
         assert drawn == page.locator(".plot").count() > 20
@@ -153,8 +152,8 @@ def test_every_plot_of_every_kind_of_suite_is_drawn(
         assert "IoU 1.000" in heat.locator(".hoverlayer").text_content()
 
 
-def test_nothing_is_wider_than_a_telephone(browser: Any, comparison: list[RunRecord], folder_of: FolderOf) -> None:
-    path = render_page(folder_of(comparison))
+def test_nothing_is_wider_than_a_telephone(browser: Any, comparison: list[RunRecord], page_of: PageOf) -> None:
+    path = page_of(comparison)
     with opened(browser, path) as page:
         page.set_viewport_size({"width": 390, "height": 800})
         page.reload()

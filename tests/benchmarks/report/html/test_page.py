@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from foad_plugins.benchmarks.records.schema import RunRecord
+from foad_plugins.benchmarks.records.store import FailureStore, RecordStore
 from foad_plugins.benchmarks.registry.registry import Spec
 from foad_plugins.benchmarks.report import render
-from foad_plugins.benchmarks.report.html.page import NothingToShowError, render_page
 from foad_plugins.benchmarks.suites.targets import Target
 
 from ...conftest import MakeRecord
-from .conftest import HOSTILE, FolderOf, failure_of
+from .conftest import HOSTILE, PageOf, failure_of
 
 MINUS = "\N{MINUS SIGN}"
 _VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -65,41 +65,42 @@ class _Page(HTMLParser):
         return json.loads(self.data)
 
 
-def page(folder: Path) -> _Page:
-    path = render_page(folder)
-    assert path == folder / "leaderboard.html"
+def page(path: Path) -> _Page:
     return _Page(path)
 
 
-def test_the_table_says_what_the_records_say(make_record: MakeRecord, folder_of: FolderOf) -> None:
+def test_the_table_shows_the_records(make_record: MakeRecord, page_of: PageOf) -> None:
     records = [make_record("l1", seed, (0.9, 0.3 + seed / 10, 0.8)) for seed in range(3)]
     records += [make_record("foad", seed, (0.9, 0.2, 0.85)) for seed in range(3)]
-    shown = page(folder_of(records))
+    shown = page(page_of(records))
     assert shown.column("criterion") == ["foad", "l1"]
     assert shown.column("rank") == ["1", "2"]
     assert shown.column("fine-tuned (%)") == ["85.00 ± 0.00", "80.00 ± 0.00"]
     # Student's t for two degrees of freedom is 4.303: 4.303 * 10 / sqrt(3).
-    assert shown.column("one-shot (%)") == ["20.00 ± 0.00", "40.00 ± 24.84"]
+    assert shown.column("before fine-tuning (%)") == ["20.00 ± 0.00", "40.00 ± 24.84"]
     assert shown.column("FLOPs") == [f"1 M ({MINUS}75.0 %)"] * 2
     assert "Accuracy is on 400 test images" in shown.text
 
 
-def test_equal_records_give_equal_bytes(comparison: list[RunRecord], folder_of: FolderOf) -> None:
-    folder = folder_of(comparison)
-    first = render_page(folder).read_bytes()
-    assert render_page(folder).read_bytes() == first
+def test_equal_records_give_equal_bytes(comparison: list[RunRecord], page_of: PageOf) -> None:
+    first = page_of(comparison).read_bytes()
+    assert page_of(comparison).read_bytes() == first
 
 
-def test_the_report_writes_the_same_page(make_record: MakeRecord, folder_of: FolderOf) -> None:
+def test_the_report_writes_the_same_page(make_record: MakeRecord, page_of: PageOf, tmp_path: Path) -> None:
     elsewhere = failure_of(make_record("l1", setup={"suite": "other"}))
-    folder = folder_of([make_record("l1")], [failure_of(make_record("foad")), elsewhere])
-    alone = render_page(folder).read_bytes()
+    records, failures = [make_record("l1")], [failure_of(make_record("foad")), elsewhere]
+    alone = page_of(records, failures).read_bytes()
+    folder = tmp_path / "results"
+    RecordStore(folder / "records").save(records[0])
+    for failure in failures:
+        FailureStore(folder / "failures").save(failure)
     render(folder)
     assert (folder / "leaderboard.html").read_bytes() == alone
 
 
-def test_nothing_is_fetched(comparison: list[RunRecord], folder_of: FolderOf) -> None:
-    shown = page(folder_of(comparison))
+def test_nothing_is_fetched(comparison: list[RunRecord], page_of: PageOf) -> None:
+    shown = page(page_of(comparison))
     addresses = [v for _, attributes in shown.elements for k, v in attributes.items() if k in ("src", "href", "action")]
     assert addresses == []
     policy = next(a["content"] for tag, a in shown.elements if "http-equiv" in a)
@@ -107,10 +108,10 @@ def test_nothing_is_fetched(comparison: list[RunRecord], folder_of: FolderOf) ->
     assert "http" not in policy
 
 
-def test_a_hostile_label_is_text(make_record: MakeRecord, folder_of: FolderOf) -> None:
+def test_a_hostile_label_is_text(make_record: MakeRecord, page_of: PageOf) -> None:
     label = HOSTILE[:60]
-    folder = folder_of([make_record(entry={"label": label})], [failure_of(make_record("foad"), HOSTILE)])
-    shown = page(folder)
+    path = page_of([make_record(entry={"label": label})], [failure_of(make_record("foad"), HOSTILE)])
+    shown = page(path)
     assert shown.column("criterion") == [label]
     assert "img" not in [tag for tag, _ in shown.elements]
     assert HOSTILE in shown.text
@@ -120,8 +121,8 @@ def test_a_hostile_label_is_text(make_record: MakeRecord, folder_of: FolderOf) -
     assert all("<" not in name for name in names if name)
 
 
-def test_rows_that_lack_seeds_have_no_rank(comparison: list[RunRecord], folder_of: FolderOf) -> None:
-    shown = page(folder_of(comparison))
+def test_rows_that_lack_seeds_have_no_rank(comparison: list[RunRecord], page_of: PageOf) -> None:
+    shown = page(page_of(comparison))
     ranks = dict(zip(shown.column("criterion"), shown.column("rank"), strict=True))
     assert ranks.pop("taylor †") == ""
     assert sorted(map(int, ranks.values())) == list(range(1, 14))
@@ -129,41 +130,35 @@ def test_rows_that_lack_seeds_have_no_rank(comparison: list[RunRecord], folder_o
     assert [row["data-complete"] for row in rows] == ["no", "no"]
 
 
-def test_failed_runs_stand_there_with_their_reason(make_record: MakeRecord, folder_of: FolderOf) -> None:
+def test_failed_runs_stand_there_with_their_reason(make_record: MakeRecord, page_of: PageOf) -> None:
     here = failure_of(make_record("hrank", 1), "scores are NaN")
     elsewhere = failure_of(make_record("l1", setup={"suite": "other"}), "no data")
-    text = page(folder_of([make_record("l1")], [here, elsewhere])).text
+    text = page(page_of([make_record("l1")], [here, elsewhere])).text
     assert "scores are NaN" in text
     assert "no data" in text
     assert "a traceback" not in text
 
 
-def test_failures_alone_make_a_page_too(make_record: MakeRecord, folder_of: FolderOf) -> None:
-    assert "scores are NaN" in page(folder_of([], [failure_of(make_record(), "scores are NaN")])).text
+def test_failures_alone_make_a_page_too(make_record: MakeRecord, page_of: PageOf) -> None:
+    assert "scores are NaN" in page(page_of([], [failure_of(make_record(), "scores are NaN")])).text
 
 
-def test_an_empty_folder_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(NothingToShowError, match="foad-bench run"):
-        render_page(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_targets_are_tables_of_one_section(comparison: list[RunRecord], folder_of: FolderOf) -> None:
-    shown = page(folder_of(comparison))
+def test_targets_are_tables_of_one_section(comparison: list[RunRecord], page_of: PageOf) -> None:
+    shown = page(page_of(comparison))
     assert [a["data-target"] for _, a in shown.elements if a.get("class") == "board"] == ["FLOPs -50%", "FLOPs -75%"]
     assert [a["data-suite"] for tag, a in shown.elements if tag == "section"] == ["tiny"]
 
 
-def test_rankings_never_share_a_section(make_record: MakeRecord, folder_of: FolderOf) -> None:
+def test_rankings_never_share_a_section(make_record: MakeRecord, page_of: PageOf) -> None:
     records = [make_record("l1", setup={"ranking": ranking}) for ranking in ("local", "global")]
-    shown = page(folder_of(records))
+    shown = page(page_of(records))
     assert sorted(a["data-ranking"] for tag, a in shown.elements if tag == "section") == ["global", "local"]
     assert [a["name"] for tag, a in shown.elements if tag == "select"] == ["ranking"]
 
 
-def test_published_results_have_a_style_and_a_table_of_their_own(make_record: MakeRecord, folder_of: FolderOf) -> None:
+def test_published_results_have_a_style_and_a_table_of_their_own(make_record: MakeRecord, page_of: PageOf) -> None:
     data, model = Spec(name="cifar10"), Spec(name="resnet56")
-    shown = page(folder_of([make_record("l1", conditions={"dataset": data, "model": model})]))
+    shown = page(page_of([make_record("l1", conditions={"dataset": data, "model": model})]))
     ours, papers = shown.tables[0], shown.tables[-1]
     assert [row[0] for row in ours[1:]] == ["l1"]
     method, accuracy, *_ = next(row for row in papers if row[0] == "HRank")
@@ -175,19 +170,19 @@ def test_published_results_have_a_style_and_a_table_of_their_own(make_record: Ma
     assert 2.0 in last["x"]
 
 
-def test_what_was_not_measured_gets_no_column(make_record: MakeRecord, folder_of: FolderOf) -> None:
-    headings = page(folder_of([make_record(accuracy=(0.9, 0.5, None))])).tables[0][0]
-    for absent in ("fine-tuned (%)", "BN moved (%)", "peak memory (MB)", "compensation", "best epoch (%)"):
+def test_what_was_not_measured_gets_no_column(make_record: MakeRecord, page_of: PageOf) -> None:
+    headings = page(page_of([make_record(accuracy=(0.9, 0.5, None))])).tables[0][0]
+    for absent in ("fine-tuned (%)", "BN adjusted (%)", "peak memory (MB)", "compensation", "best epoch (%)"):
         assert absent not in headings
 
 
-def test_headers_say_what_they_head(comparison: list[RunRecord], folder_of: FolderOf) -> None:
-    heads = [attributes for tag, attributes in page(folder_of(comparison)).elements if tag == "th"]
+def test_headers_say_what_they_head(comparison: list[RunRecord], page_of: PageOf) -> None:
+    heads = [attributes for tag, attributes in page(page_of(comparison)).elements if tag == "th"]
     assert {head.get("scope") for head in heads} == {"col", "row"}
 
 
-def test_an_ablation_shows_t_and_s(ablation: list[RunRecord], folder_of: FolderOf) -> None:
-    shown = page(folder_of(ablation))
+def test_an_ablation_shows_t_and_s(ablation: list[RunRecord], page_of: PageOf) -> None:
+    shown = page(page_of(ablation))
     rows = set(zip(shown.column("t"), shown.column("s"), strict=True))
     assert rows == {(t, s) for t in "1235" for s in ("0", "0.1", "0.2", "0.3", "0.4")}
     assert "rank" not in shown.tables[0][0]
@@ -202,6 +197,6 @@ def test_an_ablation_shows_t_and_s(ablation: list[RunRecord], folder_of: FolderO
     assert len(widths["z"]) == 20
 
 
-def test_a_page_of_old_targets_alone_needs_no_filters(make_record: MakeRecord, folder_of: FolderOf) -> None:
+def test_a_page_of_old_targets_alone_needs_no_filters(make_record: MakeRecord, page_of: PageOf) -> None:
     records = [make_record(conditions={"target": Target(flops_reduction=0.5)})]
-    assert [a["name"] for tag, a in page(folder_of(records)).elements if tag == "select"] == []
+    assert [a["name"] for tag, a in page(page_of(records)).elements if tag == "select"] == []

@@ -3,19 +3,18 @@ from __future__ import annotations
 import pytest
 
 from foad_plugins.benchmarks.records.schema import RunRecord
+from foad_plugins.benchmarks.report.charts.interactive import PageFigure
 from foad_plugins.benchmarks.report.charts.stability import stability_figures
-from foad_plugins.benchmarks.report.charts.style import Figure
 from foad_plugins.benchmarks.report.data.from_records import leaderboards
-from foad_plugins.benchmarks.report.data.stability import studies
-from foad_plugins.benchmarks.report.html.page import render_page
+from foad_plugins.benchmarks.report.data.stability import stability_reports
 
 from ...conftest import MakeRecord
-from .conftest import LAYERS, FolderOf
+from .conftest import LAYERS, PageOf
 
 
-def figures(records: list[RunRecord]) -> dict[str, Figure]:
-    (study,) = studies(leaderboards(records))
-    return {figure["title"]: figure["plot"]["data"][0] for figure in stability_figures(study)}
+def figures(records: list[RunRecord]) -> dict[str, PageFigure]:
+    (report,) = stability_reports(leaderboards(records))
+    return {figure["title"]: figure["plot"]["data"][0] for figure in stability_figures(report)}
 
 
 def iou(records: list[RunRecord], first: tuple[int, int], second: tuple[int, int], layer: str) -> float:
@@ -46,9 +45,9 @@ def test_maps_hold_what_a_slow_count_gives(stability: list[RunRecord]) -> None:
     assert others == [[pytest.approx(slow), *others[0][1:]], [1.0] * 3]
 
 
-def test_hovering_tells_chance_too(stability: list[RunRecord]) -> None:
-    told = figures(stability)["foad: agreement between numbers of images"]["hovertext"][0][2]
-    assert told.startswith("<b>foad</b><br>16 and 256 images<br>IoU 1.000, by chance 0.3")
+def test_hovering_shows_chance_too(stability: list[RunRecord]) -> None:
+    text = figures(stability)["foad: agreement between numbers of images"]["hovertext"][0][2]
+    assert text.startswith("<b>foad</b><br>16 and 256 images<br>IoU 1.000, by chance 0.3")
 
 
 def test_lone_runs_and_old_records_make_no_figure(make_record: MakeRecord) -> None:
@@ -57,6 +56,6 @@ def test_lone_runs_and_old_records_make_no_figure(make_record: MakeRecord) -> No
     assert figures([make_record(setup=study, seed=seed) for seed in range(2)]) == {}
 
 
-def test_a_study_with_nothing_to_compare_is_a_page_all_the_same(make_record: MakeRecord, folder_of: FolderOf) -> None:
-    text = render_page(folder_of([make_record(setup={"kind": "stability"})])).read_text()
+def test_without_anything_to_compare_there_is_a_page(make_record: MakeRecord, page_of: PageOf) -> None:
+    text = page_of([make_record(setup={"kind": "stability"})]).read_text()
     assert "intersection over union" in text

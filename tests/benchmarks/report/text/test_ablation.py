@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from matplotlib.figure import Figure
 
 from foad_plugins.benchmarks.criteria.spec import Rule
 from foad_plugins.benchmarks.records.schema import Cost, RunRecord
 from foad_plugins.benchmarks.report import leaderboards
+from foad_plugins.benchmarks.report.charts.ablation import ablation_panels
 from foad_plugins.benchmarks.report.text.ablation import ablation_section, ablation_table
 from foad_plugins.benchmarks.suites.targets import Target
 
@@ -39,7 +39,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_entries_are_sorted_by_t_and_s(records: list[RunRecord]) -> None:
-    head, _, *rows = ablation_table(leaderboards(records)[0], "github").splitlines()
+    head, _, *rows = ablation_table(leaderboards(records)[0]).splitlines()
     assert cells(head) == [
         "criterion",
         "t",
@@ -48,8 +48,8 @@ def test_entries_are_sorted_by_t_and_s(records: list[RunRecord]) -> None:
         "channels kept of 8",
         "params",
         "FLOPs (fvcore)",
-        "one-shot acc. (%)",
-        "BN moved acc. (%)",
+        "before fine-tuning (%)",
+        "BN adjusted (%)",
     ]
     assert [cells(row)[:5] for row in rows] == [
         ["t=2 s=0.0", "2", "0", "2", "5.5 ± 6.4"],
@@ -59,12 +59,12 @@ def test_entries_are_sorted_by_t_and_s(records: list[RunRecord]) -> None:
     assert cells(rows[1])[7:] == ["30.00 ± 0.00", "70.00 ± 0.00"]
 
 
-def test_a_section_ranks_nobody(records: list[RunRecord], make_failure: MakeFailure) -> None:
+def test_a_section_ranks_no_row(records: list[RunRecord], make_failure: MakeFailure) -> None:
     failure = make_failure(
         "foad", entry={"label": "t=3 s=1", "rule": Rule(neighbors=3, threshold=1)}, reason="no | use", **ABLATION
     )
     section = ablation_section(leaderboards(records, [failure])[0])
-    assert "no entry is better than another by accuracy alone" in section.markdown
+    assert "no row is better than another by accuracy alone" in section.markdown
     assert "Sorted" not in section.markdown
     assert "**Failed: t=3 s=1, seed 0: no \\| use**" in section.markdown
     assert "| t=3 s=1 †" in section.markdown
@@ -73,10 +73,11 @@ def test_a_section_ranks_nobody(records: list[RunRecord], make_failure: MakeFail
     assert "no rank" not in section.markdown
 
 
-def test_a_line_for_each_t(records: list[RunRecord], figures: list[Figure]) -> None:
-    ablation_section(leaderboards(records)[0])
-    panels = {axes.get_ylabel(): axes for axes in figures[0].axes}
-    assert set(panels) == {"channels kept", "MFLOPs of one image", "one-shot accuracy (%)", "BN moved accuracy (%)"}
-    handles, labels = panels["MFLOPs of one image"].get_legend_handles_labels()
-    assert labels == ["t = 2", "t = 10"]
-    assert handles[0][0].get_xydata().tolist() == [[0.0, 2.0], [0.2, 2.0]]
+def test_a_line_for_each_t(records: list[RunRecord]) -> None:
+    panels = {panel.title: panel for panel in ablation_panels(leaderboards(records)[0])}
+    titles = ["channels kept", "MFLOPs of one image", "accuracy, before fine-tuning (%)", "accuracy, BN adjusted (%)"]
+    assert list(panels) == titles
+    two, ten = panels["MFLOPs of one image"].series
+    assert (two.name, ten.name) == ("t = 2", "t = 10")
+    assert (two.x, two.y) == ((0.0, 0.2), (2.0, 2.0))
+    assert panels["accuracy, BN adjusted (%)"].series[0].y == pytest.approx((50.0, 70.0))

@@ -28,10 +28,10 @@ def test_a_line_for_each_run_in_full(make_record: MakeRecord) -> None:
     first, second = lines(runs_csv(leaderboards([record, rule])))
     assert (first["criterion"], first["seed"], first["status"]) == ("t=2, |s|", "0", "done")
     assert (first["rule t"], first["rule s"], first["best epoch"]) == ("2", "0.5", "")
-    assert float(second["accuracy one-shot (fraction)"]) == 1 / 3
+    assert float(second["accuracy before fine-tuning (fraction)"]) == 1 / 3
     assert float(second["latency before, batch 1 (s)"]) == 1 / 3
     assert (second["best epoch"], second["peak memory to score (bytes)"]) == ("2", "77")
-    assert second["accuracy BN moved (fraction)"] == ""
+    assert second["accuracy BN adjusted (fraction)"] == ""
     assert second["FLOPs (multiply-adds of one image) after"] == "1000000"
     assert json.loads(second["settings (JSON)"]) == {}
 
@@ -39,11 +39,11 @@ def test_a_line_for_each_run_in_full(make_record: MakeRecord) -> None:
 def test_failed_runs_have_a_reason_and_no_figures(make_record: MakeRecord, make_failure: MakeFailure) -> None:
     boards = leaderboards([make_record("l1")], [make_failure("foad", reason='a "bad", one')])
     elsewhere = make_failure("chip", setup={"ranking": "global"})
-    done, failed, barren = lines(runs_csv(boards, [elsewhere]))
-    assert (done["status"], failed["status"], barren["status"]) == ("done", "failed", "failed")
+    done, failed, without_results = lines(runs_csv(boards, [elsewhere]))
+    assert (done["status"], failed["status"], without_results["status"]) == ("done", "failed", "failed")
     assert failed["reason"] == 'a "bad", one'
     assert failed["accuracy base (fraction)"] == failed["time to score (s)"] == ""
-    assert (barren["criterion"], barren["ranking"]) == ("chip", "global")
+    assert (without_results["criterion"], without_results["ranking"]) == ("chip", "global")
 
 
 def test_a_line_for_each_row(make_record: MakeRecord) -> None:

@@ -5,8 +5,15 @@ import pytest
 from foad_plugins.benchmarks.records.schema import BestEpoch, Cost, Latency
 from foad_plugins.benchmarks.report import leaderboards
 from foad_plugins.benchmarks.report.data.estimates import Estimate
-from foad_plugins.benchmarks.report.formatting import counted, escaped, percent
-from foad_plugins.benchmarks.report.text.tables import draw, latency_table, table, widths_table
+from foad_plugins.benchmarks.report.formatting import escape_markdown, format_count, format_percent
+from foad_plugins.benchmarks.report.text.tables import (
+    draw,
+    draw_narrow,
+    latency_table,
+    table,
+    terminal_table,
+    widths_table,
+)
 
 from ...conftest import MakeRecord
 from ..conftest import MakeFailure
@@ -16,16 +23,16 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_a_markdown_row_says_what_the_records_say(make_record: MakeRecord) -> None:
+def test_a_markdown_row_shows_the_records(make_record: MakeRecord) -> None:
     records = [make_record(seed=seed, accuracy=(0.9, 0.3 + seed / 10, 0.8)) for seed in range(3)]
     head, _, row = table(leaderboards(records)[0], "github").splitlines()
     assert dict(zip(cells(head), cells(row), strict=True)) == {
         "criterion": "l1",
         "seeds": "3",
-        "base acc. (%)": "90.00 ± 0.00",
+        "base (%)": "90.00 ± 0.00",
         # A standard deviation of 10 over 3 seeds, 4.303 standard errors.
-        "one-shot acc. (%)": "40.00 ± 24.84",
-        "fine-tuned acc. (%)": "80.00 ± 0.00",
+        "before fine-tuning (%)": "40.00 ± 24.84",
+        "fine-tuned (%)": "80.00 ± 0.00",
         "params": "500 (-75.0%)",
         "FLOPs (fvcore)": "1 M (-75.0%)",
         "score time (s)": "0.250",
@@ -50,10 +57,10 @@ def test_columns_come_with_what_was_measured(make_record: MakeRecord) -> None:
         "criterion",
         "compensation",
         "seeds",
-        "base acc. (%)",
-        "one-shot acc. (%)",
-        "BN moved acc. (%)",
-        "fine-tuned acc. (%)",
+        "base (%)",
+        "before fine-tuning (%)",
+        "BN adjusted (%)",
+        "fine-tuned (%)",
         "Δ l1+ls (points)",
     ]
     assert [cells(row)[:8] for row in rows] == [
@@ -110,27 +117,36 @@ def test_widths_of_the_layers_that_someone_pruned(make_record: MakeRecord) -> No
     assert [cells(row) for row in rows] == [["stem", "4", "4", "3"], ["conv", "8", "4.5", "8"]]
 
 
-def test_the_terminal_table_has_the_same_cells(make_record: MakeRecord) -> None:
-    lines = table(leaderboards([make_record("foad"), make_record("l1")])[0]).splitlines()
-    assert len({len(line.rstrip()) for line in lines[1:]}) == 1
-    assert lines[2].split() == [
-        "foad",
-        "1",
-        "90.00",
-        "50.00",
-        "80.00",
-        "500",
-        "(-75.0%)",
-        "1",
-        "M",
-        "(-75.0%)",
-        "0.250",
+def test_the_terminal_table_has_what_matters(make_record: MakeRecord) -> None:
+    shared = {"setup": {"reference": "foad"}}
+    board = leaderboards([make_record("foad", **shared), make_record("l1", one_shot_bn=0.6, **shared)])[0]
+    first, second, _, *rows = terminal_table(board).splitlines()
+    assert first.split() == ["criterion", "seeds", "before", "fine-tuned", "difference", "params", "FLOPs"]
+    assert second.split() == ["fine-tuning", "to", "foad"]
+    assert [row.split() for row in rows] == [
+        ["l1", "1", "60.00", "80.00", "+0.00", "-75.0%", "-75.0%"],
+        ["foad", "1", "50.00", "80.00", "-75.0%", "-75.0%"],
     ]
 
 
+@pytest.mark.parametrize("name", ["a" * 60, "short"])
+def test_terminal_tables_have_at_most_100_columns(name: str, make_record: MakeRecord) -> None:
+    shared = {"setup": {"reference": name}}
+    records = [
+        make_record("foad", seed, (0.9, 0.1 + 0.4 * seed, 0.1 + 0.4 * seed), entry={"label": label}, **shared)
+        for label in (name, f"{name[:-1]}b", "c")
+        for seed in range(3)
+    ]
+    text = terminal_table(leaderboards(records[:-1])[0])
+    assert max(map(len, text.splitlines())) <= 100
+    assert ("\N{HORIZONTAL ELLIPSIS}" in text.splitlines()[3]) == (len(name) > 20)
+    wide = draw_narrow(["criterion", "x"], [["a" * 90, "1" * 50]])
+    assert {len(line.rstrip()) for line in wide.splitlines()[1:]} == {100}
+
+
 def test_titles_are_no_markup() -> None:
-    assert escaped("a|b *c* <d>\n`e` [f]") == "a\\|b \\*c\\* \\<d\\> \\`e\\` \\[f\\]"
-    assert escaped("foad_rounds-2.1 (t=1)") == "foad_rounds-2.1 (t=1)"
+    assert escape_markdown("a|b *c* <d>\n`e` [f]") == "a\\|b \\*c\\* \\<d\\> \\`e\\` \\[f\\]"
+    assert escape_markdown("foad_rounds-2.1 (t=1)") == "foad_rounds-2.1 (t=1)"
     assert "a\\|b" in draw(["criterion", "x"], [["a|b", "1"]], "github")
     assert "a|b" in draw(["criterion", "x"], [["a|b", "1"]])
     assert draw(["criterion", "x"], [], "github").splitlines()[0].split() == ["|", "criterion", "|", "x", "|"]
@@ -150,9 +166,9 @@ def test_titles_are_no_markup() -> None:
     ],
 )
 def test_counts_have_three_figures(count: float, text: str) -> None:
-    assert counted(count) == text
+    assert format_count(count) == text
 
 
 def test_what_rounds_to_zero_has_no_minus() -> None:
-    assert percent(Estimate(-1e-9, None, 1), signed=True) == "+0.00"
-    assert percent(Estimate(-1e-4, 0.0, 2), signed=True) == "-0.01 ± 0.00"
+    assert format_percent(Estimate(-1e-9, None, 1), signed=True) == "+0.00"
+    assert format_percent(Estimate(-1e-4, 0.0, 2), signed=True) == "-0.01 ± 0.00"
