@@ -117,7 +117,7 @@ class Comparison:
 
     def _run(self, network: nn.Module, call: Call) -> Any:
         if self.forward_fn is not None:
-            return self.forward_fn(network, call.item)
+            return self.forward_fn(network, call.batch)
         return network(*call.args, **call.kwargs)
 
     def _outputs(self, network: nn.Module, call: Call) -> list[Tensor]:

@@ -273,8 +273,8 @@ class Trainer:
                 images = color_jitter(images, drawn, settings.brightness)
         if settings.channels_last and images.dim() == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        whole = isinstance(call.item, Tensor)
-        return Call((images,), images if whole else (images, *call.item[1:]))
+        whole = isinstance(call.batch, Tensor)
+        return Call((images,), images if whole else (images, *call.batch[1:]))
 
 
 def _checked_score(value: Any) -> float:

@@ -84,7 +84,7 @@ def test_batches_that_do_not_fit_together_and_those_for_a_forward_fn_are_kept():
         len(unlike[place].flatten()) for place in range(1, 5)
     )
     whole = prepared([(part, "label") for part in IMAGES.split(10)], whole_batches=True)
-    assert next(whole.batches(0, 0)).item[1] == "label"
+    assert next(whole.batches(0, 0)).batch[1] == "label"
 
 
 def test_a_loader_with_a_sampler_of_its_own_keeps_its_batches():
