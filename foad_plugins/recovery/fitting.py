@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .dual import Rows
 from .kept import Correlation
 from .lockstep import Solvable, Stop
+from .moments import Moments
 from .norms import ChannelAffine, channel_affine
 from .patches import LayerMatrix
-from .ridge import Fit, Moments, solve
+from .ridge import Fit, solve
 
 __all__ = ["LayerProblem"]
 
@@ -58,8 +60,8 @@ class LayerProblem:
 
     def sums(
         self, stops: Sequence[tuple[Stop, Stop]], per_unknown: int | None, generator: torch.Generator
-    ) -> tuple[Moments, Moments]:
-        """Products of rows of all passes: those to fit to, and those that are left out.
+    ) -> tuple[Moments, Moments] | tuple[Rows, Rows]:
+        """What the rows of all passes give: those to fit to, and those that are left out.
 
         Args:
             stops: of the original and the pruned network, for each pass.
@@ -72,27 +74,34 @@ class LayerProblem:
         limit = self.wanted_rows(per_unknown) / len(stops)
         if self._kept is None:
             self._kept = self._match(stops, generator)
-        fit: Moments | None = None
-        left_out: Moments | None = None
+        counts = [self.matrix.count(old.output) for old, _ in stops if old.output is not None]
+        few = sum(min(limit, count) for count in counts) <= self.matrix.unknowns
+        fit: Any = None
+        left_out: Any = None
         for number, (old, new) in enumerate(stops):
             x, y = self._rows(old, new, limit, generator)
-            if fit is None or left_out is None:
+            if fit is None:
+                empty = Rows(x[:, :0], y[:, :0]), Rows(x[:, :0], y[:, :0])
                 origins = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-                fit, left_out = Moments(*origins), Moments(*origins)
+                fit, left_out = empty if few else (Moments(*origins), Moments(*origins))
             if len(stops) >= 4:
                 (left_out if number % 4 == 3 else fit).add(x, y)
             else:
                 every = torch.arange(x.shape[1], device=x.device) % 4 == 3
                 fit.add(x[:, ~every], y[:, ~every])
                 left_out.add(x[:, every], y[:, every])
-        assert fit is not None
-        assert left_out is not None
         if not fit.finite() or not left_out.finite():
             raise ValueError(f"NaN or Inf at layer {self.name!r}, in its input or in what the original gives there")
         return fit, left_out
 
-    def solve(self, fit: Moments, left_out: Moments) -> Fit:
-        """Weights and constant of the least error; channels without gain keep theirs."""
+    def solve(self, fit: Moments | Rows, left_out: Moments | Rows, first: float) -> Fit:
+        """Weights and constant of the least error; channels without gain keep theirs.
+
+        Args:
+            fit: what to fit to, of :meth:`sums`.
+            left_out: what chooses the strength of the penalty, likewise.
+            first: the strength to begin with.
+        """
         start = self.matrix.weight()
         silent = self._silent()
         found = solve(
@@ -101,6 +110,7 @@ class LayerProblem:
             start.masked_fill(silent, 0.0),
             self._constant().masked_fill(silent, 0.0),
             constant=self.has_constant,
+            first=first,
         )
         weight = torch.where(silent, start, found.weight)
         constant = torch.where(silent, self._constant(), found.constant)

@@ -14,9 +14,10 @@ __all__ = ["Correlation", "check_kept", "equal_channels"]
 
 # Blocks of a row of weights that are searched for in the original.
 _BLOCKS = 64
-# A match of maps is doubtful below this correlation, or if another channel comes this near.
+# A match of maps is doubtful below this correlation, or if another channel comes this near and is not nearly the same.
 _LEAST_CORRELATION = 0.5
 _MARGIN = 0.02
+_SAME = 0.9
 _ROWS = 2048
 
 
@@ -153,7 +154,8 @@ class Correlation:
         table = (new.mT @ old / len(new)).cpu()
         channels = _best_alignment(table)
         matched = table.gather(1, channels[:, None])
-        others = table.scatter(1, channels[:, None], -1.0).amax(1, keepdim=True)
+        same = (old[:, channels.to(old.device)].mT @ old / len(old)).cpu() > _SAME
+        others = table.scatter(1, channels[:, None], -1.0).masked_fill(same, -1.0).amax(1, keepdim=True)
         doubtful = ((matched < _LEAST_CORRELATION) | (others > matched - _MARGIN)).sum()
         if doubtful:
             raise ValueError(

@@ -36,6 +36,7 @@ _TRACED = 2
 _FEW_IMAGES = 4
 # A layer with a smaller error than this, over the variance of its output, is as the original's but for rounding.
 _EXACT = 1e-6
+_FIRST_STRENGTH = 1e-3
 
 
 # Parameters made in inference mode could not be trained any more.
@@ -137,6 +138,7 @@ def _solve(
 ) -> list[LayerFit]:
     generator = torch.Generator().manual_seed(seed)
     layers: dict[str, LayerFit] = {}
+    first = _FIRST_STRENGTH
     sides = [(models[0], plan.original, False), (models[1], plan.pruned, True)]
     with in_lockstep(sides, calls, run_call, plan.order) as stops:
         for name, together in tqdm(stops, desc="refitting", unit="layer", total=len(plan.order), disable=not progress):
@@ -148,7 +150,8 @@ def _solve(
             if not fit.rows or not left_out.rows:
                 plan.left_alone[name] = "there are too few rows to leave some out"
                 continue
-            found = problem.solve(fit, left_out)
+            found = problem.solve(fit, left_out, first)
+            first = found.strength
             better = found.before > _EXACT * found.scale and found.after < found.before
             if better:
                 problem.write(found, changes.write)
@@ -222,7 +225,7 @@ def _check_count(name: str, value: int | None) -> None:
 
 
 def _share(error: float, scale: float) -> float:
-    return error / scale if scale > 0 else 0.0
+    return max(error, 0.0) / scale if scale > 0 else 0.0
 
 
 def _notes(layers: Sequence[LayerFit], calls: Sequence[Call]) -> tuple[str, ...]:

@@ -1,106 +1,25 @@
-"""Least squares with a penalty on the distance to the weights at hand, from summed products."""
+"""Least squares with a penalty on the distance to the weights at hand, its strength chosen on rows left out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..criterion.kernels.tf32 import disable_tf32
+from .dual import DualProblem, Rows
+from .moments import Centered, Moments
 
-__all__ = ["STRENGTHS", "Fit", "Moments", "solve"]
+__all__ = ["STRENGTHS", "Fit", "PrimalProblem", "solve"]
 
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Weights of the penalty that are tried, relative to the mean variance of an input."""
 
 # A group with a variance below this share of the largest one is dead.
 _DEAD = 1e-10
-# Rows that are multiplied at a time: float32 sums over so many keep six digits.
-_ROWS = 4096
-
-
-class Moments:
-    """Sums of products of input rows and target rows, for each group of a layer.
-
-    Products are taken in the rows' precision over a few thousand rows, and summed in float64. Rows are taken relative
-    to an origin near their mean, so that little is lost when the mean is removed.
-
-    Args:
-        origin_x: (G, 1, n), subtracted from input rows.
-        origin_y: (G, 1, m), subtracted from target rows.
-
-    Attributes:
-        rows: number of rows so far.
-    """
-
-    def __init__(self, origin_x: Tensor, origin_y: Tensor) -> None:
-        groups, _, unknowns = origin_x.shape
-        outputs = origin_y.shape[2]
-
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(groups, *shape, dtype=torch.float64, device=origin_x.device)
-
-        self.rows = 0
-        self._origins = origin_x, origin_y
-        self._xx, self._xy = zeros(unknowns, unknowns), zeros(unknowns, outputs)
-        self._x, self._y, self._yy = zeros(1, unknowns), zeros(1, outputs), zeros(1, outputs)
-
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Add input rows (G, R, n) and target rows (G, R, m)."""
-        with disable_tf32(x):
-            for rows, targets in zip(x.split(_ROWS, 1), y.split(_ROWS, 1), strict=True):
-                rows, targets = rows - self._origins[0], targets - self._origins[1]
-                self._xx += rows.mT @ rows
-                self._xy += rows.mT @ targets
-                self._x += rows.sum(1, keepdim=True, dtype=torch.float64)
-                self._y += targets.sum(1, keepdim=True, dtype=torch.float64)
-                self._yy += targets.double().square().sum(1, keepdim=True)
-        self.rows += x.shape[1]
-
-    def __add__(self, other: Moments) -> Moments:
-        """The sums of both, which have one origin."""
-        both = Moments(*self._origins)
-        both.rows = self.rows + other.rows
-        for name in ("_xx", "_xy", "_x", "_y", "_yy"):
-            setattr(both, name, getattr(self, name) + getattr(other, name))
-        return both
-
-    def finite(self) -> bool:
-        """Whether no NaN or Inf was added."""
-        return bool((self._xx.sum() + self._yy.sum() + self._x.sum()).isfinite())
-
-    def centered(self, constant: bool) -> Centered:
-        """Means over rows; relative to the mean row if a constant is fitted, to zero if not."""
-        x, y = self._x / self.rows, self._y / self.rows
-        xx = self._xx / self.rows - x.mT @ x
-        xy = self._xy / self.rows - x.mT @ y
-        yy = self._yy / self.rows - y * y
-        x, y = x + self._origins[0], y + self._origins[1]
-        if constant:
-            return Centered(xx, xy, yy, x, y)
-        zero_x, zero_y = torch.zeros_like(x), torch.zeros_like(y)
-        return Centered(xx + x.mT @ x, xy + x.mT @ y, yy + y * y, zero_x, zero_y)
-
-
-class Centered(NamedTuple):
-    """Mean products of inputs (G, n, n), of inputs and targets (G, n, m), of targets (G, 1, m), and means."""
-
-    xx: Tensor
-    xy: Tensor
-    yy: Tensor
-    x: Tensor
-    y: Tensor
-
-    def error(self, weight: Tensor, constant: Tensor) -> float:
-        """Mean square over rows, summed over targets, of target - row @ weight - constant."""
-        spread = self.yy.sum() + (weight * (self.xx @ weight - 2 * self.xy)).sum()
-        return float(spread + (self.y - self.x @ weight - constant).square().sum())
-
-    def best_constant(self, weight: Tensor) -> Tensor:
-        """The constant (G, 1, m) with the least error; 0 where none is fitted."""
-        return self.y - self.x @ weight
+# Above so many unknowns the strength is chosen in single precision, in half of the time.
+_LARGE = 512
+_KEEP = float("inf")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,49 +43,99 @@ class Fit:
     scale: float
 
 
-def solve(fit: Moments, left_out: Moments, start: Tensor, start_constant: Tensor, *, constant: bool = True) -> Fit:
+def solve(
+    fit: Moments | Rows,
+    left_out: Moments | Rows,
+    start: Tensor,
+    start_constant: Tensor,
+    *,
+    constant: bool = True,
+    first: float = 1e-3,
+) -> Fit:
     """Least squares with a penalty on the distance to ``start``.
 
-    The strength of the penalty is found by the error on ``left_out``, walking from a middle one as long as it falls;
+    The strength of the penalty is found by the error on ``left_out``, walking from ``first`` as long as it falls;
     then all rows are used. No change but of the constant is one of the choices.
 
     Args:
-        fit: sums to fit to.
-        left_out: sums that choose the strength; of the same origin, at least one row.
+        fit: what to fit to.
+        left_out: what chooses the strength; at least one row. Both are moments of one origin, or rows.
         start: (G, n, m) float64, the weights at hand.
         start_constant: (G, 1, m) float64, the constant at hand.
         constant: whether a constant is fitted too.
+        first: one of the strengths; near the best one it saves time.
     """
-    inside, outside = fit.centered(constant), left_out.centered(constant)
-    errors = {float("inf"): outside.error(start, inside.best_constant(start))}
-    place = len(STRENGTHS) // 2
-    steps = {place}
+    problem: PrimalProblem | DualProblem
+    if isinstance(fit, Rows) and isinstance(left_out, Rows):
+        problem = DualProblem(fit, left_out, start, constant=constant)
+    else:
+        assert isinstance(fit, Moments)
+        assert isinstance(left_out, Moments)
+        problem = PrimalProblem(fit, left_out, start, constant=constant)
+    errors = {_KEEP: problem.error_at(_KEEP) or 0.0}
+    steps = {STRENGTHS.index(first) if first in STRENGTHS else len(STRENGTHS) // 2}
     while steps:
-        for step in steps:
-            weight = _at(inside, start, STRENGTHS[step])
-            error = float("inf") if weight is None else outside.error(weight, inside.best_constant(weight))
-            errors[STRENGTHS[step]] = error
-        place = min(
-            (step for step, strength in enumerate(STRENGTHS) if strength in errors),
-            key=lambda step: (errors[STRENGTHS[step]], step),
-        )
-        around = {place - 1, place + 1} & set(range(len(STRENGTHS)))
-        steps = {step for step in around if STRENGTHS[step] not in errors}
+        for step in sorted(steps):
+            error = problem.error_at(STRENGTHS[step])
+            errors[STRENGTHS[step]] = _KEEP if error is None else error
+        tried = [step for step, strength in enumerate(STRENGTHS) if strength in errors]
+        best = min(tried, key=lambda step: (errors[STRENGTHS[step]], -step))
+        steps = {best - 1, best + 1} & set(range(len(STRENGTHS))) - set(tried)
     strength = min(errors, key=lambda one: (errors[one], -one))
-    before = outside.error(start, start_constant if constant else torch.zeros_like(start_constant))
-    together = (fit + left_out).centered(constant)
-    weight = start if strength == float("inf") else _at(together, start, strength)
-    if weight is None:
-        strength, weight = float("inf"), start
-    scale = float(outside.yy.sum())
-    return Fit(weight, together.best_constant(weight), strength, before, errors[strength], scale)
+    solution = problem.solution(strength)
+    if solution is None:
+        strength, solution = _KEEP, problem.solution(_KEEP)
+    assert solution is not None
+    before = problem.error_of_start(start_constant if constant else torch.zeros_like(start_constant))
+    return Fit(*solution, strength, before, errors[strength], problem.scale)
+
+
+class PrimalProblem:
+    """A regression from moments.
+
+    Args:
+        fit: moments to fit to.
+        left_out: moments that choose the strength.
+        start: (G, n, m) float64, the weights at hand.
+        constant: whether a constant is fitted too.
+
+    Attributes:
+        scale: mean square of the targets left out, around their mean if a constant is fitted.
+    """
+
+    def __init__(self, fit: Moments, left_out: Moments, start: Tensor, *, constant: bool) -> None:
+        self._start, self._constant = start, constant
+        self._together = fit + left_out
+        self._inside, self._outside = fit.centered(constant), left_out.centered(constant)
+        self.scale = float(self._outside.yy.sum())
+        self._choosing = self._inside, self._outside, start
+        if start.shape[1] > _LARGE:
+            self._choosing = self._inside.in_single_precision(), self._outside.in_single_precision(), start.float()
+
+    def error_at(self, strength: float) -> float | None:
+        """Error on the rows left out, of the fit to the other rows; Inf keeps the weights; None if there is no fit."""
+        inside, outside, start = self._choosing
+        if strength == _KEEP:
+            return self._outside.error(self._start, self._inside.best_constant(self._start))
+        weight = _at(inside, start, strength)
+        return None if weight is None else outside.error(weight, inside.best_constant(weight))
+
+    def error_of_start(self, constant: Tensor) -> float:
+        """Error of the weights at hand, with a constant (G, 1, m), on the rows left out."""
+        return self._outside.error(self._start, constant)
+
+    def solution(self, strength: float) -> tuple[Tensor, Tensor] | None:
+        """Weight and constant of the fit to all rows."""
+        together = self._together.centered(self._constant)
+        weight = self._start if strength == _KEEP else _at(together, self._start, strength)
+        return None if weight is None else (weight, together.best_constant(weight))
 
 
 def _at(moments: Centered, start: Tensor, strength: float) -> Tensor | None:
     """The solution at one strength; None where rounding leaves no positive definite system."""
     scale = moments.xx.diagonal(dim1=1, dim2=2).mean(1)
     # A group whose inputs never change keeps its weights: its products are rounding errors.
-    scale = scale.clamp_min(max(_DEAD * float(scale.max()), torch.finfo(torch.float64).tiny))
+    scale = scale.clamp_min(max(_DEAD * float(scale.max()), torch.finfo(scale.dtype).tiny))
     system = moments.xx.clone()
     system.diagonal(dim1=1, dim2=2).add_(strength * scale[:, None])
     factor, failed = torch.linalg.cholesky_ex(system)

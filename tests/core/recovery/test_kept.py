@@ -80,14 +80,25 @@ def test_similar_maps_show_the_channels():
     assert correlation.channels().tolist() == KEPT
 
 
-@pytest.mark.parametrize("noise", [0.0, 30.0])
-def test_maps_that_resemble_none_or_two_are_doubtful(noise):
+def test_it_does_not_matter_which_of_two_equal_maps_is_taken():
     original = torch.randn(500, 8)
     original[:, 3] = original[:, 2]
     correlation = Correlation("conv")
-    correlation.add(original[:, [0, 2, 7]] + noise * torch.randn(500, 3), original)
-    with pytest.raises(ValueError, match="'conv'.*kept="):
-        correlation.channels()
+    correlation.add(original[:, [0, 2, 7]], original)
+    assert correlation.channels().tolist() in ([0, 2, 7], [0, 3, 7])
+
+
+def test_maps_that_resemble_none_or_two_are_doubtful():
+    original = torch.randn(500, 8)
+    for pruned in (
+        torch.stack([original[:, 0], original[:, 2] + original[:, 3], original[:, 7]], 1),
+        torch.stack([original[:, 0], torch.randn(500), original[:, 7]], 1),
+        original[:, [2, 0, 7]],
+    ):
+        correlation = Correlation("conv")
+        correlation.add(pruned, original)
+        with pytest.raises(ValueError, match="'conv'.*kept="):
+            correlation.channels()
 
 
 def test_the_argument_is_checked():

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
 
 from foad_plugins import RefitReport, refit
-from foad_plugins.recovery.ridge import Moments
+from foad_plugins.recovery.moments import Moments
 
 SHAPE = (3, 8, 8)
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from foad_plugins.recovery.ridge import STRENGTHS, Moments, solve
+from foad_plugins.recovery.dual import Rows
+from foad_plugins.recovery.moments import Moments
+from foad_plugins.recovery.ridge import STRENGTHS, solve
 
 
 def moments(x, y, origin=None):
@@ -84,3 +87,31 @@ def test_nan_is_noticed():
     assert not moments(x, torch.full_like(y, float("nan"))).finite()
     x[0, 3, 1] = float("inf")
     assert not moments(x, y, (y[:, :1], y[:, :1])).finite()
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_rows_give_what_their_products_give(constant, noise):
+    x, start = torch.randn(2, 30, 50, dtype=torch.float64) + 1, torch.randn(2, 50, 3, dtype=torch.float64)
+    y = x @ start + 0.5 * x[..., :3] + 2 + noise * torch.randn(2, 30, 3, dtype=torch.float64)
+    begin = start, torch.zeros(2, 1, 3, dtype=torch.float64)
+    products = solve(*halves(x, y), *begin, constant=constant)
+    rows = solve(Rows(x[:, :15], y[:, :15]), Rows(x[:, 15:], y[:, 15:]), *begin, constant=constant)
+    assert rows.strength == products.strength
+    for name in ("weight", "constant"):
+        torch.testing.assert_close(getattr(rows, name), getattr(products, name), rtol=1e-6, atol=1e-6)
+    for name in ("before", "after", "scale"):
+        expected = getattr(products, name)
+        if name == "scale" and not constant:
+            expected = float((y[:, 15:] ** 2).sum() / 15)
+        assert getattr(rows, name) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_walk_finds_the_best_strength_wherever_it_begins():
+    x, start = torch.randn(1, 120, 40, dtype=torch.float64), torch.zeros(1, 40, 2, dtype=torch.float64)
+    y = x @ torch.randn(1, 40, 2, dtype=torch.float64) + 4 * torch.randn(1, 120, 2, dtype=torch.float64)
+    found = {
+        solve(*halves(x, y), start, torch.zeros(1, 1, 2, dtype=torch.float64), first=first).strength
+        for first in (*STRENGTHS, float("inf"))
+    }
+    assert len(found) == 1
