@@ -1,26 +1,17 @@
-"""State dicts as files that are either whole or not there, and hashes of what they hold."""
+"""Hashes of JSON values and of tensors; files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..utils.files import write_atomically
 
-__all__ = ["hash_json", "hash_tensors", "write_atomically", "write_state_dict"]
-
-
-def write_state_dict(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Save a state dict atomically; read it back with ``torch.load(path, weights_only=True)``."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    write_atomically(path, buffer.getvalue())
+__all__ = ["hash_json", "hash_tensors", "write_atomically"]
 
 
 def hash_json(value: Any) -> str:

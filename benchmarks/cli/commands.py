@@ -15,7 +15,7 @@ from ..datasets import DATASETS
 from ..models import MODELS
 from ..records.schema import FailureRecord
 from ..records.store import RecordStore
-from ..registry.registry import FactoryRegistry
+from ..registry.registry import Registry
 from ..registry.user_code import import_all
 from ..suites.loader import find_suite, suite_names
 from ..suites.schema import Suite
@@ -143,5 +143,5 @@ def show_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _described(registry: FactoryRegistry[Any]) -> list[tuple[str, str]]:
+def _described(registry: Registry[Any]) -> list[tuple[str, str]]:
     return [(name, registry.describe(name)) for name in registry.names()]

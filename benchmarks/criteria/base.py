@@ -12,12 +12,12 @@ from torch import nn
 from ...calibration.data import model_device
 from .spec import CriterionContext
 
-__all__ = ["Calibrated"]
+__all__ = ["DataDrivenCriterion"]
 
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
-class Calibrated(tp.importance.Importance):
+class DataDrivenCriterion(tp.importance.Importance):
     """Runs :meth:`calibrate` at the first group of a network, and again once its weights or shapes have changed.
 
     Args:
@@ -36,7 +36,7 @@ class Calibrated(tp.importance.Importance):
         self._images = context.images
         self._batch_size = batch_size
         self._calibrated: list[tuple[torch.Tensor, int]] = []
-        self._problems: dict[nn.Module, str] = {}
+        self._skip_reasons: dict[nn.Module, str] = {}
 
     @abstractmethod
     def calibrate(self, model: nn.Module) -> None:
@@ -50,7 +50,7 @@ class Calibrated(tp.importance.Importance):
             for now, (then, version) in zip(tensors, self._calibrated, strict=True)
         )
         if not known:
-            self._problems = {}
+            self._skip_reasons = {}
             self.calibrate(model)
             self._calibrated = [(tensor, tensor._version) for tensor in (*model.parameters(), *model.buffers())]
 
@@ -60,12 +60,12 @@ class Calibrated(tp.importance.Importance):
         for batch in self._images.split(self._batch_size):
             yield batch.to(device)
 
-    def problem(self, layer: nn.Module, why: str) -> None:
+    def skip(self, layer: nn.Module, why: str) -> None:
         """Remember that nothing can be said about a layer.
 
         That is raised only if a group asks for it: a network may hold layers that nobody prunes.
         """
-        self._problems.setdefault(layer, why)
+        self._skip_reasons.setdefault(layer, why)
 
     def check(self, model: nn.Module, layer: nn.Module, *, known: bool) -> None:
         """Insist that a layer was calibrated without a problem.
@@ -73,10 +73,10 @@ class Calibrated(tp.importance.Importance):
         Raises:
             ValueError: if it was not; names the layer.
         """
-        if known and layer not in self._problems:
+        if known and layer not in self._skip_reasons:
             return
         name = next(name for name, module in model.named_modules() if module is layer)
-        reason = self._problems.get(layer, "it was not run on the calibration images")
+        reason = self._skip_reasons.get(layer, "it was not run on the calibration images")
         raise ValueError(f"{type(self).__name__} has no scores for layer {name!r}: {reason}")
 
     @staticmethod

@@ -11,7 +11,7 @@ from .register import CriterionContext, Scorer, register_criterion
 __all__ = ["bn_scale"]
 
 
-@register_criterion("bn-scale")
+@register_criterion("bn-scale", needs_context=True)
 def bn_scale(context: CriterionContext) -> Scorer:
     """Absolute scale of batch normalization (Network Slimming; Liu et al., ICCV 2017).
 

@@ -87,7 +87,7 @@ def _nuclear_norms(products: torch.Tensor) -> torch.Tensor:
     return torch.linalg.eigvalsh(products).clamp_min(0).sqrt().sum(-1)
 
 
-@register_criterion("chip")
+@register_criterion("chip", needs_context=True)
 class CHIP(FeatureMapCriterion):
     """Channel independence: what a map adds to the nuclear norm of its layer (CHIP; Sui et al., NeurIPS 2021).
 

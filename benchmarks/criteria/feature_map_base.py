@@ -10,7 +10,7 @@ import torch_pruning as tp
 from torch import nn
 
 from ...calibration.preserve import preserve_state
-from .base import Calibrated
+from .base import DataDrivenCriterion
 from .feature_maps import watch_producer_maps
 from .groups import group_score, producers
 from .spec import CriterionContext
@@ -18,7 +18,7 @@ from .spec import CriterionContext
 __all__ = ["FeatureMapCriterion"]
 
 
-class FeatureMapCriterion(Calibrated):
+class FeatureMapCriterion(DataDrivenCriterion):
     """Scores layers from their feature maps, all layers read in one pass over the calibration images.
 
     Maps are taken at the producer's side: after convolution, BN and activation, before any pooling. Where another
@@ -73,7 +73,7 @@ class FeatureMapCriterion(Calibrated):
             try:
                 kept.setdefault(layer, []).append(self.keep(feature_map))
             except ValueError as error:
-                self.problem(layer, str(error))
+                self.skip(layer, str(error))
 
         with torch.no_grad(), preserve_state(model), watch_producer_maps(self.layers(model), add):
             for batch in self.batches(model):

@@ -32,7 +32,7 @@ _ACTIVATIONS = {
     *(F.hardswish, F.hardtanh, F.hardsigmoid, F.sigmoid, torch.sigmoid, torch.Tensor.sigmoid),
     *(F.tanh, torch.tanh, torch.Tensor.tanh),
 }
-_LOOKS = {"__get__", "dim", "ndimension", "size", "stride", "numel", "element_size", "is_contiguous"}
+_METADATA_OPS = {"__get__", "dim", "ndimension", "size", "stride", "numel", "element_size", "is_contiguous"}
 """Functions that ask a tensor about itself and leave its values alone; attributes go through ``__get__``."""
 
 
@@ -67,7 +67,7 @@ class _MapFollower(TorchFunctionMode):
     ) -> Any:
         """Run ``func``, before or after which some maps may have become final."""
         kwargs = kwargs or {}
-        if not self._pending or getattr(func, "__name__", "") in _LOOKS:
+        if not self._pending or getattr(func, "__name__", "") in _METADATA_OPS:
             return func(*args, **kwargs)
         first = args[0] if args else kwargs.get("input")
         if id(first) in self._pending and (func in _NORMS or func in _ACTIVATIONS):

@@ -8,7 +8,7 @@ from .register import CriterionContext, Scorer, register_criterion
 __all__ = ["foad"]
 
 
-@register_criterion("foad")
+@register_criterion("foad", needs_context=True)
 def foad(context: CriterionContext, neighbors: int = 1, threshold: float = 0.0, order: str = "rounds") -> Scorer:
     """Redundancy of feature maps (FOAD; Shi et al., 2024), this package's own criterion.
 

@@ -24,7 +24,7 @@ def filter_distances(layer: nn.Module) -> torch.Tensor:
     return torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
 
 
-@register_criterion("fpgm")
+@register_criterion("fpgm", needs_context=True)
 class FPGM(tp.importance.Importance):
     """Sum of distances to the layer's other raw filters (FPGM; He et al., CVPR 2019).
 

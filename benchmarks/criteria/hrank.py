@@ -31,7 +31,7 @@ def rank_sums(feature_map: torch.Tensor) -> torch.Tensor:
     return torch.linalg.matrix_rank(feature_map.float()).double().sum(0)
 
 
-@register_criterion("hrank")
+@register_criterion("hrank", needs_context=True)
 class HRank(FeatureMapCriterion):
     """Mean rank of the feature maps over calibration images (HRank; Lin et al., CVPR 2020).
 

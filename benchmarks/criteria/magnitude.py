@@ -33,7 +33,7 @@ def lamp_scores(squares: torch.Tensor) -> torch.Tensor:
     return shares
 
 
-@register_criterion("l1")
+@register_criterion("l1", needs_context=True)
 def l1(context: CriterionContext) -> Scorer:
     """L1-norm of the producing filters (Li et al., ICLR 2017).
 
@@ -45,7 +45,7 @@ def l1(context: CriterionContext) -> Scorer:
     return lambda group: first_score(group, lambda layer: power_sums(layer, 1))
 
 
-@register_criterion("l2")
+@register_criterion("l2", needs_context=True)
 def l2(context: CriterionContext) -> Scorer:
     """L2-norm of the producing filters, squared (SFP; He et al., IJCAI 2018).
 
@@ -55,7 +55,7 @@ def l2(context: CriterionContext) -> Scorer:
     return lambda group: first_score(group, lambda layer: power_sums(layer, 2))
 
 
-@register_criterion("lamp")
+@register_criterion("lamp", needs_context=True)
 def lamp(context: CriterionContext) -> Scorer:
     """LAMP score of the producing filters (Lee et al., ICLR 2021), which makes layers comparable.
 

@@ -10,7 +10,7 @@ from .register import CriterionContext, register_criterion
 __all__ = ["Random"]
 
 
-@register_criterion("random")
+@register_criterion("random", needs_context=True)
 class Random(tp.importance.Importance):
     """Uniform random scores from the run's seed.
 

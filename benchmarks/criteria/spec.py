@@ -1,4 +1,4 @@
-"""What a run hands to its criterion."""
+"""What a suite says of a criterion, and what a run passes to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ..registry.field_errors import mistake, refusal
+from ..registry.field_errors import field_error, validation_error
 from ..registry.registry import Spec
 
 __all__ = ["CriterionContext", "CriterionSpec", "Rule"]
@@ -16,12 +16,12 @@ __all__ = ["CriterionContext", "CriterionSpec", "Rule"]
 
 @dataclass(frozen=True)
 class CriterionContext:
-    """What a run hands to its criterion.
+    """What a run passes to its criterion.
 
     Attributes:
         images: calibration images (N, C, H, W), the same for every criterion of a seed.
-        seed: of the run, for criteria that draw numbers.
-        labels: classes of the images, int64 (N,), or None. Only a criterion that says so in its docstring may use them.
+        seed: of the run, for criteria that use random numbers.
+        labels: classes of the images, int64 (N,), or None. Only a criterion whose docstring states it may use them.
 
     Raises:
         ValueError: if there are labels and they are not one integer for each image.
@@ -42,14 +42,14 @@ class CriterionContext:
 
 
 class CriterionSpec(Spec):
-    """An entry of a comparison: a criterion and what follows the removal.
+    """A criterion of a comparison, its settings and what follows the removal.
 
     Attributes:
         label: what tables call it; its name, if left empty.
-        compensate: how the layers that read removed channels take over, as for :func:`~foad_plugins.prune`.
-        reestimate_bn: whether the statistics of batch normalization are moved by the calibration images.
-        rule: the published rule decides how many channels go, with these parameters, and no target does; only for
-            ``foad``, which then takes no settings.
+        compensate: how the layers that consume removed channels are adjusted, as for :func:`~foad_plugins.prune`.
+        reestimate_bn: whether the statistics of batch normalization are adjusted on the calibration images.
+        rule: parameters of the published rule, which then decides how many channels are removed, instead of a
+            target; only for ``foad``, which then takes no settings.
     """
 
     label: str = Field(default="", max_length=60)
@@ -66,9 +66,9 @@ class CriterionSpec(Spec):
     @model_validator(mode="after")
     def _rule_is_foads(self) -> CriterionSpec:
         if self.rule is not None and self.name != "foad":
-            raise refusal(mistake(f"only foad has one, not {self.name!r}", "rule"))
+            raise validation_error(field_error(f"only foad has one, not {self.name!r}", "rule"))
         if self.rule is not None and self.settings:
-            raise refusal(mistake("must be none with a rule, which says all", "settings"))
+            raise validation_error(field_error("must be empty with a rule, which decides everything", "settings"))
         return self
 
     @property
@@ -78,7 +78,7 @@ class CriterionSpec(Spec):
 
 
 class Rule(BaseModel):
-    """The parameters of the published rule, which say how far it goes.
+    """The parameters of the published rule, which decide how many channels it removes.
 
     Attributes:
         neighbors: the paper's t, at least 1.

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ...calibration.preserve import preserve_state
-from .base import Calibrated
+from .base import DataDrivenCriterion
 from .groups import by_filter, group_totals, producers
 from .register import register_criterion
 from .spec import CriterionContext
@@ -17,8 +17,8 @@ from .spec import CriterionContext
 __all__ = ["Taylor"]
 
 
-@register_criterion("taylor")
-class Taylor(Calibrated):
+@register_criterion("taylor", needs_context=True)
+class Taylor(DataDrivenCriterion):
     """Squared first-order change of the loss without a channel's filters (Molchanov et al., CVPR 2019). Needs labels.
 
     The paper's joint form for a set S of weights: ``(sum over S of g * w) ** 2``, with g the gradient of the mean
@@ -89,7 +89,7 @@ class Taylor(Calibrated):
                 continue
             changes[layer] = by_filter(layer, totals[name] * copies[name].detach().double()).sum(1)
             if not changes[layer].isfinite().all():
-                self.problem(layer, "its gradients hold NaN or Inf")
+                self.skip(layer, "its gradients hold NaN or Inf")
         self._changes = changes
 
 

@@ -12,7 +12,7 @@ from ...adapters.torch_pruning.groups import full_group, group_reads
 from ...calibration.observers import HookPoint
 from ...calibration.preserve import preserve_state
 from ...criterion.gram import GramStatistics
-from .base import Calibrated
+from .base import DataDrivenCriterion
 from .patches import kernels, sampled_patches
 from .register import register_criterion
 from .spec import CriterionContext
@@ -45,8 +45,8 @@ def greedy_order(products: torch.Tensor) -> list[int]:
     return order
 
 
-@register_criterion("thinet")
-class ThiNet(Calibrated):
+@register_criterion("thinet", needs_context=True)
+class ThiNet(DataDrivenCriterion):
     """ThiNet-style greedy reconstruction of the next layer's outputs (ThiNet; Luo et al., ICCV 2017).
 
     An output of a layer that reads the channels is the sum of what each channel contributes, bias aside. Channels are
@@ -97,7 +97,7 @@ class ThiNet(Calibrated):
             try:
                 products += self._products(tap)
             except ValueError as error:
-                self.problem(tap.module, str(error))
+                self.skip(tap.module, str(error))
                 self.check(model, tap.module, known=False)
         scores = torch.empty(reads.num_channels)
         scores[greedy_order(products)] = torch.arange(reads.num_channels) / reads.num_channels
@@ -111,14 +111,14 @@ class ThiNet(Calibrated):
         def cut(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs = args[0] if args else kwargs["input"]
             if not inputs.isfinite().all():
-                self.problem(layer, "its input holds NaN or Inf")
+                self.skip(layer, "its input holds NaN or Inf")
                 return
             # Some networks fold parts of an image into the batch.
             rows = start + torch.arange(len(inputs)) * count // len(inputs)
             try:
                 patches.setdefault(layer, []).append(sampled_patches(layer, inputs, self._draws[rows]))
             except ValueError as error:
-                self.problem(layer, str(error))
+                self.skip(layer, str(error))
 
         with torch.no_grad(), preserve_state(model):
             for layer in self.layers(model):

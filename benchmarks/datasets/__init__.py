@@ -10,7 +10,7 @@ from .image_folder import load_image_folder, load_imagenet
 from .memory import ImageData
 from .normalization import Normalization
 from .npz import load_npz
-from .register import DATASETS, calibration_images, load_dataset, register_dataset
+from .register import DATASETS, load_dataset, register_dataset
 from .source import Batch, ImageSource
 from .streamed import StreamedData
 
@@ -23,7 +23,6 @@ __all__ = [
     "ImageSource",
     "Normalization",
     "StreamedData",
-    "calibration_images",
     "load_cifar10",
     "load_cifar10_npz",
     "load_cifar100",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-__all__ = ["Moves", "color_jitter", "crop_and_flip", "flip", "move"]
+__all__ = ["CropFlip", "color_jitter", "crop_and_flip", "flip", "move"]
 
 _PAD = 4
 _CONTRAST = 0.2
@@ -16,7 +16,7 @@ _SHIFT = 0.2
 
 
 @dataclass(frozen=True)
-class Moves:
+class CropFlip:
     """Where each image of a batch is cut out of its padded self, and whether it is mirrored.
 
     Attributes:
@@ -30,13 +30,13 @@ class Moves:
     flipped: torch.Tensor
 
     @classmethod
-    def draw(cls, count: int, random: torch.Generator) -> Moves:
-        """Moves of ``count`` images, on the CPU as the generator is; rows first, then columns, then flips."""
+    def draw(cls, count: int, random: torch.Generator) -> CropFlip:
+        """CropFlip of ``count`` images, on the CPU as the generator is; rows first, then columns, then flips."""
         rows, columns = torch.randint(0, 2 * _PAD + 1, (2, count), generator=random)
         return cls(rows, columns, torch.rand(count, generator=random) < 0.5)
 
     @classmethod
-    def join(cls, parts: Sequence[Moves]) -> Moves:
+    def join(cls, parts: Sequence[CropFlip]) -> CropFlip:
         """The moves of several batches as those of one."""
         return cls(
             torch.cat([part.rows for part in parts]),
@@ -44,13 +44,13 @@ class Moves:
             torch.cat([part.flipped for part in parts]),
         )
 
-    def slice(self, start: int, stop: int) -> Moves:
+    def slice(self, start: int, stop: int) -> CropFlip:
         """The moves of images ``start`` to ``stop``."""
-        return Moves(self.rows[start:stop], self.columns[start:stop], self.flipped[start:stop])
+        return CropFlip(self.rows[start:stop], self.columns[start:stop], self.flipped[start:stop])
 
-    def to(self, device: torch.device) -> Moves:
+    def to(self, device: torch.device) -> CropFlip:
         """The same on another device."""
-        return Moves(self.rows.to(device), self.columns.to(device), self.flipped.to(device))
+        return CropFlip(self.rows.to(device), self.columns.to(device), self.flipped.to(device))
 
 
 def crop_and_flip(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
@@ -65,10 +65,10 @@ def crop_and_flip(images: torch.Tensor, random: torch.Generator) -> torch.Tensor
     Returns:
         A new tensor of the same shape.
     """
-    return move(images, Moves.draw(len(images), random).to(images.device))
+    return move(images, CropFlip.draw(len(images), random).to(images.device))
 
 
-def move(images: torch.Tensor, moves: Moves) -> torch.Tensor:
+def move(images: torch.Tensor, moves: CropFlip) -> torch.Tensor:
     """Cut every image (N, C, H, W) out of its padded self, all at once and on their device.
 
     Args:

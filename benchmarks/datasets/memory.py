@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..files import hash_tensors
-from .augmentation import Moves, move
+from .augmentation import CropFlip, move
 from .normalization import Normalization
 from .source import Batch, ImageSource, batch_edges
 
@@ -140,10 +140,10 @@ class ImageData(ImageSource):
         moves = None
         if augment:
             # All that is random goes to the device once an epoch: a copy for every batch would wait for its queue.
-            moves = Moves.join([Moves.draw(stop - start, random) for start, stop in edges]).to(self.device)
+            moves = CropFlip.join([CropFlip.draw(stop - start, random) for start, stop in edges]).to(self.device)
         return self._epoch(edges, order, moves)
 
-    def _epoch(self, edges: list[tuple[int, int]], order: Tensor, moves: Moves | None) -> Iterator[Batch]:
+    def _epoch(self, edges: list[tuple[int, int]], order: Tensor, moves: CropFlip | None) -> Iterator[Batch]:
         for start, stop in edges:
             images, labels = self._train(order[start:stop])
             yield images if moves is None else move(images, moves.slice(start, stop)), labels

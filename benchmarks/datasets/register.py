@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-
-from ..registry.registry import FactoryRegistry, Spec
+from ..registry.registry import Registry, Spec
 from .data_root import DataRoot
 from .memory import ImageData
 from .source import ImageSource
 
-__all__ = ["DATASETS", "ImageData", "ImageSource", "calibration_images", "load_dataset", "register_dataset"]
+__all__ = ["DATASETS", "ImageData", "ImageSource", "load_dataset", "register_dataset"]
 
 
-DATASETS: FactoryRegistry[ImageSource] = FactoryRegistry("dataset", given=1, product=ImageSource)
+DATASETS: Registry[ImageSource] = Registry("dataset", given=1, product=ImageSource)
 
 register_dataset = DATASETS.register
 """Decorator ``@register_dataset("name")`` for a loader ``(data_root, **settings) -> ImageSource``."""
@@ -31,12 +29,3 @@ def load_dataset(spec: Spec, root: DataRoot | None = None) -> ImageSource:
         SettingsError: if the settings do not fit it, or the file does not hold it.
     """
     return DATASETS.make(spec, root or DataRoot())
-
-
-def calibration_images(data: ImageSource, count: int, *, seed: int) -> torch.Tensor:
-    """The images alone of :meth:`ImageSource.calibration`, (count, C, H, W).
-
-    Raises:
-        SettingsError: if ``count`` is below 1 or above the number of training images.
-    """
-    return data.calibration(count, seed=seed)[0]

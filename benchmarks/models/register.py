@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..registry.registry import FactoryRegistry, Spec
+from ..registry.registry import Registry, Spec
 
 __all__ = ["MODELS", "build_model", "register_model"]
 
-MODELS: FactoryRegistry[nn.Module] = FactoryRegistry("model", product=nn.Module)
+MODELS: Registry[nn.Module] = Registry("model", product=nn.Module)
 
 register_model = MODELS.register
 """Decorator ``@register_model("name")`` for a factory ``(**settings) -> nn.Module``."""

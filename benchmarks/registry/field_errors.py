@@ -1,4 +1,4 @@
-"""Mistakes in a model's fields that only a look at several of them finds, each with its place."""
+"""Errors in a pydantic model that concern several fields at once, each reported at its field."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ..errors import SettingsError
 from .registry import UnknownNameError
 
-__all__ = ["Mistake", "mistake", "mistaken_spec", "refusal"]
+__all__ = ["FieldError", "field_error", "spec_error", "validation_error"]
 
-Mistake = InitErrorDetails
-
-
-def mistake(message: str, *place: int | str) -> Mistake:
-    """What is wrong, at the field or entry where it stands, seen from the model whose validator finds it."""
-    # The message goes in as a value, since braces in the text itself would be taken for placeholders.
-    return Mistake(type=PydanticCustomError("value_error", "{message}", {"message": message}), loc=place, input=None)
+FieldError = InitErrorDetails
 
 
-def mistaken_spec(error: SettingsError, *place: int | str) -> Mistake:
-    """The mistake in a spec that a registry refused: its name or its settings."""
-    return mistake(str(error), *place, "name" if isinstance(error, UnknownNameError) else "settings")
+def field_error(message: str, *path: int | str) -> FieldError:
+    """An error at the field or list item at ``path``, relative to the model whose validator finds it."""
+    # The message is passed as a value, since braces in the text itself would be taken for placeholders.
+    return FieldError(type=PydanticCustomError("value_error", "{message}", {"message": message}), loc=path, input=None)
 
 
-def refusal(*mistakes: Mistake) -> ValidationError:
-    """What a validator raises; a plain ValueError would stand at the whole model."""
-    return ValidationError.from_exception_data("", list(mistakes))
+def spec_error(error: SettingsError, *path: int | str) -> FieldError:
+    """The error in a spec that a registry rejected: at its name or at its settings."""
+    return field_error(str(error), *path, "name" if isinstance(error, UnknownNameError) else "settings")
+
+
+def validation_error(*errors: FieldError) -> ValidationError:
+    """What a validator raises; a plain ValueError would be reported at the whole model."""
+    return ValidationError.from_exception_data("", list(errors))

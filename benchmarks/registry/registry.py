@@ -1,19 +1,19 @@
-"""Names for the things a suite is made of: criteria, models, datasets, suites."""
+"""Names for the things a suite is made of: criteria, models, datasets."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from ...utils.text import did_you_mean
 from ..errors import BenchmarkError, SettingsError
 from .user_code import describe_error, find_factory, is_reference
 
-__all__ = ["FactoryRegistry", "Registry", "Spec", "UnknownNameError"]
+__all__ = ["Registry", "Spec", "UnknownNameError"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Spec")
@@ -21,11 +21,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UnknownNameError(SettingsError):
-    """A name that nothing is registered under, or that leads to nothing; the message lists the nearest names."""
+    """A name that nothing is registered under, or whose module or file has no such factory."""
 
 
 class Spec(BaseModel):
-    """A registered name and the settings that are not left to their defaults."""
+    """A registered name and the settings that differ from their defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,81 +34,45 @@ class Spec(BaseModel):
 
 
 class Registry(Generic[T]):
-    """Maps names to objects of one kind and explains itself when a name is unknown.
+    """Maps names to factories, callables that make what a suite names from settings.
+
+    It also knows ``package.module:factory`` and ``path/to/file.py:factory`` for user-defined factories, and
+    ``scheme:name`` for each scheme that was added.
 
     Args:
-        kind: what the entries are, in the singular, as error messages should say it (``"criterion"``).
+        kind: what the factories make, in the singular, for error messages (``"criterion"``).
+        given: how many leading arguments the harness passes; the parameters after them are the settings.
+        product: the class that a factory's result must have; None if that is not checked.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, given: int = 0, product: type | None = None) -> None:
         self.kind = kind
-        self._entries: dict[str, T] = {}
+        self._given = given
+        self._product = product
+        self._factories: dict[str, Callable[..., T]] = {}
+        self._schemes: dict[str, Callable[[str], Callable[..., T]]] = {}
 
-    def add(self, name: str, entry: T) -> None:
-        """Register ``entry`` under ``name``.
+    def register(self, name: str) -> Callable[[F], F]:
+        """A decorator that adds a factory under ``name``.
 
         Raises:
             ValueError: if the name is empty or taken; a silent replacement would change what records mean.
         """
-        if not name:
-            raise ValueError(f"a {self.kind} needs a name that is not empty")
-        if name in self._entries:
-            raise ValueError(f"{self.kind} name {name!r} is taken by {self._entries[name]!r}")
-        self._entries[name] = entry
-
-    def get(self, name: str) -> T:
-        """The entry registered under ``name``.
-
-        Raises:
-            UnknownNameError: if there is none.
-        """
-        if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            known = ", ".join(sorted(self._entries)) or "none"
-            raise UnknownNameError(f"unknown {self.kind} {name!r}{hint} (known: {known}{self._also()})")
-        return self._entries[name]
-
-    def _also(self) -> str:
-        """What else than the registered names is known, as the end of a list."""
-        return ""
-
-    def names(self) -> list[str]:
-        """All names in alphabetical order."""
-        return sorted(self._entries)
-
-
-class FactoryRegistry(Registry[Callable[..., T]]):
-    """A registry of callables that make what a suite names, from settings.
-
-    Beside the registered names it knows ``package.module:factory`` and ``path/to/file.py:factory``, for a callable
-    of the user's own that takes the same arguments, and ``scheme:name`` for a scheme that was added.
-
-    Args:
-        kind: as for :class:`Registry`.
-        given: how many leading arguments the harness gives; the parameters behind them are the settings.
-        product: the class of what factories must make; None if that is not checked.
-    """
-
-    def __init__(self, kind: str, given: int = 0, product: type | None = None) -> None:
-        super().__init__(kind)
-        self._given = given
-        self._product = product
-        self._schemes: dict[str, Callable[[str], Callable[..., T]]] = {}
-
-    def register(self, name: str) -> Callable[[F], F]:
-        """A decorator that adds a factory under ``name``."""
 
         def add(factory: F) -> F:
-            self.add(name, factory)
+            if not name:
+                raise ValueError(f"a {self.kind} needs a name that is not empty")
+            if name in self._factories:
+                raise ValueError(f"{self.kind} name {name!r} is taken by {self._factories[name]!r}")
+            self._factories[name] = factory
             return factory
 
         return add
 
     def scheme(self, prefix: str) -> Callable[[F], F]:
-        """A decorator for a function from the rest of a name ``prefix:rest`` to its factory.
+        """A decorator for a function that maps ``rest`` of a name ``prefix:rest`` to a factory.
 
-        The function raises a SettingsError for a rest that it does not know.
+        The function raises a SettingsError for a ``rest`` that it does not know.
         """
 
         def add(find: F) -> F:
@@ -121,10 +85,16 @@ class FactoryRegistry(Registry[Callable[..., T]]):
         """The factory that ``name`` means.
 
         Raises:
-            UnknownNameError: if nothing is registered under it, and it leads to no factory of the user's.
+            UnknownNameError: if nothing is registered under it, and no user-defined factory is found.
         """
-        if name in self._entries or not is_reference(name):
-            return super().get(name)
+        if name in self._factories:
+            return self._factories[name]
+        if not is_reference(name):
+            known = [*self.names(), *(f"{prefix}:NAME" for prefix in sorted(self._schemes))]
+            raise UnknownNameError(
+                f"unknown {self.kind} {name!r}{did_you_mean(name, self._factories)} (known: "
+                f"{', '.join(known) or 'none'}; your own: package.module:factory or path/to/file.py:factory)"
+            )
         prefix, _, rest = name.partition(":")
         if prefix in self._schemes:
             return self._schemes[prefix](rest)
@@ -133,12 +103,20 @@ class FactoryRegistry(Registry[Callable[..., T]]):
         except SettingsError as error:
             raise UnknownNameError(str(error)) from error
 
+    def names(self) -> list[str]:
+        """All registered names in alphabetical order."""
+        return sorted(self._factories)
+
+    def describe(self, name: str) -> str:
+        """The first line of a factory's docstring; empty if it has none."""
+        return (inspect.getdoc(self.get(name)) or "").split("\n", 1)[0]
+
     def make(self, spec: Spec, *given: Any) -> T:
         """Call the factory that ``spec`` names.
 
         Raises:
             UnknownNameError: if there is none.
-            SettingsError: if the settings do not fit it, it fails, or what comes out is not what the registry is for.
+            SettingsError: if the settings do not fit it, it fails, or its result is of the wrong class.
         """
         settings = self.complete(spec).settings
         try:
@@ -148,31 +126,38 @@ class FactoryRegistry(Registry[Callable[..., T]]):
         except BenchmarkError:
             raise
         except (Exception, SystemExit) as error:
-            users = is_reference(spec.name) and spec.name.partition(":")[0] not in self._schemes
-            told = not users and isinstance(error, (TypeError, ValueError))
-            # Where it happened matters in code that the user can change, and where nobody expected it.
-            text = f": {error}" if told else f" fails: {describe_error(error)}"
+            user_defined = is_reference(spec.name) and spec.name.partition(":")[0] not in self._schemes
+            expected = not user_defined and isinstance(error, (TypeError, ValueError))
+            # The line matters in code that the user can change, and for errors that nobody expected.
+            text = f": {error}" if expected else f" fails: {describe_error(error)}"
             raise SettingsError(f"{self.kind} {spec.name!r}{text}") from error
         if self._product is not None and not isinstance(made, self._product):
             wanted, found = self._product.__name__, type(made).__name__
-            raise SettingsError(f"{self.kind} {spec.name!r} must give {_article(wanted)} {wanted}, got {found}")
+            article = "an" if wanted[0] in "AEIOUaeiou" else "a"
+            raise SettingsError(f"{self.kind} {spec.name!r} must give {article} {wanted}, got {found}")
         return made
 
     def complete(self, spec: S) -> S:
-        """The spec with the factory's defaults filled in, all values as JSON has them.
+        """The spec with the factory's defaults filled in, all values in the form that JSON gives them.
 
-        A record that held only what was given would change its meaning with the next change of a default. A default
-        that has no form in JSON, such as a list of types, is left out.
+        A record with only the given settings would change its meaning with the next change of a default. A default
+        that JSON cannot hold, such as a list of types, is left out.
 
         Raises:
             UnknownNameError: if no factory has the name.
-            SettingsError: if a setting is unknown, a required one is missing, or a given value has no form in JSON.
+            SettingsError: if a setting is unknown, a required one is missing, or JSON cannot hold a given value.
         """
-        signature = self._settings(spec.name)
+        signature = self._settings_signature(spec.name)
         try:
             bound = signature.bind(**spec.settings)
             bound.apply_defaults()
-            filled = _flat(bound.arguments, signature)
+            filled: dict[str, Any] = {}
+            for name, value in bound.arguments.items():
+                kind = signature.parameters[name].kind
+                if kind is inspect.Parameter.VAR_KEYWORD:
+                    filled |= value
+                elif kind is not inspect.Parameter.VAR_POSITIONAL:
+                    filled[name] = value
             written = {name: value for name, value in filled.items() if name in spec.settings or _has_json(value)}
             settings = json.loads(json.dumps(written, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -181,12 +166,8 @@ class FactoryRegistry(Registry[Callable[..., T]]):
             raise SettingsError(message) from None
         return spec.model_copy(update={"settings": settings})
 
-    def _also(self) -> str:
-        schemes = "".join(f", {prefix}:NAME" for prefix in sorted(self._schemes))
-        return f"{schemes}; your own: package.module:factory or path/to/file.py:factory"
-
-    def _settings(self, name: str) -> inspect.Signature:
-        """The parameters of a factory behind those that the harness gives."""
+    def _settings_signature(self, name: str) -> inspect.Signature:
+        """The parameters of a factory after those that the harness passes."""
         factory = self.get(name)
         try:
             parameters = list(inspect.signature(factory).parameters.values())
@@ -199,14 +180,6 @@ class FactoryRegistry(Registry[Callable[..., T]]):
             raise SettingsError(f"{self.kind} {name!r} must take {arguments} before its settings")
         return inspect.Signature(parameters[self._given :])
 
-    def describe(self, name: str) -> str:
-        """The first line of an entry's docstring; empty if it has none."""
-        return (inspect.getdoc(self.get(name)) or "").split("\n", 1)[0]
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "AEIOUaeiou" else "a"
-
 
 def _has_json(value: object) -> bool:
     try:
@@ -214,15 +187,3 @@ def _has_json(value: object) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _flat(arguments: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
-    """Bound arguments as one level of keywords; what ``**kwargs`` took in stands beside the others."""
-    flat: dict[str, Any] = {}
-    for name, value in arguments.items():
-        kind = signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_KEYWORD:
-            flat.update(value)
-        elif kind is not inspect.Parameter.VAR_POSITIONAL:
-            flat[name] = value
-    return flat

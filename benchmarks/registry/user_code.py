@@ -1,8 +1,7 @@
-"""Factories of the user's own, named by where they stand: ``package.module:factory`` or ``path/to/file.py:factory``."""
+"""User-defined factories, named ``package.module:factory`` or ``path/to/file.py:factory``."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -14,29 +13,30 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...utils.text import did_you_mean
 from ..errors import SettingsError
 
 __all__ = ["describe_error", "find_factory", "import_all", "import_place", "is_reference"]
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name says where a factory stands, and is not one that something is registered under."""
+    """Whether a name gives the place of a factory instead of a registered name."""
     return ":" in name
 
 
 def find_factory(kind: str, name: str) -> Callable[..., Any]:
-    """The callable that ``name`` says where to find.
+    """The callable at the place that ``name`` gives.
 
-    Modules are looked for as Python does, and in the current folder too. A file is run once in a process; its
-    own folder is searched for what it imports.
+    Modules are found as by Python, and in the current folder too. A file is run once in a process; what it imports is
+    also searched for in its folder.
 
     Args:
-        kind: what it makes, for messages.
+        kind: what the factory makes, for messages.
         name: ``package.module:factory`` or ``path/to/file.py:factory``; the factory may be dotted.
 
     Raises:
-        SettingsError: if the module or file is not there or cannot be imported, has no such attribute, or it cannot
-            be called.
+        SettingsError: if the module or file does not exist or cannot be imported, has no such attribute, or the
+            attribute cannot be called.
     """
     place, _, attribute = name.rpartition(":")
     if not place or not all(part.isidentifier() for part in attribute.split(".")):
@@ -49,8 +49,7 @@ def find_factory(kind: str, name: str) -> Callable[..., Any]:
         factory = operator.attrgetter(attribute)(module)
     except AttributeError:
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        near = difflib.get_close_matches(attribute, names, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(attribute, names)
         raise SettingsError(f"{kind} {name!r}: {place} has no attribute {attribute!r}{hint}") from None
     if not callable(factory):
         raise SettingsError(f"{kind} {name!r}: {attribute} must be callable, got {type(factory).__name__}")
@@ -62,7 +61,7 @@ def import_place(place: str) -> ModuleType:
     """The module of that dotted name, or the Python file at a path that ends in ``.py``.
 
     Raises:
-        SettingsError: if it is not there, or fails.
+        SettingsError: if it does not exist, or its import fails.
     """
     try:
         return _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
@@ -86,7 +85,7 @@ def _from_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # A module that is there may itself import one that is not.
+        # An existing module may itself import a missing one.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         where = f"neither installed nor in {Path.cwd()}"
@@ -105,7 +104,7 @@ def _from_file(path: Path) -> ModuleType:
         raise SettingsError(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     _search(path.parent)
-    # Known before it is run, as dataclasses and pickle look modules up by name.
+    # Registered before it is run, because dataclasses and pickle look modules up by name.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -116,7 +115,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _search(folder: Path) -> None:
-    """Let imports look into a folder, last: it must not hide what is installed."""
+    """Append a folder to the search path; at the end, so that it hides no installed package."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
         importlib.invalidate_caches()
@@ -126,7 +125,7 @@ def import_all(names: tuple[str, ...]) -> None:
     """Import modules by dotted name, or Python files by a path that ends in ``.py``; each once in a process.
 
     Raises:
-        SettingsError: if one is not there, or fails.
+        SettingsError: if one does not exist, or its import fails.
     """
     for name in names:
         try:

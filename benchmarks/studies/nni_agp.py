@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import FOADPruner, count_flops, count_params
-from ..datasets import ImageData, calibration_images, load_digits
+from ..datasets import ImageData, load_digits
 from ..models.vgg_digits import DigitsVGG
 from ..suites.loader import find_suite
 from ..training.train import evaluate, train
@@ -67,7 +67,7 @@ def one(data: ImageData, seed: int) -> tuple[tuple[float, ...], tuple[float, flo
     accuracies = [_percent(model, data)]
     params, flops = count_params(model), count_flops(model, data.example)
 
-    images = calibration_images(data, conditions.calibration_images, seed=seed)
+    images = data.calibration(conditions.calibration_images, seed=seed)[0]
     config = [{"op_types": ["Conv2d"], "sparse_ratio": 0.5}]
     pruner = FOADPruner(model, config, _evaluator(model, data, seed), data=images)
     schedule = AGPPruner(pruner, interval_steps=_STEPS, total_times=ROUNDS)

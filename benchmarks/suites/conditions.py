@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..registry.field_errors import mistake, refusal
+from ..registry.field_errors import field_error, validation_error
 from ..registry.registry import Spec
 from ..training.recipe import Recipe
 from .targets import Target
@@ -15,7 +15,7 @@ __all__ = ["Conditions", "SuiteConditions"]
 
 
 class SuiteConditions(BaseModel):
-    """Everything that is the same for all criteria, seeds, targets and rankings of a suite.
+    """What is the same for all criteria, seeds, targets and rankings of a suite.
 
     Attributes:
         dataset: the data.
@@ -24,15 +24,15 @@ class SuiteConditions(BaseModel):
         base_weights: a safetensors file under the data root, from which the base model of every seed is read; None
             if it is trained.
         base_seed: the seed that the one base model of all seeds is trained with; None if each seed trains its own.
-        finetune_recipe: how each pruned model is trained afterwards; 0 epochs leave it one-shot.
-        calibration_images: how many training images data-driven criteria see.
-        ignored_layers: layers whose output channels all stay, as dotted names in which ``*`` stands for anything.
-        tolerance: how far from the target a pruned model may be, as a fraction of the base model's FLOPs or parameters.
+        finetune_recipe: how each pruned model is trained afterwards; with 0 epochs it is not.
+        calibration_images: number of training images that data-driven criteria use.
+        ignored_layers: layers whose output channels are all kept, as dotted names in which ``*`` matches anything.
+        tolerance: largest distance from the target, as a fraction of the base model's FLOPs or parameters.
         latency_batches: batch sizes at which the networks are timed before and after.
-        threads: CPU threads of torch, fixed because their number changes how sums are rounded. One is also
-            fastest where networks are small.
-        limit_steps: no epoch takes more steps than this; None for whole epochs. A short run proves that a suite works
-            and measures nothing else.
+        threads: CPU threads of torch, fixed because their number changes how sums are rounded. For small networks one
+            is also fastest.
+        limit_steps: largest number of steps of an epoch; None for whole epochs. A short run shows that
+            a suite works and measures nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,8 +46,8 @@ class SuiteConditions(BaseModel):
     calibration_images: int = Field(default=128, ge=1)
     ignored_layers: tuple[str, ...] = ()
     tolerance: float = Field(default=0.01, ge=0, lt=1)
-    latency_batches: tuple[Annotated[int, Field(ge=1)], ...] = (1, 128)
-    threads: int = Field(default=1, ge=1)
+    latency_batches: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(default=(1, 128), max_length=16)
+    threads: int = Field(default=1, ge=1, le=1024)
     limit_steps: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -55,13 +55,14 @@ class SuiteConditions(BaseModel):
         if self.base_recipe is None and self.base_weights is None:
             raise ValueError("give either base_recipe, to train the base model, or base_weights, to read it")
         if self.base_recipe is not None and self.base_weights is not None:
-            raise refusal(
-                mistake("must not stand beside base_recipe: the base model is read or trained", "base_weights")
-            )
+            message = "cannot be combined with base_recipe: the base model is read or trained"
+            raise validation_error(field_error(message, "base_weights"))
         if self.base_recipe is None and self.base_seed is not None:
-            raise refusal(mistake("must not stand beside base_weights: no base model is trained", "base_seed"))
+            message = "cannot be combined with base_weights: no base model is trained"
+            raise validation_error(field_error(message, "base_seed"))
         if self.base_recipe is not None and self.base_recipe.objective == "distillation":
-            raise refusal(mistake("a base model has no network to distil from", "base_recipe", "objective"))
+            message = "a base model has no network to distill from"
+            raise validation_error(field_error(message, "base_recipe", "objective"))
         return self
 
 
@@ -69,7 +70,7 @@ class Conditions(SuiteConditions):
     """What is the same for all criteria and seeds of one table.
 
     Attributes:
-        target: the size at which every criterion ends.
+        target: the size that every criterion prunes to.
     """
 
     target: Target

@@ -92,13 +92,13 @@ def read_suite(text: str, source: str, changes: Sequence[str] = ()) -> Suite:
         return Suite.model_validate(apply_overrides(content, changes))
     except ValidationError as error:
         wrong = [
-            f"{source}:{_line(root, entry['loc'])}{_blamed(changes, entry['loc'])}: {_reason(entry)}"
+            f"{source}:{_line(root, entry['loc'])}{_override_hint(changes, entry['loc'])}: {_reason(entry)}"
             for entry in error.errors()
         ]
         raise SuiteFileError("\n".join(wrong)) from None
 
 
-def _blamed(changes: Sequence[str], place: tuple[int | str, ...]) -> str:
+def _override_hint(changes: Sequence[str], place: tuple[int | str, ...]) -> str:
     """Names the changes that a mistake at this place may come from."""
     steps = [str(step) for step in place]
     blamed = []

@@ -1,4 +1,4 @@
-"""What a suite is: comparisons of criteria under equal conditions, checked before anything runs."""
+"""The schema of a suite: comparisons of criteria under equal conditions, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..criteria import CRITERIA, CriterionSpec
 from ..datasets import DATASETS
 from ..errors import SettingsError
 from ..models import MODELS
-from ..registry.field_errors import Mistake, mistake, mistaken_spec, refusal
+from ..registry.field_errors import FieldError, field_error, spec_error, validation_error
 from .conditions import Conditions, SuiteConditions
 from .targets import Target
 
@@ -20,27 +20,32 @@ __all__ = ["Conditions", "Kind", "Ranking", "Suite", "SuiteConditions"]
 Kind = Literal["comparison", "ablation", "stability"]
 Ranking = Literal["local", "global", "isomorphic"]
 
+_MOST_ITEMS = 1000
+_MOST_RUNS = 100_000
+"""A file that asks for more is refused before its runs are listed."""
+
 
 class Suite(BaseModel):
-    """Named comparisons: conditions, targets, rankings, criteria and how many seeds.
+    """Named comparisons: conditions, targets, rankings, criteria and number of seeds.
 
-    All names must be registered and all settings known; those left to their defaults are filled in. Each target with
-    each ranking is a comparison and a table of its own.
+    All names must be registered and all settings known; missing settings get their defaults. Each target with each
+    ranking is a comparison with its own table.
 
     Attributes:
         name: what it is called on the command line.
         description: one line.
-        kind: ``"comparison"`` ends every criterion at the same size; ``"ablation"`` ends each entry where its own rule
-            stops; ``"stability"`` compares what each criterion chooses on more and fewer and on different images.
+        kind: ``"comparison"`` prunes to the same size with every criterion; ``"ablation"`` prunes as far as each
+            criterion's own rule removes channels; ``"stability"`` compares what each criterion chooses on more, fewer
+            and different images.
         conditions: what is equal for all.
-        targets: sizes to end at, one or more; for an ablation a single empty one.
+        targets: sizes to prune to, one or more; for an ablation a single empty one.
         rankings: how channels of different layers compete.
-        image_counts: numbers of calibration images that a study of stability goes through; empty for the others.
-        criteria: what is compared; their titles must differ. In a comparison an entry with a rule stands only where the
-            target is the operating point of that rule.
-        seeds: runs of each criterion; all criteria of seed k work on the same base model, which is trained with that
-            seed unless its weights are given, and on the same calibration images.
-        reference: title of the criterion that tables compare the others with, seed by seed; None for none.
+        image_counts: numbers of calibration images that a stability suite compares; empty for the others.
+        criteria: what is compared; their titles must differ. In a comparison a criterion with a rule is used only where
+            the target is the operating point of that rule.
+        seeds: runs of each criterion; all criteria of one seed start from the same base model, which is trained
+            with that seed unless its weights are given, and use the same calibration images.
+        reference: title of the criterion that tables compare the others with, seed by seed, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,10 +54,10 @@ class Suite(BaseModel):
     description: str
     kind: Kind = "comparison"
     conditions: SuiteConditions
-    targets: tuple[Target, ...] = (Target(),)
+    targets: tuple[Target, ...] = Field(default=(Target(),), max_length=_MOST_ITEMS)
     rankings: tuple[Ranking, ...] = ("local",)
-    image_counts: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    criteria: tuple[CriterionSpec, ...] = Field(min_length=1)
+    image_counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(), max_length=_MOST_ITEMS)
+    criteria: tuple[CriterionSpec, ...] = Field(min_length=1, max_length=_MOST_ITEMS)
     seeds: int = Field(default=3, ge=1)
     reference: str | None = None
 
@@ -61,21 +66,21 @@ class Suite(BaseModel):
     def _no_two_alike(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         again = [place for place, value in enumerate(values) if value in values[:place]]
         if again:
-            raise refusal(*(mistake(f"{values[place]} stands there twice", place) for place in again))
+            raise validation_error(*(field_error(f"{values[place]} is listed twice", place) for place in again))
         return values
 
     @field_validator("conditions")
     @classmethod
     def _complete_conditions(cls, conditions: SuiteConditions) -> SuiteConditions:
-        # Here and not in the conditions, which records hold too: a record keeps the settings it was made with.
+        # Not in SuiteConditions, which records contain too: a record keeps the settings it was made with.
         complete, wrong = {}, []
         for name, registry in (("dataset", DATASETS), ("model", MODELS)):
             try:
                 complete[name] = registry.complete(getattr(conditions, name))
             except SettingsError as error:
-                wrong.append(mistaken_spec(error, name))
+                wrong.append(spec_error(error, name))
         if wrong:
-            raise refusal(*wrong)
+            raise validation_error(*wrong)
         return conditions.model_copy(update=complete)
 
     @field_validator("criteria")
@@ -85,63 +90,70 @@ class Suite(BaseModel):
         wrong = []
         for place, criterion in enumerate(criteria):
             if criterion.title in [other.title for other in criteria[:place]]:
-                wrong.append(mistake(f"two are called {criterion.title!r}; give them labels", place, "label"))
+                wrong.append(
+                    field_error(f"two criteria have the title {criterion.title!r}; give them labels", place, "label")
+                )
             try:
                 complete.append(criterion if criterion.rule else CRITERIA.complete(criterion))
             except SettingsError as error:
-                wrong.append(mistaken_spec(error, place))
+                wrong.append(spec_error(error, place))
         if wrong:
-            raise refusal(*wrong)
+            raise validation_error(*wrong)
         return tuple(complete)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Suite:
-        wrong = [*self._wrong_targets(), *self._wrong_entries(), *self._wrong_rest()]
+        wrong = [*self._wrong_targets(), *self._wrong_criteria(), *self._wrong_rest()]
         if wrong:
-            raise refusal(*wrong)
+            raise validation_error(*wrong)
         return self
 
-    def _wrong_targets(self) -> Iterator[Mistake]:
+    def _wrong_targets(self) -> Iterator[FieldError]:
         if not self.targets:
-            yield mistake("must hold at least one", "targets")
+            yield field_error("must have at least one item", "targets")
         for place, target in enumerate(self.targets):
             if self.kind == "ablation" and not target.is_free:
-                message = "must be none for an ablation, as its entries end where their own rules stop"
-                yield mistake(message, "targets", place)
+                message = "must be empty for an ablation, whose criteria stop by their own rules"
+                yield field_error(message, "targets", place)
             elif self.kind != "ablation" and target.is_free:
-                yield mistake(f"must say where a {self.kind} ends, such as flops_reduction: 0.5", "targets", place)
-            elif not self.entries(target):
-                yield mistake("is that of no entry: all have rules that stop elsewhere", "targets", place)
+                yield field_error(
+                    f"must give the size a {self.kind} prunes to, such as flops_reduction: 0.5", "targets", place
+                )
+            elif not self.criteria_for(target):
+                yield field_error("fits no criterion: all have rules with another operating point", "targets", place)
             both = target.params_reduction is not None and target.flops_reduction is not None
             if both and self.rankings != ("local",):
-                yield mistake("must be local alone where FLOPs and parameters both are targets", "rankings")
+                yield field_error("must be local only where FLOPs and parameters both are targets", "rankings")
 
-    def _wrong_entries(self) -> Iterator[Mistake]:
+    def _wrong_criteria(self) -> Iterator[FieldError]:
         points = [target.operating_point for target in self.targets]
-        for place, entry in enumerate(self.criteria):
-            if self.kind == "ablation" and entry.rule is None:
-                message = f"{entry.title!r} has no rule to stop by, as every entry of an ablation must"
-                yield mistake(message, "criteria", place)
-            if self.kind == "comparison" and entry.rule is not None and entry.rule not in points:
+        for place, criterion in enumerate(self.criteria):
+            if self.kind == "ablation" and criterion.rule is None:
+                message = f"{criterion.title!r} has no rule, which every criterion of an ablation needs"
+                yield field_error(message, "criteria", place)
+            if self.kind == "comparison" and criterion.rule is not None and criterion.rule not in points:
                 message = (
-                    f"{entry.title!r} stops by its own rule; it needs a target operating_point with the same neighbors "
-                    "and threshold"
+                    f"{criterion.title!r} stops by its own rule; it needs a target operating_point with the same "
+                    "neighbors and threshold"
                 )
-                yield mistake(message, "criteria", place, "rule")
+                yield field_error(message, "criteria", place, "rule")
 
-    def _wrong_rest(self) -> Iterator[Mistake]:
+    def _wrong_rest(self) -> Iterator[FieldError]:
         titles = [criterion.title for criterion in self.criteria]
         if not self.rankings:
-            yield mistake("must hold at least one", "rankings")
+            yield field_error("must have at least one item", "rankings")
         if self.kind != "stability" and self.image_counts:
-            yield mistake(f"must be none but for a study of stability, and this is a {self.kind}", "image_counts")
+            yield field_error(f"is only for a stability suite, and this is a {self.kind}", "image_counts")
         if self.kind == "stability" and len(self.image_counts) < 2:
-            yield mistake("must hold at least two for a study of stability", "image_counts")
+            yield field_error("must have at least two items for a stability suite", "image_counts")
+        tables = len(self.targets) * len(self.rankings) * max(1, len(self.image_counts))
+        if (runs := tables * len(self.criteria) * self.seeds) > _MOST_RUNS:
+            yield field_error(f"gives {runs} runs, the limit is {_MOST_RUNS}", "seeds")
         if self.reference is not None and self.reference not in titles:
-            yield mistake(f"{self.reference!r} is none of the criteria ({', '.join(titles)})", "reference")
+            yield field_error(f"{self.reference!r} is not one of the criteria ({', '.join(titles)})", "reference")
 
     def tables(self) -> list[tuple[Conditions, Ranking]]:
-        """Conditions and ranking of each table: what stands in one was made alike."""
+        """Conditions and ranking of each table; the runs of a table share both."""
         counts = self.image_counts or (self.conditions.calibration_images,)
         return [
             (Conditions(**{**dict(self.conditions), "calibration_images": count}, target=target), ranking)
@@ -150,14 +162,14 @@ class Suite(BaseModel):
             for count in counts
         ]
 
-    def entries(self, target: Target) -> tuple[CriterionSpec, ...]:
-        """The criteria that can stand in a table with this target: all, but for rules that stop elsewhere."""
+    def criteria_for(self, target: Target) -> tuple[CriterionSpec, ...]:
+        """The criteria of the table with this target: all but those with a rule of another operating point."""
         if self.kind != "comparison":
             return self.criteria
-        return tuple(entry for entry in self.criteria if entry.rule in (None, target.operating_point))
+        return tuple(criterion for criterion in self.criteria if criterion.rule in (None, target.operating_point))
 
     def smoke(self) -> Suite:
-        """The same suite cut down to prove that it runs: one seed, one epoch of two steps, sixteen images."""
+        """The same suite cut down to check that it runs: one seed, one epoch of two steps, sixteen images."""
         conditions = self.conditions
         changes = {
             "base_recipe": conditions.base_recipe and conditions.base_recipe.shortened(),

@@ -1,26 +1,24 @@
-"""Where pruning ends: at a share of the network's cost, or where the published rule stops by itself."""
+"""The size to prune to: a share of the network's cost, or the size at which the published rule stops."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..criteria.spec import Rule
-from ..registry.field_errors import mistake, refusal
+from ..registry.field_errors import field_error, validation_error
 
-__all__ = [
-    "Target",
-]
+__all__ = ["Target"]
 
 
 class Target(BaseModel):
-    """The size at which every criterion of a comparison ends.
+    """The size that every criterion of a comparison prunes to.
 
     Attributes:
-        flops_reduction: the fraction of the base model's FLOPs that goes; None if FLOPs are no target.
-        params_reduction: the same for parameters. With both, layers that hold many parameters for their FLOPs lose
-            another share of their channels than the others do.
+        flops_reduction: the fraction of the base model's FLOPs to remove; None if FLOPs are no target.
+        params_reduction: the same for parameters. With both, layers with many parameters for their FLOPs lose another
+            share of their channels than the others.
         operating_point: the FLOPs at which the published rule with these parameters stops, which differ from one set of
-            calibration images to the next. Without any target each entry ends where its own rule stops.
+            calibration images to the next. Without any target each criterion stops by its own rule.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,13 +30,13 @@ class Target(BaseModel):
     @model_validator(mode="after")
     def _one_kind(self) -> Target:
         if self.operating_point is not None and not (self.flops_reduction is None and self.params_reduction is None):
-            message = "must be given alone, as it stands for a FLOPs target of its own"
-            raise refusal(mistake(message, "operating_point"))
+            message = "cannot be combined with another target, since it defines a FLOPs target"
+            raise validation_error(field_error(message, "operating_point"))
         return self
 
     @property
     def is_free(self) -> bool:
-        """Whether every entry ends where its own rule stops."""
+        """Whether every criterion stops by its own rule."""
         return self == Target()
 
     def __str__(self) -> str:
@@ -47,4 +45,4 @@ class Target(BaseModel):
             return f"FLOPs of the published rule, t={rule.neighbors} and s={rule.threshold:g}"
         asked = {"FLOPs": self.flops_reduction, "params": self.params_reduction}
         shares = [f"{name} -{100 * share:.4g}%" for name, share in asked.items() if share is not None]
-        return " and ".join(shares) or "where each entry's own rule stops"
+        return " and ".join(shares) or "where each criterion's own rule stops"

@@ -10,9 +10,9 @@ from ..files import write_atomically
 from ..records.schema import Setup
 from ..runs.base_models import base_path, read_base
 from ..runs.weights_file import WeightsFile
-from .worker import BaseResult, Failed
+from .worker import BaseResult, JobFailure
 
-__all__ = ["Base", "Bases"]
+__all__ = ["Base", "BaseModelStore"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Base:
     hash: str
 
 
-class Bases:
+class BaseModelStore:
     """What is known of the base models.
 
     Args:
@@ -40,9 +40,9 @@ class Bases:
     def __init__(self, folder: Path, setup: Setup, given: WeightsFile | None) -> None:
         self._folder, self._setup = folder, setup
         self._given = None if given is None else Base(None, given.hash)
-        self._known: dict[int, Base | Failed] = {}
+        self._known: dict[int, Base | JobFailure] = {}
 
-    def find(self, seed: int) -> Base | Failed | None:
+    def find(self, seed: int) -> Base | JobFailure | None:
         """The base model of a seed, or why it could not be trained; None if it is to be trained."""
         if self._given is not None:
             return self._given
@@ -60,8 +60,8 @@ class Bases:
         Raises:
             OSError: if it cannot be written.
         """
-        if isinstance(result, Failed):
-            self._known[seed] = Failed(f"base model: {result.reason}", result.details)
+        if isinstance(result, JobFailure):
+            self._known[seed] = JobFailure(f"base model: {result.reason}", result.details)
             return
         path = self.path(seed)
         write_atomically(path, result)

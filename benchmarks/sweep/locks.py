@@ -8,10 +8,10 @@ from filelock import FileLock, Timeout
 
 from ..errors import BenchmarkError
 
-__all__ = ["Claims"]
+__all__ = ["Locks"]
 
 
-class Claims:
+class Locks:
     """Locks on file names, held by this process until it gives them back or ends, in whatever way.
 
     The lock files stay, empty: who deleted one that another had just opened would let two hold the same name.
@@ -24,7 +24,7 @@ class Claims:
         self._folder = folder
         self._held: dict[str, FileLock] = {}
 
-    def take(self, name: str) -> bool:
+    def acquire(self, name: str) -> bool:
         """Claim a name; False if another process, or this one, has it.
 
         Raises:
@@ -45,11 +45,11 @@ class Claims:
         self._held[name] = lock
         return True
 
-    def give_back(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """Give up a claim."""
         self._held.pop(name).release()
 
-    def give_back_all(self) -> None:
+    def release_all(self) -> None:
         """Give up every claim."""
         for name in list(self._held):
-            self.give_back(name)
+            self.release(name)

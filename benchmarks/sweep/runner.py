@@ -25,7 +25,7 @@ from ..training.hardware import Hardware
 from .executors import Executor, InProcess
 from .progress import Progress
 from .scheduler import Outcome, Sweep
-from .worker import Place, load_data, read_again, read_given
+from .worker import WorkerContext, clear_caches, load_data, read_given
 
 __all__ = ["Outcome", "Prepared", "plan", "prepare", "run_suite"]
 
@@ -38,13 +38,13 @@ class Prepared:
         suite: what was given.
         runs: in the order in which they are done.
         given: weights of the base model; None if it is trained.
-        place: where a worker finds the user's things.
+        context: where a worker finds the user's things.
     """
 
     suite: Suite
     runs: list[RunInputs]
     given: WeightsFile | None
-    place: Place
+    context: WorkerContext
 
 
 def prepare(
@@ -76,13 +76,13 @@ def prepare(
     if local:
         hardware.check()
     import_all(imports)
-    read_again()
+    clear_caches()
     name = suite.conditions.base_weights
     given = None if name is None else read_given(name, data_root)
     data = load_data(suite.conditions.dataset, data_root, hardware.device if local else "cpu")
     runs = plan(suite, data, Versions.installed(), given, hardware)
     _check(runs, data, given)
-    return Prepared(suite, runs, given, Place(data_root, imports, quiet=quiet))
+    return Prepared(suite, runs, given, WorkerContext(data_root, imports, quiet=quiet))
 
 
 def run_suite(
@@ -138,7 +138,7 @@ def run_suite(
         if fresh:
             sweep.forget()
         with Progress(suite.name, prepared.runs, quiet=quiet, say=say) as progress:
-            return sweep.run(executor, prepared.place, progress)
+            return sweep.run(executor, prepared.context, progress)
     finally:
         executor.close()
 
@@ -191,7 +191,7 @@ def plan(
         RunInputs(setup=setup, criterion=entry, seed=seed)
         for seed in range(suite.seeds)
         for setup in setups
-        for entry in suite.entries(setup.conditions.target)
+        for entry in suite.criteria_for(setup.conditions.target)
     ]
 
 

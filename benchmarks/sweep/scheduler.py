@@ -14,11 +14,11 @@ from ..records.schema import FailureRecord, RunInputs, RunRecord
 from ..records.store import FailureStore, RecordStore, RecordWarning
 from ..runs.weights_file import WeightsFile
 from ..training.resume import forget_state
-from .base_model_store import Base, Bases
+from .base_model_store import Base, BaseModelStore
 from .executors import Executor, WorkerLostError
-from .locks import Claims
+from .locks import Locks
 from .progress import Progress
-from .worker import Failed, Place, do_base, do_run
+from .worker import JobFailure, WorkerContext, do_base, do_run
 
 __all__ = ["Outcome", "Sweep"]
 
@@ -56,26 +56,26 @@ class Sweep:
         self._runs = {run.file_name: run for run in runs}
         self._records = RecordStore(folder / "records")
         self._failures = FailureStore(folder / "failures")
-        self._claims = Claims(folder / ".claims")
-        self._bases = Bases(folder / "base", runs[0].setup, given)
+        self._locks = Locks(folder / ".claims")
+        self._base_models = BaseModelStore(folder / "base", runs[0].setup, given)
         self._states = folder.absolute() / "states"
-        self._waiting: set[str] = set()
+        self._pending: set[str] = set()
         self._found: dict[str, RunRecord] = {}
         self._failed: dict[str, FailureRecord] = {}
-        self._flying: dict[Future[Any], str | int] = {}
+        self._running: dict[Future[Any], str | int] = {}
         """Names of runs, and seeds whose base models are trained."""
-        self._compared: set[int] = set()
+        self._checked_seeds: set[int] = set()
         self._executed = 0
 
     def forget(self) -> None:
         """Delete the records and base models of the runs."""
         self._records.remove(self._runs.values())
         self._failures.remove(self._runs.values())
-        bases = self._bases.remove({run.base_seed for run in self._runs.values()})
+        bases = self._base_models.remove({run.base_seed for run in self._runs.values()})
         for name in (*self._runs, *bases):
             forget_state(self._states, name)
 
-    def run(self, executor: Executor, place: Place, progress: Progress) -> Outcome:
+    def run(self, executor: Executor, context: WorkerContext, progress: Progress) -> Outcome:
         """Do what is missing.
 
         Raises:
@@ -85,90 +85,90 @@ class Sweep:
         # What cannot be kept is not worth doing.
         self._records.folder.mkdir(parents=True, exist_ok=True)
         self._executor, self._progress = executor, progress
-        self._place = replace(place, states=self._states)
-        self._waiting = {name for name in self._runs if not self._is_there(name)}
+        self._context = replace(context, states=self._states)
+        self._pending = {name for name in self._runs if not self._load_existing(name)}
         try:
-            while self._waiting or self._flying:
+            while self._pending or self._running:
                 self._fill()
-                self._harvest()
-                busy = {what for what in self._flying.values() if isinstance(what, int)}
-                self._bases.keep(busy | {self._runs[name].base_seed for name in self._waiting})
+                self._collect_finished()
+                busy = {what for what in self._running.values() if isinstance(what, int)}
+                self._base_models.keep(busy | {self._runs[name].base_seed for name in self._pending})
         except BrokenExecutor:
             raise WorkerLostError from None
         finally:
-            self._claims.give_back_all()
+            self._locks.release_all()
         return Outcome(self._ordered(self._found), self._executed, self._ordered(self._failed))
 
     def _fill(self) -> None:
-        while len(self._flying) < self._executor.slots and self._start_one():
+        while len(self._running) < self._executor.slots and self._start_one():
             pass
 
-    def _harvest(self) -> None:
+    def _collect_finished(self) -> None:
         """Wait for a job to end, but not for long: what another sweep is at may be free before."""
-        if not self._flying:
-            if self._waiting:
+        if not self._running:
+            if self._pending:
                 time.sleep(_POLL)
             return
-        done, _ = wait(self._flying, timeout=_POLL, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._running, timeout=_POLL, return_when=FIRST_COMPLETED)
         # What has come to an end is kept before a broken pool ends all.
         for future in sorted(done, key=lambda future: isinstance(future.exception(), BrokenExecutor)):
-            self._finish(future, self._flying.pop(future))
+            self._finish(future, self._running.pop(future))
 
     def _start_one(self) -> bool:
         """Start the next job that nobody is at; False if there is none to start now."""
-        for seed in sorted({self._runs[name].base_seed for name in self._waiting}):
-            if seed in self._flying.values():
+        for seed in sorted({self._runs[name].base_seed for name in self._pending}):
+            if seed in self._running.values():
                 continue
-            base = self._bases.find(seed)
+            base = self._base_models.find(seed)
             if base is None:
                 started = self._start_base(seed)
-            elif isinstance(base, Failed):
-                for name in self._of(seed, self._waiting):
+            elif isinstance(base, JobFailure):
+                for name in self._of(seed, self._pending):
                     self._fail(name, base)
                 continue
             else:
-                if seed not in self._compared:
-                    self._compare(seed, base)
+                if seed not in self._checked_seeds:
+                    self._drop_stale_runs(seed, base)
                 started = self._start_run(seed, base)
             if started:
                 return True
         return False
 
     def _start_base(self, seed: int) -> bool:
-        lock = self._bases.path(seed).name
-        if not self._claims.take(lock):
+        lock = self._base_models.path(seed).name
+        if not self._locks.acquire(lock):
             return False
         # Another sweep may have finished it between the look and the claim.
-        if self._bases.find(seed) is not None:
-            self._claims.give_back(lock)
+        if self._base_models.find(seed) is not None:
+            self._locks.release(lock)
             return self._start_one()
-        inputs = self._runs[self._of(seed, self._waiting)[0]]
-        self._flying[self._executor.submit(do_base, inputs.setup, seed, self._place)] = seed
+        inputs = self._runs[self._of(seed, self._pending)[0]]
+        self._running[self._executor.submit(do_base, inputs.setup, seed, self._context)] = seed
         return True
 
     def _start_run(self, seed: int, base: Base) -> bool:
-        for name in self._of(seed, self._waiting):
-            if self._claims.take(name):
-                self._waiting.remove(name)
+        for name in self._of(seed, self._pending):
+            if self._locks.acquire(name):
+                self._pending.remove(name)
                 # Another sweep may have done it since.
-                if self._is_there(name):
-                    self._claims.give_back(name)
+                if self._load_existing(name):
+                    self._locks.release(name)
                     continue
-                self._flying[self._executor.submit(do_run, self._runs[name], base.content, self._place)] = name
+                self._running[self._executor.submit(do_run, self._runs[name], base.content, self._context)] = name
                 return True
-            if self._is_there(name):
-                self._waiting.remove(name)
+            if self._load_existing(name):
+                self._pending.remove(name)
         return False
 
-    def _compare(self, seed: int, base: Base) -> None:
+    def _drop_stale_runs(self, seed: int, base: Base) -> None:
         """Do again what stems from other base weights than those that the seed's other runs will have."""
-        self._compared.add(seed)
+        self._checked_seeds.add(seed)
         for name in self._of(seed, self._found):
             if base.content is not None and self._found[name].base_weights_hash != base.hash:
                 warnings.warn(f"{name}: run again, it stems from other base weights", RecordWarning, stacklevel=2)
                 del self._found[name]
                 self._records.remove([self._runs[name]])
-                self._waiting.add(name)
+                self._pending.add(name)
                 self._progress.again()
 
     def _finish(self, future: Future[Any], what: str | int) -> None:
@@ -177,36 +177,36 @@ class Sweep:
         except BrokenExecutor:
             raise
         except Exception as error:
-            result = Failed.by(error)
+            result = JobFailure.from_error(error)
         if isinstance(what, int):
-            self._bases.add(what, result)
-            if not isinstance(result, Failed):
-                forget_state(self._states, self._bases.path(what).name)
-            self._claims.give_back(self._bases.path(what).name)
+            self._base_models.add(what, result)
+            if not isinstance(result, JobFailure):
+                forget_state(self._states, self._base_models.path(what).name)
+            self._locks.release(self._base_models.path(what).name)
             return
-        if isinstance(result, Failed):
+        if isinstance(result, JobFailure):
             self._fail(what, result)
         else:
             self._records.save(result)
             forget_state(self._states, what)
             self._executed += 1
-            self._enter(what, result, f"{result.seconds_total:.1f} s")
-        self._claims.give_back(what)
+            self._accept(what, result, f"{result.seconds_total:.1f} s")
+        self._locks.release(what)
 
-    def _fail(self, name: str, failed: Failed) -> None:
+    def _fail(self, name: str, failed: JobFailure) -> None:
         inputs = self._runs[name]
-        self._waiting.discard(name)
+        self._pending.discard(name)
         self._failed[name] = failed.record(inputs)
         self._failures.save(self._failed[name])
         self._progress.failed(inputs, failed.reason)
 
-    def _is_there(self, name: str) -> bool:
+    def _load_existing(self, name: str) -> bool:
         record = self._records.find(self._runs[name])
         if record is not None:
-            self._enter(name, record, "there already")
+            self._accept(name, record, "there already")
         return record is not None
 
-    def _enter(self, name: str, record: RunRecord, note: str) -> None:
+    def _accept(self, name: str, record: RunRecord, note: str) -> None:
         self._found[name] = record
         self._failures.remove([self._runs[name]])
         self._progress.finished(record, note)

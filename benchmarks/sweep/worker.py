@@ -25,14 +25,14 @@ from ..runs.base_models import BaseModel, load_base, train_base
 from ..runs.run import run_one
 from ..runs.weights_file import WeightsFile
 
-__all__ = ["BaseResult", "Failed", "Place", "do_base", "do_run", "load_data", "read_again", "read_given"]
+__all__ = ["BaseResult", "JobFailure", "WorkerContext", "clear_caches", "do_base", "do_run", "load_data", "read_given"]
 
 _LONGEST = 500
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerContext:
     """What a worker must know to find the user's things.
 
     Attributes:
@@ -61,7 +61,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Failed:
+class JobFailure:
     """Why a job has no result.
 
     Attributes:
@@ -73,7 +73,7 @@ class Failed:
     details: str
 
     @classmethod
-    def by(cls, error: BaseException) -> Failed:
+    def from_error(cls, error: BaseException) -> JobFailure:
         """From an error that was caught."""
         text = _writable("".join(traceback.format_exception(error)))
         # What the harness says itself names what to change; anything else needs its kind to be understood.
@@ -92,7 +92,7 @@ class Failed:
         )
 
 
-BaseResult = bytes | Failed
+BaseResult = bytes | JobFailure
 """A safetensors file with the weights, or why there are none."""
 
 
@@ -101,7 +101,7 @@ def load_data(spec: Spec, data_root: Path | None, device: str) -> ImageSource:
     return _data(spec.model_dump_json(), data_root, device)
 
 
-def read_again() -> None:
+def clear_caches() -> None:
     """Let data and weights be read anew, as their files may have changed since this process read them."""
     _data.cache_clear()
     read_given.cache_clear()
@@ -118,37 +118,37 @@ def read_given(name: str, data_root: Path | None) -> WeightsFile:
     return WeightsFile.read(DataRoot(data_root).file(name))
 
 
-def do_base(setup: Setup, seed: int, place: Place) -> BaseResult:
+def do_base(setup: Setup, seed: int, context: WorkerContext) -> BaseResult:
     """Train the base model of a seed."""
     try:
-        place.enter()
+        context.enter()
         with _threads(setup.conditions.threads):
-            return train_base(setup, _data_of(setup, place), seed, states=place.states, quiet=place.quiet)
+            return train_base(setup, _data_of(setup, context), seed, states=context.states, quiet=context.quiet)
     except (Exception, SystemExit) as error:
-        return Failed.by(error)
+        return JobFailure.from_error(error)
 
 
-def do_run(inputs: RunInputs, weights: bytes | None, place: Place) -> RunRecord | Failed:
+def do_run(inputs: RunInputs, weights: bytes | None, context: WorkerContext) -> RunRecord | JobFailure:
     """Do one run on a base model, whatever happens.
 
     Args:
         inputs: what to run.
         weights: of the base model, a safetensors file; None if they are given under the data root.
-        place: where the user's things are.
+        context: where the user's things are.
     """
     try:
-        place.enter()
+        context.enter()
         with _threads(inputs.setup.conditions.threads):
-            data = _data_of(inputs.setup, place)
-            base = _base(inputs.setup, weights, place)
-            return run_one(inputs, data, base, states=place.states, quiet=place.quiet)
+            data = _data_of(inputs.setup, context)
+            base = _base(inputs.setup, weights, context)
+            return run_one(inputs, data, base, states=context.states, quiet=context.quiet)
     # A criterion may call sys.exit, which must not end the sweep.
     except (Exception, SystemExit) as error:
-        return Failed.by(error)
+        return JobFailure.from_error(error)
 
 
-def _data_of(setup: Setup, place: Place) -> ImageSource:
-    data = load_data(setup.conditions.dataset, place.data_root, setup.device)
+def _data_of(setup: Setup, context: WorkerContext) -> ImageSource:
+    data = load_data(setup.conditions.dataset, context.data_root, setup.device)
     if data.hash != setup.data_hash:
         raise BenchmarkError(f"{setup.conditions.dataset.name}: this worker finds other data than the suite began with")
     return data
@@ -157,20 +157,20 @@ def _data_of(setup: Setup, place: Place) -> ImageSource:
 _BASES: dict[str, BaseModel] = {}
 
 
-def _base(setup: Setup, weights: bytes | None, place: Place) -> BaseModel:
+def _base(setup: Setup, weights: bytes | None, context: WorkerContext) -> BaseModel:
     """The base model of a run; the last one is kept, as runs of a seed follow one another."""
     if weights is not None:
         file = WeightsFile.parse(weights, "base model")
     else:
         assert setup.conditions.base_weights is not None
-        file = read_given(setup.conditions.base_weights, place.data_root)
+        file = read_given(setup.conditions.base_weights, context.data_root)
     conditions = setup.conditions
     key = "|".join(
         [file.hash, conditions.model.model_dump_json(), setup.data_hash, setup.device, str(conditions.threads)]
     )
     if key not in _BASES:
         _BASES.clear()
-        _BASES[key] = load_base(setup, file, _data_of(setup, place))
+        _BASES[key] = load_base(setup, file, _data_of(setup, context))
     return _BASES[key]
 
 

@@ -12,12 +12,12 @@ from torch.func import functional_call
 from .hardware import Precision
 from .objectives import Objective
 
-__all__ = ["Replayed"]
+__all__ = ["GraphedObjective"]
 
 _REDUCED: Final[dict[Precision, torch.dtype]] = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class Replayed(nn.Module):
+class GraphedObjective(nn.Module):
     """An objective whose forward and backward pass on batches of one shape are replayed.
 
     Small images leave a GPU idle between kernels that take less time than Python needs to start them. The capture is

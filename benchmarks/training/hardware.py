@@ -52,11 +52,6 @@ class Hardware(BaseModel):
         if self.device == "cuda" and torch.cuda.device_count() < self.devices:
             raise HardwareError(f"device: {self.devices} GPUs are asked for, torch sees {torch.cuda.device_count()}")
 
-    @property
-    def torch_device(self) -> torch.device:
-        """Where a single process of it works."""
-        return torch.device(self.device)
-
     def fabric(self) -> Fabric:
         """A Fabric on these devices; with several, ``launch`` starts a process for each."""
         strategy: Any = "ddp_spawn" if self.devices > 1 else "auto"

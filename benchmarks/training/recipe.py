@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..registry.field_errors import mistake, refusal
+from ..registry.field_errors import field_error, validation_error
 
 __all__ = ["Epoch", "Recipe", "learning_rate_at"]
 
@@ -50,7 +50,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(ge=0)
+    epochs: int = Field(ge=0, le=100_000)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     objective: Literal["labels", "distillation", "arcface"] = "labels"
     feature_layers: tuple[str, ...] = ()
@@ -73,20 +73,15 @@ class Recipe(BaseModel):
     def _warmup_ends(self) -> Recipe:
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             message = f"must be fewer than the {self.epochs} epochs, got {self.warmup_epochs}"
-            raise refusal(mistake(message, "warmup_epochs"))
+            raise validation_error(field_error(message, "warmup_epochs"))
         return self
 
     @model_validator(mode="after")
     def _features_are_distilled(self) -> Recipe:
         if self.feature_layers and self.objective != "distillation":
             message = f"only distillation compares them, the objective is {self.objective!r}"
-            raise refusal(mistake(message, "feature_layers"))
+            raise validation_error(field_error(message, "feature_layers"))
         return self
-
-    @property
-    def learns_from_labels(self) -> bool:
-        """Whether labels of the training images have a say."""
-        return self.objective != "distillation"
 
     def is_measured(self, epoch: int) -> bool:
         """Whether the epoch of that number, from 1, is followed by an evaluation."""

@@ -22,7 +22,7 @@ from ..datasets.augmentation import color_jitter, flip
 from ..datasets.source import Batch, ImageSource, batch_edges
 from ..errors import BenchmarkError, SettingsError
 from ..files import hash_json, hash_tensors
-from .cuda_graphs import Replayed
+from .cuda_graphs import GraphedObjective
 from .hardware import Hardware
 from .multi_device import in_processes
 from .objectives import Objective, objective_for
@@ -177,7 +177,7 @@ class _Training:
         cudnn = torch.backends.cudnn
         kept = {"deterministic": cudnn.deterministic, "allow_tf32": cudnn.allow_tf32}
         with cudnn.flags(enabled=cudnn.enabled, benchmark=True, **kept):
-            return Replayed(objective.train(), images, labels, self.hardware.precision)
+            return GraphedObjective(objective.train(), images, labels, self.hardware.precision)
 
     def _key(self, objective: Objective) -> str:
         """What decides the training, so that no other one goes on from its state."""

@@ -188,7 +188,7 @@ def add_criterion(monkeypatch: pytest.MonkeyPatch) -> AddCriterion:
     """A function that registers a criterion until the end of the test; returns its entry of a suite."""
 
     def add(name: str, criterion: Callable[..., Any]) -> CriterionSpec:
-        monkeypatch.setitem(CRITERIA._entries, name, as_factory(criterion))
+        monkeypatch.setitem(CRITERIA._factories, name, as_factory(criterion))
         return CriterionSpec(name=name)
 
     return add

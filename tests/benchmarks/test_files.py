@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foad_plugins.benchmarks.files import hash_json, hash_tensors, write_atomically, write_state_dict
+from foad_plugins.benchmarks.files import hash_json, hash_tensors, write_atomically
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
@@ -59,13 +59,6 @@ def test_the_bytes_are_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "replace", spy_replace)
     write_atomically(tmp_path / "x", b"12345")
     assert steps == [5, tmp_path]
-
-
-def test_a_state_dict_comes_back(tmp_path: Path) -> None:
-    state = {"a": torch.randn(2, 3), "b": torch.tensor(3)}
-    write_state_dict(tmp_path / "x.pt", state)
-    loaded = torch.load(tmp_path / "x.pt", weights_only=True)
-    assert hash_tensors(loaded) == hash_tensors(state)
 
 
 def test_json_hashes_go_by_content() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .photos import PhotoError
 
-__all__ = ["Alignment", "CentreCrop", "NoAlignment", "Points", "Similarity", "similarity_to", "template"]
+__all__ = ["Alignment", "CenterCrop", "NoAlignment", "Points", "Similarity", "similarity_to", "template"]
 
 Points = NDArray[np.float64]
 """(K, 2), x and y in pixels from the left upper corner."""
@@ -24,18 +24,17 @@ Points = NDArray[np.float64]
 _FIVE = ((30.2946, 51.6963), (65.5318, 51.5014), (48.0252, 71.7366), (33.5493, 92.3655), (62.7299, 92.2041))
 
 
-def template(size: tuple[int, int], points: int = 5) -> Points:
+def template(size: tuple[int, int]) -> Points:
     """Where the points belong in a crop.
 
     Args:
         size: height and width; 112 x 96, or one that differs from it in margins of equal width on both sides.
-        points: 5, or 2 for the eyes alone.
 
     Returns:
-        (points, 2), left eye of the picture first.
+        (5, 2), left eye of the picture first.
     """
     margin = np.array([(size[1] - 96) / 2, (size[0] - 112) / 2])
-    return np.array(_FIVE[:points]) + margin
+    return np.array(_FIVE) + margin
 
 
 class Alignment(ABC):
@@ -79,7 +78,7 @@ class NoAlignment(Alignment):
         return photo.crop((left, top, left + width, top + height))
 
 
-class CentreCrop(Alignment):
+class CenterCrop(Alignment):
     """The same part of every photograph, for pictures in which faces lie in one place, as in LFW deep-funneled.
 
     Args:
@@ -100,15 +99,6 @@ class CentreCrop(Alignment):
         self._photo_size = photo_size
         half = size[1] / scale / 2, size[0] / scale / 2
         self._box = (centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1])
-
-    def in_photo(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point of the crop, counted from the middle of its first pixel, is in the photograph."""
-        left, top, right, bottom = self._box
-        height, width = self.size
-        return (
-            left + (x + 0.5) * (right - left) / width - 0.5,
-            top + (y + 0.5) * (bottom - top) / height - 0.5,
-        )
 
     def crop(self, photo: Image.Image, name: str) -> Image.Image:
         """The part around the centre."""

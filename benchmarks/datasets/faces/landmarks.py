@@ -30,7 +30,7 @@ def read_landmarks(path: Path) -> dict[str, Points]:
         (5, 2) by name without ending.
 
     Raises:
-        LandmarksError: if a line is none of this kind, or a photograph stands there twice.
+        LandmarksError: if a line is none of this kind, or a photograph is listed twice.
     """
     found: dict[str, Points] = {}
     try:
@@ -49,7 +49,7 @@ def read_landmarks(path: Path) -> dict[str, Points]:
             raise LandmarksError(f"{path}:{number}: expected a name and ten numbers, got {line[:60]!r}")
         name = str(Path(*Path(words[0]).parts[-2:]).with_suffix("").as_posix())
         if name in found:
-            raise LandmarksError(f"{path}:{number}: {name} stands there twice")
+            raise LandmarksError(f"{path}:{number}: {name} is listed twice")
         found[name] = np.array(points).reshape(5, 2)
     if not found:
         raise LandmarksError(f"{path} holds no landmarks")

@@ -13,8 +13,7 @@ from ..memory import ImageData
 from ..normalization import Normalization
 from ..register import register_dataset
 from ..threaded_reading import read_in_threads
-from .alignment import Alignment, CentreCrop, NoAlignment
-from .eyes import EyeCrop
+from .alignment import Alignment, CenterCrop, NoAlignment
 from .landmarks import LandmarkCrop, read_landmarks
 from .leakage import Subset, check_no_leakage, drop_duplicates, training_photos
 from .pairs_dataset import FacePairs
@@ -22,12 +21,12 @@ from .people import People, people_of
 from .photos import PhotoError, Photos, open_photos
 from .view2 import View2, read_pairs
 
-__all__ = ["NORMALISATION", "Align", "load_faces_and_lfw", "load_lfw", "read_faces"]
+__all__ = ["NORMALIZATION", "Align", "load_faces_and_lfw", "load_lfw", "read_faces"]
 
-Align = Literal["centre", "landmarks", "eyes", "none"]
+Align = Literal["centre", "landmarks", "none"]
 
 # (pixel - 127.5) / 128, in the words of a normalization that divides by 255 first.
-NORMALISATION = Normalization((0.5,) * 3, (128 / 255,) * 3)
+NORMALIZATION = Normalization((0.5,) * 3, (128 / 255,) * 3)
 
 
 @register_dataset("lfw")
@@ -51,7 +50,7 @@ def load_lfw(
         subset: what is learned from: photographs in no pair (``"unpaired"``, 5,532, of which 3,983 show people who are
             in pairs on other photographs), or of nobody who is in a pair (``"disjoint"``, the others).
         align: how faces are cut out: ``"centre"`` for deep-funneled photographs of 250 x 250, ``"landmarks"`` by a file
-            of five points, ``"eyes"`` by eyes that OpenCV finds, ``"none"`` if they are cut out already.
+            of five points, ``"none"`` if they are cut out already.
         landmarks: the file, for ``"landmarks"``.
         size: height and width of the faces.
         flip: whether embeddings are of a face and its mirror image.
@@ -128,7 +127,7 @@ def load_faces_and_lfw(
 def _pairs(faces: torch.Tensor, people: People, tested: torch.Tensor, view: View2, flip: bool) -> FacePairs:
     nobody = torch.zeros(len(tested), dtype=torch.int64)
     images = ImageData(
-        faces, people.labels, tested, nobody, normalization=NORMALISATION, num_classes=max(1, len(people.names))
+        faces, people.labels, tested, nobody, normalization=NORMALIZATION, num_classes=max(1, len(people.names))
     )
     return FacePairs(images, view, flip=flip)
 
@@ -150,9 +149,9 @@ def _alignment(root: DataRoot, align: Align, landmarks: str | None, size: Sequen
     height, width = size
     if landmarks is not None:
         return LandmarkCrop((height, width), read_landmarks(root.file(landmarks)))
-    kinds: dict[str, type[Alignment]] = {"centre": CentreCrop, "eyes": EyeCrop, "none": NoAlignment}
+    kinds: dict[str, type[Alignment]] = {"centre": CenterCrop, "none": NoAlignment}
     if align not in kinds:
-        raise ValueError(f"align: 'centre', 'landmarks', 'eyes' or 'none', got {align!r}")
+        raise ValueError(f"align: 'centre', 'landmarks' or 'none', got {align!r}")
     return kinds[align]((height, width))
 
 

@@ -288,7 +288,7 @@ def test_list_has_a_line_for_each_thing_a_suite_can_name(
         "    '''Mine and nobody else's.'''\n"
     )
     (tmp_path / "mine.py").write_text(code)
-    monkeypatch.setattr(CRITERIA, "_entries", dict(CRITERIA._entries))
+    monkeypatch.setattr(CRITERIA, "_factories", dict(CRITERIA._factories))
     assert cli.main(["list", "--import", str(tmp_path / "mine.py")]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name in (*CRITERIA.names(), *MODELS.names(), *DATASETS.names(), *suite_names()):

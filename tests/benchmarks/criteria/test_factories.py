@@ -26,10 +26,10 @@ from ..conftest import GroupOf
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
     """What a test registers is gone behind it."""
-    known = dict(CRITERIA._entries)
+    known = dict(CRITERIA._factories)
     yield
-    CRITERIA._entries.clear()
-    CRITERIA._entries.update(known)
+    CRITERIA._factories.clear()
+    CRITERIA._factories.update(known)
 
 
 def scores(spec: Spec, context: CriterionContext, group: tp.Group) -> list[float]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foad_plugins.benchmarks.datasets.augmentation import Moves, crop_and_flip, move
+from foad_plugins.benchmarks.datasets.augmentation import CropFlip, crop_and_flip, move
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -65,7 +65,7 @@ def test_it_is_what_a_loop_over_the_images_gives(shape: tuple[int, ...]) -> None
 def test_moves_of_batches_joined_are_those_of_each() -> None:
     images = torch.randn(7, 2, 6, 6, generator=seeded(1))
     random = seeded()
-    joined = Moves.join([Moves.draw(count, random) for count in (4, 3)])
+    joined = CropFlip.join([CropFlip.draw(count, random) for count in (4, 3)])
     random = seeded()
     assert torch.equal(move(images[:4], joined.slice(0, 4)), crop_and_flip(images[:4], random))
     assert torch.equal(move(images[4:], joined.slice(4, 7)), crop_and_flip(images[4:], random))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foad_plugins.benchmarks.datasets import DATASETS, ImageData, calibration_images, load_dataset, load_digits
+from foad_plugins.benchmarks.datasets import DATASETS, ImageData, load_dataset, load_digits
 from foad_plugins.benchmarks.datasets.data_root import DataRoot, MissingFileError
 from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.registry.registry import Spec
@@ -50,18 +50,18 @@ def test_a_fraction_out_of_range(fraction: float) -> None:
 
 
 def test_calibration_images_are_different_training_images(digits: ImageData) -> None:
-    drawn = calibration_images(digits, 64, seed=0)
+    drawn = digits.calibration(64, seed=0)[0]
     assert drawn.shape == (64, 1, 8, 8)
     assert rows(drawn) <= rows(digits.train_images)
     assert len(rows(drawn)) == 64
-    assert torch.equal(drawn, calibration_images(digits, 64, seed=0))
-    assert not torch.equal(drawn, calibration_images(digits, 64, seed=1))
+    assert torch.equal(drawn, digits.calibration(64, seed=0)[0])
+    assert not torch.equal(drawn, digits.calibration(64, seed=1)[0])
 
 
 @pytest.mark.parametrize("count", [0, 1348])
 def test_more_calibration_images_than_there_are(digits: ImageData, count: int) -> None:
     with pytest.raises(SettingsError, match=f"1347.*{count}"):
-        calibration_images(digits, count, seed=0)
+        digits.calibration(count, seed=0)[0]
 
 
 def test_images_and_labels_must_pair_up(digits: ImageData) -> None:

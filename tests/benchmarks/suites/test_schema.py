@@ -36,7 +36,7 @@ def test_criteria_must_be_known_and_their_settings_too_and_all_mistakes_are_told
     wrong = [
         CriterionSpec(name="h-rank"),
         CriterionSpec(name="l1"),
-        CriterionSpec(name="foad", settings={"neighbors": 1}),
+        CriterionSpec(name="foad", settings={"neighbor": 1}),
         CriterionSpec(name="l1"),
     ]
     with pytest.raises(ValidationError) as caught:
@@ -44,7 +44,7 @@ def test_criteria_must_be_known_and_their_settings_too_and_all_mistakes_are_told
     errors = {".".join(map(str, error["loc"])): error["msg"] for error in caught.value.errors()}
     assert "did you mean 'hrank'" in errors["criteria.0.name"]
     assert "accepts: neighbors, threshold, order" in errors["criteria.2.settings"]
-    assert "two are called 'l1'" in errors["criteria.3.label"]
+    assert "two criteria have the title 'l1'" in errors["criteria.3.label"]
     assert len(errors) == 3
 
 
@@ -90,7 +90,7 @@ def test_impossible_suites(tiny_suite: Suite, wrong: dict[str, object]) -> None:
 )
 def test_an_ablation_takes_rules_and_no_targets(tiny_suite: Suite, wrong: dict[str, object]) -> None:
     right = {"kind": "ablation", "targets": [Target()], "criteria": [BY_RULE]}
-    assert changed(tiny_suite, **right).entries(Target()) == (BY_RULE,)
+    assert changed(tiny_suite, **right).criteria_for(Target()) == (BY_RULE,)
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         changed(tiny_suite, **{**right, **wrong})
 
@@ -99,7 +99,7 @@ def test_an_ablation_takes_rules_and_no_targets(tiny_suite: Suite, wrong: dict[s
 def test_a_study_of_stability_compares_numbers_of_images(tiny_suite: Suite, counts: list[int]) -> None:
     suite = changed(tiny_suite, kind="stability", image_counts=[16, 32], criteria=[BY_RULE, *tiny_suite.criteria])
     assert [conditions.calibration_images for conditions, _ in suite.tables()] == [16, 32]
-    assert len(suite.entries(suite.targets[0])) == 3
+    assert len(suite.criteria_for(suite.targets[0])) == 3
     with pytest.raises(ValidationError, match="image_counts"):
         changed(suite, image_counts=counts)
 
@@ -136,8 +136,8 @@ def test_every_target_with_every_ranking_is_a_table_in_which_what_fits_stands(ti
         (POINT, "global"),
     ]
     assert all(dict(conditions) == {**dict(suite.conditions), "target": conditions.target} for conditions, _ in tables)
-    assert [entry.title for entry in suite.entries(HALF)] == ["foad", "l1"]
-    assert [entry.title for entry in suite.entries(POINT)] == ["paper", "foad", "l1"]
+    assert [entry.title for entry in suite.criteria_for(HALF)] == ["foad", "l1"]
+    assert [entry.title for entry in suite.criteria_for(POINT)] == ["paper", "foad", "l1"]
 
 
 def test_a_suite_survives_json(tiny_suite: Suite) -> None:

@@ -36,7 +36,7 @@ def test_only_an_empty_target_is_free() -> None:
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        (Target(), "where each entry's own rule stops"),
+        (Target(), "where each criterion's own rule stops"),
         (Target(flops_reduction=0.5), "FLOPs -50%"),
         (Target(params_reduction=0.871, flops_reduction=0.637), "FLOPs -63.7% and params -87.1%"),
         (Target(operating_point=Rule(threshold=0.25)), "FLOPs of the published rule, t=1 and s=0.25"),

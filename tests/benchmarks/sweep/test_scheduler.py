@@ -21,7 +21,7 @@ from foad_plugins.benchmarks.suites.schema import Suite
 from foad_plugins.benchmarks.sweep import scheduler as sweep
 from foad_plugins.benchmarks.sweep import worker as jobs
 from foad_plugins.benchmarks.sweep.executors import Executor, InProcess, WorkerLostError
-from foad_plugins.benchmarks.sweep.locks import Claims
+from foad_plugins.benchmarks.sweep.locks import Locks
 from foad_plugins.benchmarks.sweep.runner import Outcome, run_suite
 from foad_plugins.benchmarks.training.train import TrainingDivergedError
 
@@ -89,7 +89,7 @@ def test_a_criterion_that_goes_wrong_fails_alone_and_is_tried_again(
 def test_a_failure_that_a_kill_left_beside_the_record_goes_away(tiny_suite: Suite, finished: Path) -> None:
     record = RecordStore(finished / "records").all()[0]
     store = FailureStore(finished / "failures")
-    store.save(jobs.Failed("it broke", "").record(record.inputs))
+    store.save(jobs.JobFailure("it broke", "").record(record.inputs))
     assert run_suite(tiny_suite, finished, quiet=True).failures == ()
     assert store.all() == []
 
@@ -285,20 +285,20 @@ class Slow(Executor):
 
     def __init__(self) -> None:
         self.started: list[tuple[str, Any]] = []
-        self._waiting: list[tuple[Future[Any], Any, Any]] = []
+        self._pending: list[tuple[Future[Any], Any, Any]] = []
 
     def submit(self, function: Any, *arguments: Any) -> Future[Any]:
         self.started.append((function.__name__, arguments))
         future: Future[Any] = Future()
-        self._waiting.append((future, function, arguments))
-        if len(self._waiting) == self.slots:
+        self._pending.append((future, function, arguments))
+        if len(self._pending) == self.slots:
             self.flush()
         return future
 
     def flush(self) -> None:
-        for future, function, arguments in reversed(self._waiting):
+        for future, function, arguments in reversed(self._pending):
             future.set_result(function(*arguments))
-        self._waiting.clear()
+        self._pending.clear()
 
     def close(self) -> None:
         pass
@@ -349,15 +349,15 @@ def test_what_another_sweep_is_at_is_waited_for(
     store = RecordStore(finished / "records")
     foad, _ = store.all()
     store.remove([foad.inputs])
-    other = Claims(finished / ".claims")
-    assert other.take(foad.inputs.file_name)
+    other = Locks(finished / ".claims")
+    assert other.acquire(foad.inputs.file_name)
     looks = []
 
     def other_goes_on(seconds: float) -> None:
         looks.append(seconds)
         if len(looks) == 3:
             store.save(foad)
-            other.give_back_all()
+            other.release_all()
 
     monkeypatch.setattr(sweep.time, "sleep", other_goes_on)
     outcome = run_suite(tiny_suite, finished, quiet=True)
@@ -371,12 +371,12 @@ def test_a_base_model_that_another_sweep_trains_is_waited_for(
     (base,) = (finished / "base").iterdir()
     content = base.read_bytes()
     base.unlink()
-    other = Claims(finished / ".claims")
-    assert other.take(base.name)
+    other = Locks(finished / ".claims")
+    assert other.acquire(base.name)
 
     def other_is_done(seconds: float) -> None:
         base.write_bytes(content)
-        other.give_back_all()
+        other.release_all()
 
     monkeypatch.setattr(sweep.time, "sleep", other_is_done)
     monkeypatch.setattr(jobs, "train_base", lambda *arguments, **options: 1 / 0)

@@ -14,7 +14,7 @@ from foad_plugins.benchmarks.records.schema import FailureRecord, RunInputs, Run
 from foad_plugins.benchmarks.suites.schema import Suite
 from foad_plugins.benchmarks.sweep import worker as jobs
 from foad_plugins.benchmarks.sweep.runner import plan
-from foad_plugins.benchmarks.sweep.worker import Failed, Place, do_base, do_run, load_data, read_again
+from foad_plugins.benchmarks.sweep.worker import JobFailure, WorkerContext, clear_caches, do_base, do_run, load_data
 
 from ..conftest import AddCriterion
 from ..sweeps import lasting
@@ -27,27 +27,27 @@ def inputs(tiny_suite: Suite) -> RunInputs:
 
 @pytest.fixture
 def weights(inputs: RunInputs) -> bytes:
-    content = do_base(inputs.setup, 0, Place(quiet=True))
+    content = do_base(inputs.setup, 0, WorkerContext(quiet=True))
     assert isinstance(content, bytes)
     return content
 
 
 def test_a_job_needs_nothing_but_its_arguments_and_repeats_itself(inputs: RunInputs, weights: bytes) -> None:
-    place = Place(quiet=True)
-    assert do_base(inputs.setup, 0, place) == weights
-    assert do_base(inputs.setup, 1, place) != weights
-    first = do_run(inputs, weights, place)
+    context = WorkerContext(quiet=True)
+    assert do_base(inputs.setup, 0, context) == weights
+    assert do_base(inputs.setup, 1, context) != weights
+    first = do_run(inputs, weights, context)
     # As on another machine: arguments and results are pickled, and nothing is at hand.
-    read_again()
+    clear_caches()
     jobs._BASES.clear()
-    second = pickle.loads(pickle.dumps(do_run(*pickle.loads(pickle.dumps((inputs, weights, place))))))
+    second = pickle.loads(pickle.dumps(do_run(*pickle.loads(pickle.dumps((inputs, weights, context))))))
     assert isinstance(first, RunRecord)
     assert lasting(first) == lasting(second)
 
 
 def test_threads_are_the_suites_and_then_what_they_were(inputs: RunInputs, weights: bytes) -> None:
     torch.set_num_threads(2)
-    record = do_run(inputs, weights, Place(quiet=True))
+    record = do_run(inputs, weights, WorkerContext(quiet=True))
     assert isinstance(record, RunRecord)
     assert record.environment.threads == 1
     assert torch.get_num_threads() == 2
@@ -65,7 +65,7 @@ def test_the_base_model_of_a_seed_is_loaded_once(
     jobs._BASES.clear()
     monkeypatch.setattr(jobs, "load_base", counted)
     for _ in range(2):
-        assert isinstance(do_run(inputs, weights, Place(quiet=True)), RunRecord)
+        assert isinstance(do_run(inputs, weights, WorkerContext(quiet=True)), RunRecord)
     assert len(loaded) == 1
     assert len(jobs._BASES) == 1
 
@@ -86,8 +86,8 @@ def test_whatever_a_criterion_raises_is_the_reason(
         raise error
 
     entry = add_criterion("raises", raises)
-    failed = do_run(inputs.model_copy(update={"criterion": entry}), weights, Place(quiet=True))
-    assert isinstance(failed, Failed)
+    failed = do_run(inputs.model_copy(update={"criterion": entry}), weights, WorkerContext(quiet=True))
+    assert isinstance(failed, JobFailure)
     assert failed.reason == reason
     assert "in raises" in failed.details
     record = failed.record(inputs)
@@ -106,15 +106,15 @@ def test_whatever_a_criterion_raises_is_the_reason(
     ],
 )
 def test_the_reason_is_one_line(error: Exception, reason: str) -> None:
-    assert Failed.by(error).reason == reason
+    assert JobFailure.from_error(error).reason == reason
     wrapped = RuntimeError("something else failed")
     wrapped.__cause__ = error
     harness = isinstance(error, SettingsError)
-    assert Failed.by(wrapped).reason == (reason if harness else "RuntimeError: something else failed")
+    assert JobFailure.from_error(wrapped).reason == (reason if harness else "RuntimeError: something else failed")
 
 
 def test_a_failure_that_names_an_undecodable_file_can_be_kept(inputs: RunInputs) -> None:
-    record = Failed.by(OSError(os.fsdecode(b"caf\xe9.png"))).record(inputs)
+    record = JobFailure.from_error(OSError(os.fsdecode(b"caf\xe9.png"))).record(inputs)
     assert FailureRecord.model_validate_json(record.model_dump_json()) == record
 
 
@@ -125,29 +125,29 @@ def test_an_interrupt_is_no_failure(inputs: RunInputs, weights: bytes, add_crite
     entry = add_criterion("interrupts", interrupts)
     torch.set_num_threads(2)
     with pytest.raises(KeyboardInterrupt):
-        do_run(inputs.model_copy(update={"criterion": entry}), weights, Place(quiet=True))
+        do_run(inputs.model_copy(update={"criterion": entry}), weights, WorkerContext(quiet=True))
     assert torch.get_num_threads() == 2
 
 
 def test_a_worker_that_finds_other_data_does_nothing_with_it(inputs: RunInputs, weights: bytes) -> None:
     setup = inputs.setup.model_copy(update={"data_hash": "0" * 64})
     for failed in (
-        do_base(setup, 0, Place(quiet=True)),
-        do_run(inputs.model_copy(update={"setup": setup}), weights, Place(quiet=True)),
+        do_base(setup, 0, WorkerContext(quiet=True)),
+        do_run(inputs.model_copy(update={"setup": setup}), weights, WorkerContext(quiet=True)),
     ):
-        assert isinstance(failed, Failed)
+        assert isinstance(failed, JobFailure)
         assert failed.reason == "digits: this worker finds other data than the suite began with"
 
 
 def test_relative_paths_mean_the_same_to_every_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    place = Place()
+    context = WorkerContext()
     monkeypatch.chdir(tmp_path)
-    place.enter()
+    context.enter()
     assert Path.cwd() == tmp_path / "here"
     # On another machine there may be no such folder.
-    Place(folder=tmp_path / "not-there").enter()
+    WorkerContext(folder=tmp_path / "not-there").enter()
     assert Path.cwd() == tmp_path / "here"
     os.chdir(tmp_path)
 
@@ -156,5 +156,5 @@ def test_data_is_loaded_once_until_it_is_to_be_read_again(inputs: RunInputs) -> 
     spec = inputs.setup.conditions.dataset
     first = load_data(spec, None, "cpu")
     assert load_data(spec, None, "cpu") is first
-    read_again()
+    clear_caches()
     assert load_data(spec, None, "cpu") is not first

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from foad_plugins.benchmarks.datasets import ImageData
-from foad_plugins.benchmarks.training.cuda_graphs import Replayed
+from foad_plugins.benchmarks.training.cuda_graphs import GraphedObjective
 from foad_plugins.benchmarks.training.hardware import Hardware, HardwareError
 from foad_plugins.benchmarks.training.objectives import ArcFace, Distillation, Labels, Objective
 from foad_plugins.benchmarks.training.recipe import Recipe
@@ -58,7 +58,7 @@ def network() -> nn.Module:
 def test_what_ran_ahead_leaves_no_trace(capture: Capture) -> None:
     objective = Labels(network()).train()
     before = copy.deepcopy(objective.state_dict())
-    Replayed(objective, torch.randn(4, 3, 8, 8), LABELS, "32-true")
+    GraphedObjective(objective, torch.randn(4, 3, 8, 8), LABELS, "32-true")
     after = objective.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert all(parameter.grad is None for parameter in objective.parameters())
@@ -68,7 +68,7 @@ def test_other_shapes_go_the_ordinary_way(capture: Capture) -> None:
     images = torch.randn(4, 3, 8, 8)
     objective = Labels(network()).train()
     plain = copy.deepcopy(objective)
-    replayed = Replayed(objective, images, LABELS, "32-true")
+    replayed = GraphedObjective(objective, images, LABELS, "32-true")
     assert capture.captured == [images.shape]
     for batch in (images, images[:3], images[:, :, :6], images):
         expected = plain(batch, LABELS[: len(batch)])
@@ -80,7 +80,7 @@ def test_other_shapes_go_the_ordinary_way(capture: Capture) -> None:
 def test_gradients_reach_the_parameters_themselves(capture: Capture) -> None:
     images = torch.randn(4, 3, 8, 8)
     objective = Labels(network()).train()
-    replayed = Replayed(objective, images, LABELS, "32-true")
+    replayed = GraphedObjective(objective, images, LABELS, "32-true")
     replayed(images, LABELS).backward()
     for parameter, expected in zip(objective.parameters(), capture.gradients, strict=True):
         torch.testing.assert_close(parameter.grad, expected)
@@ -94,7 +94,7 @@ def test_every_objective_is_replayed(capture: Capture, kind: type[Objective]) ->
     if isinstance(objective, ArcFace):
         objective.draw(torch.Generator().manual_seed(0))
     plain = copy.deepcopy(objective.train())
-    replayed = Replayed(objective, images, LABELS, "32-true")
+    replayed = GraphedObjective(objective, images, LABELS, "32-true")
     loss, expected = replayed(images, LABELS), plain(images, LABELS)
     assert torch.equal(loss, expected)
     loss.backward()

@@ -32,4 +32,3 @@ def test_fabric_goes_by_it_whatever_the_scheduler_says(monkeypatch: pytest.Monke
     fabric = Hardware(precision="bf16-mixed").fabric()
     assert (fabric.world_size, fabric.global_rank, fabric.device) == (1, 0, torch.device("cpu"))
     assert Hardware(devices=2).fabric().world_size == 2
-    assert Hardware().torch_device == torch.device("cpu")

@@ -50,7 +50,7 @@ def test_a_training_that_goes_on_ends_as_if_it_had_not_stopped(
     recipe = FAST.model_copy(update=changes)
     whole, parts = copy.deepcopy(chain), copy.deepcopy(chain)
     expected = train(whole, data, recipe, seed=1, measure=True, quiet=True)
-    path = tmp_path / "state.safetensors"
+    path = tmp_path / "state.pt"
     with monkeypatch.context() as patch:
         broken_off(patch, 2)
         with pytest.raises(KeyboardInterrupt):
@@ -85,7 +85,7 @@ def test_a_fused_optimizer_goes_on_with_channels_last(tmp_path: Path, optimizer:
 
     whole, state = start()
     step(whole, state)
-    path = tmp_path / "states" / "state.safetensors"
+    path = tmp_path / "states" / "state.pt"
     path.parent.mkdir()
     state.save(path, "key", 1, 1, [])
     step(whole, state)
@@ -97,7 +97,7 @@ def test_a_fused_optimizer_goes_on_with_channels_last(tmp_path: Path, optimizer:
 
 
 def test_a_training_that_is_over_is_not_done_again(chain: nn.Module, data: ImageData, tmp_path: Path) -> None:
-    path, start = tmp_path / "state.safetensors", copy.deepcopy(chain)
+    path, start = tmp_path / "state.pt", copy.deepcopy(chain)
     first = train(chain, data, FAST, seed=1, measure=True, state=path, quiet=True)
     again = train(start, data, FAST, seed=1, measure=True, state=path, quiet=True)
     assert again == first
@@ -108,13 +108,13 @@ def test_a_short_training_leaves_no_file(
     chain: nn.Module, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "_SAVE_EVERY", 10.0)
-    train(chain, data, FAST, seed=1, state=tmp_path / "state.safetensors", quiet=True)
+    train(chain, data, FAST, seed=1, state=tmp_path / "state.pt", quiet=True)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("other", ["seed", "recipe", "weights", "file"])
 def test_another_training_does_not_go_on_from_it(chain: nn.Module, data: ImageData, tmp_path: Path, other: str) -> None:
-    path = tmp_path / "state.safetensors"
+    path = tmp_path / "state.pt"
     train(copy.deepcopy(chain), data, FAST, seed=1, state=path, quiet=True)
     if other == "weights":
         with torch.no_grad():
@@ -131,7 +131,7 @@ def test_another_training_does_not_go_on_from_it(chain: nn.Module, data: ImageDa
 
 
 def test_nothing_is_written_where_there_is_no_results_folder(chain: nn.Module, data: ImageData, tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "states" / "state.safetensors"
+    path = tmp_path / "nowhere" / "states" / "state.pt"
     train(chain, data, FAST.model_copy(update={"epochs": 1}), seed=1, state=path, quiet=True)
     assert not path.parent.parent.exists()
 
@@ -140,11 +140,11 @@ def test_the_folder_goes_when_it_is_empty(tmp_path: Path) -> None:
     folder = tmp_path / "states"
     for name in ("run-seed0", "run-seed1"):
         path = state_file(folder, f"{name}.json")
-        assert path == folder / f"{name}.safetensors"
+        assert path == folder / f"{name}.pt"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"state")
     forget_state(folder, "run-seed0.json")
-    assert [path.name for path in folder.iterdir()] == ["run-seed1.safetensors"]
+    assert [path.name for path in folder.iterdir()] == ["run-seed1.pt"]
     forget_state(folder, "run-seed1.json")
     assert not folder.exists()
     forget_state(folder, "run-seed1.json")

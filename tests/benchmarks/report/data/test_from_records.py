@@ -153,7 +153,7 @@ def test_titles_say_what_a_table_is(make_record: MakeRecord) -> None:
     assert smoke.is_smoke
     assert smoke.title == "tiny: FLOPs -40%, local ranking (smoke run, no measurement)"
     (ablation,) = leaderboards([make_record(setup={"kind": "ablation"}, conditions={"target": Target()})])
-    assert ablation.title == "tiny: where each entry's own rule stops"
+    assert ablation.title == "tiny: where each criterion's own rule stops"
 
 
 def test_failures_count_as_missing_unless_a_record_came_after(
