@@ -1,0 +1,20 @@
+"""Wording that messages share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["did_you_mean", "enumerate_some"]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'a' or 'b'?"`` with at most three of ``known`` that resemble ``word``, else an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def enumerate_some(items: Sequence[object], limit: int = 5) -> str:
+    """The first ``limit`` items, separated by commas, and the number of the others: ``"a, b and 3 more"``."""
+    shown = ", ".join(map(str, items[:limit]))
+    return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
