@@ -90,7 +90,7 @@ def test_every_import_follows_the_order_of_the_rooms() -> None:
         (
             "foad_plugins/cost/flops.py",
             "from ..export import api",
-            "cost.flops must not import foad_plugins.export.api",
+            "flops must not import foad_plugins.export",
         ),
         ("foad_plugins/export/other.py", "from foad_plugins.adapters import prune", "other must not import adapters"),
         ("foad_plugins/export/other.py", "def f():\n    import foad_plugins", "other must not import foad_plugins"),

@@ -81,7 +81,7 @@ def test_the_quickstart_compares_five_criteria_within_two_percent() -> None:
         ("    epochs: 1", "    zzz: 1", ["11: conditions.finetune_recipe.epochs: Field required",
                                          "12: conditions.finetune_recipe.zzz: unknown key; known: epochs, learning"]),
         ("rule: {neighbors: 1}", "rule: {neighbor: 1}",
-         ["22: criteria.0.rule.neighbors: unknown key; did you mean 'neighbors'?"]),
+         ["22: criteria.0.rule.neighbor: unknown key; did you mean 'neighbors'?"]),
         ("seeds: 2", "seeds: some", ["26: seeds: Input should be a valid integer, .*, got 'some'"]),
         ("seeds: 2", "seeds: [2]", ["26: seeds: Input should be a valid integer"]),
         ("seeds: 2", "seeds:", ["26: seeds: Input should be a valid integer, got None"]),
