@@ -41,6 +41,20 @@ class CriterionContext:
             )
 
 
+class Rule(BaseModel):
+    """The parameters of the published rule, which decide how many channels it removes.
+
+    Attributes:
+        neighbors: the paper's t, at least 1.
+        threshold: the paper's s, in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    neighbors: int = Field(default=1, ge=1)
+    threshold: float = Field(default=0.0, ge=0, le=1)
+
+
 class CriterionSpec(Spec):
     """A criterion of a comparison, its settings and what follows the removal.
 
@@ -75,17 +89,3 @@ class CriterionSpec(Spec):
     def title(self) -> str:
         """What tables and file names call it."""
         return self.label or self.name
-
-
-class Rule(BaseModel):
-    """The parameters of the published rule, which decide how many channels it removes.
-
-    Attributes:
-        neighbors: the paper's t, at least 1.
-        threshold: the paper's s, in [0, 1].
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    neighbors: int = Field(default=1, ge=1)
-    threshold: float = Field(default=0.0, ge=0, le=1)

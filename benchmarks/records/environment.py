@@ -29,7 +29,6 @@ _PACKAGES = (
     "lightning-fabric",
     "numba",
     "numpy",
-    "opencv-python-headless",
     "pillow",
     "pydantic",
     "ray",
