@@ -1,4 +1,4 @@
-"""The README's first snippet with the core's dependencies alone; run it outside the checkout, with the wheel installed."""
+"""The README's first snippet with the core's dependencies alone: run it where only the wheel is installed."""
 
 from __future__ import annotations
 
