@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from .batch_norm_masks import mask_batch_norms
     from .compat import repair_nni, undo_nni_repairs
     from .pruner import FOADPruner
+    from .ratios import config_from_widths
 
-__all__ = ["FOADPruner", "mask_batch_norms", "repair_nni", "undo_nni_repairs"]
+__all__ = ["FOADPruner", "config_from_widths", "mask_batch_norms", "repair_nni", "undo_nni_repairs"]
 
 _LAZY = {
     "FOADPruner": ".pruner",
+    "config_from_widths": ".ratios",
     "mask_batch_norms": ".batch_norm_masks",
     "repair_nni": ".compat",
     "undo_nni_repairs": ".compat",

@@ -193,7 +193,7 @@ class _Difference:
             _start_generators()
             self.calls += 1
             if self._forward_fn is not None:
-                yield self._forward_fn(self._model, call.item)
+                yield self._forward_fn(self._model, call.batch)
             else:
                 yield self._model(*call.args, **call.kwargs)
 

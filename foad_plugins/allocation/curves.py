@@ -75,6 +75,7 @@ class GroupWidth:
         layers: names of all layers that lose output channels with it.
         before: channels before, all parts together.
         after: channels after.
+        parts: the number of equal parts of the channels that lose the same relative indices.
         loss: what the curve gives there.
     """
 
@@ -82,6 +83,7 @@ class GroupWidth:
     layers: tuple[str, ...]
     before: int
     after: int
+    parts: int
     loss: float
 
     @property
@@ -337,6 +339,7 @@ class Sensitivity:
                 curve.layers,
                 curve.channels * curve.parts,
                 (curve.channels - count) * curve.parts,
+                curve.parts,
                 curve.loss(count),
             )
             for curve, count in zip(self.groups, removed, strict=True)

@@ -82,8 +82,8 @@ def _parts(data: Any, device: torch.device | None, max_batches: int | None) -> I
         for measured in (False, True):
             chosen = ((numbers % EVERY == 1) == measured).nonzero().flatten()
             if len(chosen):
-                args, item, kwargs = (_cut(value, chosen, images) for value in (call.args, call.item, call.kwargs))
-                yield Call(args, item, kwargs), measured
+                args, batch, kwargs = (_cut(value, chosen, images) for value in (call.args, call.batch, call.kwargs))
+                yield Call(args, batch, kwargs), measured
 
 
 def _images(call: Call) -> int | None:

@@ -326,3 +326,20 @@ def test_results_print_themselves():
     curves = sensitivity(model, images)
     assert "body.0" in str(curves)
     assert "of the FLOPs" in str(curves.widths(flops=0.5))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
+def test_ratios_of_torchvision_models_meet_the_target(name):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(SEED)
+    model = models.get_model(name, weights=None).eval()
+    images = torch.randn(16, 3, 64, 64)
+    before = count_flops(model, images[:1])
+    head = list(model.modules())[-1]
+    ratios = sensitivity_ratios(model, images, flops=0.5)
+    assert head not in ratios
+    small = pruned_by(model, ratios, images)
+    assert count_flops(small, images[:1]) / before == pytest.approx(0.5, abs=0.02)
+    assert small(images[:2]).shape == (2, 1000)

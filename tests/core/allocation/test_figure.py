@@ -33,11 +33,9 @@ def test_chosen_shares_are_marked():
     assert len(second.lines) == 2
 
 
-@pytest.mark.parametrize(
-    "groups", [[curve("a", (0.0, 0.0, 0.0))], [curve("a", limit=1)], [curve("a", (0.0, 1e-12, 1.0))]]
-)
-def test_odd_curves_are_drawn(groups):
-    assert len(drawn(sensitivity_figure(groups, [1]))) == 1
+@pytest.mark.parametrize("odd", [curve("a", (0.0, 0.0, 0.0)), curve("a", limit=1), curve("a", (0.0, 1e-12, 1.0))])
+def test_odd_curves_are_drawn(odd):
+    assert len(drawn(sensitivity_figure([odd], [1]))) == 1
 
 
 def test_nothing_to_draw_is_refused():

@@ -45,22 +45,22 @@ def test_all_inputs_and_labels_are_cut_alike():
     assert call.kwargs["x"][:, 0].tolist() == [1, 5]
     assert call.kwargs["y"][:, 0].tolist() == [2, 6]
     assert call.kwargs["scale"] == 2.0
-    inputs, labels = call.item
+    inputs, labels = call.batch
     assert torch.equal(inputs["x"], call.kwargs["x"])
     assert labels.tolist() == [1, 5]
 
 
 def test_a_forward_fn_gets_the_batch_in_the_form_of_the_data():
     call = measured_part((images(6), images(6)))[0]
-    assert isinstance(call.item, tuple)
-    assert [len(part) for part in call.item] == [2, 2]
+    assert isinstance(call.batch, tuple)
+    assert [len(part) for part in call.batch] == [2, 2]
     assert len(call.args) == 2
 
 
 def test_batches_that_cannot_be_divided_are_taken_whole():
     data = [((images(3), images(2)), number) for number in range(6)]
-    assert [call.item[1] for call in measured_part(data, None)] == [1, 5]
-    assert [call.item[1] for call in FitPart(data)] == [0, 2, 3, 4]
+    assert [call.batch[1] for call in measured_part(data, None)] == [1, 5]
+    assert [call.batch[1] for call in FitPart(data)] == [0, 2, 3, 4]
 
 
 def test_no_more_batches_than_asked_for():
