@@ -79,8 +79,8 @@ class GroupReplacement:
         self._group = group
         self._method = method
         rows: dict[int, list[list[int]]] = {}
-        for tap in {tap.key(): tap for tap in group_reads(group).taps}.values():
-            spot = place(grams.consumers, tap)
+        for point in {point.key(): point for point in group_reads(group).hook_points}.values():
+            spot = place(grams.consumers, point)
             if spot is not None and grams.fitted[spot[0]].samples:
                 rows.setdefault(spot[0], []).append(spot[1])
         self._inputs = [
