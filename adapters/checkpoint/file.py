@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +12,7 @@ from typing import Any, BinaryIO
 import safetensors.torch
 from torch import Tensor
 
-from ...utils.files import write_atomically
+from ...utils.files import NotRegularFileError, open_regular, write_atomically
 
 __all__ = ["CheckpointError", "encode", "read_checkpoint", "read_header", "write_checkpoint"]
 
@@ -121,12 +120,10 @@ def read_header(path: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
 
 
 def _open(path: Path) -> BinaryIO:
-    # Opening a FIFO would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _error(path, "is not a regular file")
-    return os.fdopen(descriptor, "rb")
+    try:
+        return open_regular(path)
+    except NotRegularFileError as error:
+        raise _error(path, "is not a regular file") from error
 
 
 def _read_header(path: Path, stream: BinaryIO) -> tuple[bytes, dict[str, Any], str, str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from ...utils.files import NotRegularFileError, open_regular
 from ..files import write_atomically
 from .schema import READABLE_VERSIONS, FailureRecord, RunInputs, RunRecord, upgraded
 
@@ -19,6 +21,8 @@ __all__ = ["FailureStore", "RecordStore", "RecordWarning"]
 class RecordWarning(UserWarning):
     """A file in the records folder, or what it says, cannot be used."""
 
+
+_MAX_BYTES = 16_000_000
 
 R = TypeVar("R", RunRecord, FailureRecord)
 
@@ -66,7 +70,7 @@ class _Store(Generic[R]):
 
     def _read(self, path: Path) -> R | None:
         try:
-            content = json.loads(path.read_bytes())
+            content = _load(path)
             version = content.get("schema_version") if isinstance(content, dict) else None
             if isinstance(version, int) and version not in READABLE_VERSIONS:
                 known = ", ".join(map(str, READABLE_VERSIONS))
@@ -76,12 +80,37 @@ class _Store(Generic[R]):
         except ValidationError as error:
             first = error.errors()[0]
             reason = f"not a valid record ({'.'.join(map(str, first['loc'])) or 'top level'}: {first['msg']})"
-        except (ValueError, RecursionError):
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             reason = "not a whole JSON file"
+        except ValueError as error:
+            reason = str(error)
+        except NotRegularFileError:
+            reason = "not a regular file"
         except OSError as error:
             reason = error.strerror or "cannot be read"
         warnings.warn(f"{path.name}: ignored, {reason}", RecordWarning, stacklevel=3)
         return None
+
+
+def _load(path: Path) -> Any:
+    with open_regular(path) as stream:
+        data = stream.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"more than {_MAX_BYTES:,} bytes")
+    # By default JSON's numbers may be infinite, NaN, or integers that no float can take.
+    return json.loads(data, parse_float=_finite, parse_int=_finite_int, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is not finite")
+    return value
+
+
+def _finite_int(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 class RecordStore(_Store[RunRecord]):

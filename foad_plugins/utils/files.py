@@ -1,13 +1,34 @@
-"""Writing files in one step."""
+"""Reading regular files alone, and writing files in one step."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["write_atomically"]
+__all__ = ["NotRegularFileError", "open_regular", "write_atomically"]
+
+
+class NotRegularFileError(OSError):
+    """A path names a device, a FIFO or a folder, where a regular file is needed."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading.
+
+    Raises:
+        NotRegularFileError: it is another kind of file, which might never end.
+        OSError: there is no file, or it cannot be opened.
+    """
+    # Opening a FIFO without O_NONBLOCK would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotRegularFileError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -26,7 +26,6 @@ PageFigure: TypeAlias = dict[str, Any]
 """A Plotly figure as JSON with its words. Colors are names of the page's CSS variables, which its script fills in."""
 
 INTERVALS = "Bars are 95 % intervals over seeds."
-_MOST_NAMES = 60
 _LONGEST_NAME = 28
 
 
@@ -124,9 +123,8 @@ def name_axis(names: Sequence[str]) -> dict[str, Any]:
 
 
 def layer_axis(layers: Sequence[str]) -> dict[str, Any]:
-    """An axis of layers with as many names as can be read; hovering shows the others."""
-    axis, step = name_axis(short_names(layers)), 1 + len(layers) // _MOST_NAMES
-    return {**axis, **{name: axis[name][::step] for name in ("tickvals", "ticktext")}, "tickangle": -60}
+    """An axis of layers, of which the page shows as many names as fit; hovering shows the others."""
+    return {**name_axis(short_names(layers)), "tickangle": -60}
 
 
 def page_figure(

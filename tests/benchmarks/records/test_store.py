@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from foad_plugins.benchmarks.records.schema import FailureRecord, RunInputs
 from foad_plugins.benchmarks.records.store import FailureStore, RecordStore, RecordWarning
+from foad_plugins.benchmarks.training.recipe import Epoch
 
 from ..conftest import MakeRecord
 
@@ -76,10 +78,35 @@ def test_json_that_is_no_record_is_ignored_with_a_warning(
         assert store.all() == []
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", "9" * 400, "9" * 5000])
+def test_numbers_that_are_not_finite_are_refused(store: RecordStore, make_record: MakeRecord, number: str) -> None:
+    epochs = (Epoch(train_loss=7.25, seconds=1.0),)
+    path = store.save(make_record(epochs=epochs))
+    path.write_text(path.read_text().replace("7.25", number))
+    with pytest.warns(RecordWarning, match=f"{path.name}: ignored, the number {number[:20]} is not finite"):
+        assert store.all() == []
+
+
+def test_large_and_special_files_are_passed_over(store: RecordStore, make_record: MakeRecord) -> None:
+    record = make_record()
+    store.save(record)
+    os.mkfifo(store.folder / "fifo.json")
+    (store.folder / "zero.json").symlink_to("/dev/zero")
+    with (store.folder / "sparse.json").open("wb") as file:
+        file.truncate(6_000_000_000)
+    with pytest.warns(RecordWarning) as caught:
+        assert store.all() == [record]
+    assert [str(warning.message) for warning in caught] == [
+        "fifo.json: ignored, not a regular file",
+        "sparse.json: ignored, more than 16,000,000 bytes",
+        "zero.json: ignored, not a regular file",
+    ]
+
+
 def test_what_cannot_be_opened_is_ignored_with_a_warning(store: RecordStore, make_record: MakeRecord) -> None:
     inputs = make_record().inputs
     store.path(inputs).mkdir(parents=True)
-    with pytest.warns(RecordWarning, match=f"{inputs.file_name}: ignored, Is a directory"):
+    with pytest.warns(RecordWarning, match=f"{inputs.file_name}: ignored, not a regular file"):
         assert store.find(inputs) is None
 
 

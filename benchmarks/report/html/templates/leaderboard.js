@@ -25,6 +25,10 @@ function draw(...wanted) {
       layout.height += 19 * names;
       layout.legend = { ...layout.legend, orientation: "h", y: -0.2, yanchor: "top" };
     }
+    if (layout.xaxis.tickangle) {
+      const step = Math.ceil(18 * layout.xaxis.tickvals.length / plot.clientWidth);
+      for (const name of ["tickvals", "ticktext"]) layout.xaxis[name] = layout.xaxis[name].filter((_, n) => n % step === 0);
+    }
     for (const trace of data)
       if (trace.meta?.rows && !trace.meta.rows.some(key => shown.has(key))) trace.visible = false;
     plot.style.height = "";
