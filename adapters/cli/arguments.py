@@ -7,6 +7,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .common import positive_int
+
 __all__ = ["TARGETS", "make_parser"]
 
 TARGETS = ("flops", "params", "latency", "pruning_ratio")
@@ -19,11 +21,14 @@ The result is loaded from Python: load_pruned(network, "small.safetensors").
 Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
 
 
-def make_parser(prune: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-    """The parser; each command is put into the namespace as ``command``.
+def make_parser(
+    prune: Callable[[argparse.Namespace], int], info: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """The parser; the function that runs a command is put into the namespace as ``command``.
 
     Args:
         prune: runs ``foad prune``.
+        info: runs ``foad info``.
     """
     parser = argparse.ArgumentParser(prog="foad", description="FOAD filter pruning of PyTorch models.")
     parser.add_argument("--version", action="version", version=f"foad-plugins {_version()}")
@@ -36,130 +41,131 @@ def make_parser(prune: Callable[[argparse.Namespace], int]) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(command=prune)
-    _model(command.add_argument_group("the model"), command)
-    _data(command.add_argument_group("the calibration images"))
-    _amount(command)
-    _way(command.add_argument_group("how"))
-    _output(command.add_argument_group("what comes out"))
+    _add_model_options(command.add_argument_group("the model"))
+    _add_data_options(command.add_argument_group("the calibration images"))
+    _add_target_options(command)
+    _add_method_options(command.add_argument_group("method"))
+    _add_output_options(command.add_argument_group("output"))
+    description = "Print the widths, parameters and versions in the file of a pruned model."
+    show = commands.add_parser("info", help="print what the file of a pruned model holds", description=description)
+    show.set_defaults(command=info, traceback=False)
+    show.add_argument("file", type=Path, metavar="FILE", help="a file that foad prune or save_pruned wrote")
     return parser
 
 
-def _model(group: argparse._ArgumentGroup, command: argparse.ArgumentParser) -> None:
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--model",
         required=True,
         metavar="MODEL",
-        help="torchvision:NAME, or MODULE:FACTORY, called without arguments (looked for in the current folder too)",
+        help="torchvision:NAME, or MODULE:FACTORY, called without arguments (also searched in the current folder)",
     )
     # argparse draws exclusive options into a group's help only where they were made from the group.
     weights = group.add_mutually_exclusive_group(required=True)
     weights.add_argument(
         "--weights",
         metavar="FILE",
-        help="safetensors file with a state dict, or a pruned model; or torchvision's own: DEFAULT, IMAGENET1K_V2",
+        help="safetensors file with a state dict or a pruned model, or weights of torchvision: DEFAULT, IMAGENET1K_V2",
     )
     weights.add_argument(
         "--as-built",
         action="store_true",
-        help="the weights that a factory of yours has loaded; for torchvision:NAME they are random, to try things out",
+        help="the weights that your factory has loaded; for torchvision:NAME they are random, for a first try",
     )
-    group.add_argument("--num-classes", type=_positive, metavar="N", help="outputs of a torchvision model")
+    group.add_argument("--num-classes", type=positive_int, metavar="N", help="outputs of a torchvision model")
     group.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (default: cuda if there is one)")
 
 
-def _data(group: argparse._ArgumentGroup) -> None:
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--data",
         type=Path,
         required=True,
         metavar="PATH",
-        help="folder of images, searched with all folders in it; or .npz with uint8 images (N, H, W, 3), which keep "
+        help="folder of images, searched with its subfolders; or .npz with uint8 images (N, H, W, 3), which keep "
         "their size, or floats (N, C, H, W), which are used as they are",
     )
     group.add_argument("--array", metavar="NAME", help="which array of the .npz (default: images, or the only one)")
     group.add_argument(
         "--images",
-        type=_positive,
+        type=positive_int,
         default=128,
         metavar="N",
-        help="use so many at most, evenly spread over all sorted by path (default: %(default)s)",
+        help="number of images, evenly spread over all images sorted by path (default: %(default)s)",
     )
     group.add_argument(
-        "--batch-size", type=_positive, default=32, metavar="N", help="images in a batch at most (default: %(default)s)"
+        "--batch-size", type=positive_int, default=32, metavar="N", help="largest batch (default: %(default)s)"
     )
-    group.add_argument("--size", type=_size, metavar="S", help="cut out the centre: 224, or height and width as 112x96")
-    group.add_argument("--resize", type=_size, metavar="S", help="first resize: the shorter side, or height and width")
-    group.add_argument("--mean", type=float, nargs="+", metavar="X", help="subtract, of pixels in [0, 1]: one or three")
+    group.add_argument("--size", type=_size, metavar="S", help="center crop: 224, or height and width as 112x96")
+    group.add_argument("--resize", type=_size, metavar="S", help="first resize: shorter side, or height and width")
+    group.add_argument("--mean", type=float, nargs="+", metavar="X", help="mean of pixels in [0, 1]: one or three")
     group.add_argument(
         "--std",
         type=_above_zero,
         nargs="+",
         metavar="X",
-        help="divide by (default of all four: what torchvision does for its model, or 256, 224 and ImageNet's)",
+        help="deviation of pixels (default of these four: torchvision's for its model, else those of ImageNet)",
     )
 
 
-def _amount(command: argparse.ArgumentParser) -> None:
+def _add_target_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
-        "how much", "One target; without any, what the published rule finds redundant goes, and no more."
+        "amount", "One target. Without a target, the published rule decides how many channels are removed."
     )
     target = group.add_mutually_exclusive_group()
     for name, what in (("flops", "FLOPs"), ("params", "parameters"), ("latency", "time of a call")):
         target.add_argument(
-            f"--{name}", type=_share, metavar="SHARE", help=f"share of the {what} to end at: 0.5 leaves half"
+            f"--{name}", type=_share, metavar="SHARE", help=f"share of the {what} that is kept: 0.5 for half"
         )
     target.add_argument("--pruning-ratio", type=_share, metavar="SHARE", help="share of the channels to remove")
     group.add_argument(
-        "--neighbors", type=_positive, metavar="T", help="of the rule: neighbors that may go (default: 1)"
+        "--neighbors", type=positive_int, metavar="T", help="of the rule: candidates per channel (default: 1)"
     )
-    group.add_argument("--threshold", type=_closed, metavar="S", help="of the rule: least similarity (default: 0)")
+    group.add_argument(
+        "--threshold", type=_unit_interval, metavar="S", help="of the rule: least similarity (default: 0)"
+    )
     group.add_argument(
         "--layer-ratio",
         type=_layer_share,
         action="append",
         metavar="LAYER=SHARE",
-        help="remove this share of a layer's channels whatever the target; may be repeated",
+        help="remove this share of a layer's channels, whatever the target; repeatable",
     )
-    group.add_argument("--max-pruning-ratio", type=_closed, metavar="SHARE", help="no layer loses more than this")
+    group.add_argument("--max-pruning-ratio", type=_unit_interval, metavar="SHARE", help="most that a layer loses")
+    group.add_argument("--ignore", action="append", metavar="LAYER", help="a layer that keeps all channels; repeatable")
+
+
+def _add_method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--ignore", action="append", metavar="LAYER", help="a layer that keeps all channels; may be repeated"
+        "--order",
+        choices=("reconstruction", "rounds", "backward"),
+        help="ranking within a layer",
     )
-
-
-def _way(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--order", choices=("reconstruction", "rounds", "backward"), help="how channels are ranked")
-    group.add_argument("--ranking", choices=("local", "global", "isomorphic"), help="among which layers")
-    group.add_argument("--round-to", type=_positive, metavar="N", help="widths end at multiples of this")
+    group.add_argument("--ranking", choices=("local", "global", "isomorphic"), help="which layers are ranked together")
+    group.add_argument("--round-to", type=positive_int, metavar="N", help="widths become multiples of this")
     group.add_argument(
         "--compensate",
         choices=("auto", "least_squares", "representative", "none"),
-        help="how layers take over what is removed from their inputs",
+        help="how the next layers compensate for removed channels",
     )
     group.add_argument(
         "--reestimate-bn",
         action=argparse.BooleanOptionalAction,
-        help="move the statistics of batch normalization to what the images say",
+        help="correct running statistics of batch normalization on the images",
     )
-    group.add_argument("--steps", type=_positive, metavar="N", help="reach the target in so many steps")
+    group.add_argument("--steps", type=positive_int, metavar="N", help="number of steps to the target")
     group.add_argument("--no-verify", action="store_true", help="do not check the result against the original")
     group.add_argument("--no-latency", action="store_true", help="do not time the model before and after")
 
 
-def _output(group: argparse._ArgumentGroup) -> None:
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--out", type=_safetensors, metavar="FILE", help="the pruned model, as .safetensors; needed but for --dry-run"
+        "--out", type=_safetensors, metavar="FILE", help="the pruned model, as .safetensors; required without --dry-run"
     )
-    group.add_argument("--report", type=Path, metavar="FILE", help="an HTML page that shows what was done")
-    group.add_argument("--dry-run", action="store_true", help="report what would be done, and save no model")
-    group.add_argument("--quiet", action="store_true", help="no progress, only the report")
-    group.add_argument("--traceback", action="store_true", help="show where an error comes from")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"at least 1, got {number}")
-    return number
+    group.add_argument("--report", type=Path, metavar="FILE", help="an HTML page of what was removed")
+    group.add_argument("--dry-run", action="store_true", help="report what would be removed, and save no model")
+    group.add_argument("--quiet", action="store_true", help="print only the report")
+    group.add_argument("--traceback", action="store_true", help="print the traceback of an error")
 
 
 def _share(text: str) -> float:
@@ -169,7 +175,7 @@ def _share(text: str) -> float:
     return number
 
 
-def _closed(text: str) -> float:
+def _unit_interval(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"a number from 0 to 1, got {text}")
@@ -185,8 +191,8 @@ def _above_zero(text: str) -> float:
 
 def _size(text: str) -> tuple[int, ...]:
     try:
-        sides = tuple(_positive(side) for side in text.lower().split("x"))
-    except ValueError:
+        sides = tuple(positive_int(side) for side in text.lower().split("x"))
+    except argparse.ArgumentTypeError:
         sides = ()
     if len(sides) not in (1, 2):
         raise argparse.ArgumentTypeError(f"a size such as 224, or height and width as 112x96, got {text!r}")

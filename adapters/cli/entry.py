@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-import warnings
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
 from ...report.prune_report import PruneReport
 from .arguments import TARGETS, make_parser
+from .common import missing_extra, warnings_in_one_line
 from .errors import CommandError, UsageError
 from .images import calibration_loader
 from .models import build_model, importable_here, torchvision_name
@@ -31,27 +30,26 @@ _FOR_TARGETS = ("ranking", "round_to", "max_pruning_ratio")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    The report goes to the standard output, everything else to the standard error.
+    The report is printed to the standard output, everything else to the standard error.
 
     Args:
         argv: the arguments without the program's name; those of the process if None.
 
     Returns:
-        0 if all went well, 1 on a failure, 2 on a wrong argument, 130 after Ctrl-C.
+        0 on success, 1 on a failure, 2 on a wrong argument, 130 after Ctrl-C.
     """
     try:
-        arguments = make_parser(_prune).parse_args(argv)
+        arguments = make_parser(_prune, _info).parse_args(argv)
     except SystemExit as stop:
-        # argparse leaves the process itself, after --help and after an error that it has printed.
+        # argparse exits after --help and after an error that it has printed.
         return int(stop.code or 0)
     try:
-        with warnings.catch_warnings(), importable_here():
-            warnings.showwarning = _show_warning
+        with warnings_in_one_line("foad"), importable_here():
             return int(arguments.command(arguments))
     except KeyboardInterrupt:
         print("\nfoad: interrupted", file=sys.stderr)
         return 130
-    # Models and their factories are the user's own code, and may fail in any way.
+    # Models and their factories are user code, and may fail in any way.
     except Exception as error:
         if arguments.traceback:
             traceback.print_exc()
@@ -60,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    _require_extra()
+    missing = missing_extra("cli", _NEEDED)
+    if missing is not None:
+        raise CommandError(missing)
     settings = _settings(arguments)
     name = torchvision_name(arguments.model)
     weights = None if arguments.as_built else find_weights(arguments.weights, name)
@@ -73,34 +73,41 @@ def _prune(arguments: argparse.Namespace) -> int:
         arguments.data, arguments.images, arguments.batch_size, preprocessing, arguments.array
     )
     device = _device(arguments.device)
-    say = _nothing if arguments.quiet else _say
+    log = _silent if arguments.quiet else _log
     model = build_model(arguments.model, None if file else weights, arguments.num_classes, progress=not arguments.quiet)
     if file is not None:
         load_weights(model, file)
     elif arguments.as_built and name is not None:
-        say("the weights are random: what comes out is good for a try only")
-    say(f"model: {arguments.model}, on {device}")
-    say(f"images: {images}")
+        log("the weights are random: use the result for a first try only")
+    log(f"model: {arguments.model}, on {device}")
+    log(f"images: {images}")
 
     from ..prune.api import prune
 
     report = prune(model.to(device), loader, progress=not arguments.quiet, **settings)
-    problems = _write(arguments, model, report, say)
+    problems = _write(arguments, model, report, log)
     print(report)
     if problems:
         raise CommandError("; ".join(problems))
     return 0
 
 
+def _info(arguments: argparse.Namespace) -> int:
+    from ..checkpoint.info import checkpoint_info
+
+    print(checkpoint_info(arguments.file))
+    return 0
+
+
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of :func:`~foad_plugins.prune` that the user gave; its own defaults do for the rest."""
+    """The arguments of :func:`~foad_plugins.prune` that the user gave; the others have its defaults."""
     names = (*TARGETS, "neighbors", "threshold", "order", *_FOR_TARGETS, "compensate", "reestimate_bn", "steps")
     settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     target = [name for name in TARGETS if name in settings]
     rule = [name for name in ("neighbors", "threshold") if name in settings]
     if target and rule:
         kept, other = _dashed(rule[0]), _dashed(target[0])
-        raise UsageError(f"--{kept} belongs to the published rule, which takes no target: drop it or --{other}")
+        raise UsageError(f"--{kept} is an option of the published rule, which has no target: omit it or --{other}")
     if arguments.layer_ratio:
         settings["pruning_ratio_dict"] = dict(arguments.layer_ratio)
     alone = [name for name in (*_FOR_TARGETS, "pruning_ratio_dict") if name in settings]
@@ -120,14 +127,16 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _check_outputs(arguments: argparse.Namespace, weights: Path | None) -> None:
     if arguments.out is None and not arguments.dry_run:
-        raise UsageError("--out is needed: the file to save the pruned model to (or --dry-run)")
+        raise UsageError("--out is needed: the file for the pruned model (or --dry-run)")
     outputs = {"--out": arguments.out, "--report": arguments.report}
     inputs = [arguments.data, *([weights] if weights is not None else [])]
     check_outputs({option: path for option, path in outputs.items() if path is not None}, inputs)
 
 
-def _write(arguments: argparse.Namespace, model: torch.nn.Module, report: PruneReport, say: Any) -> list[str]:
-    """Write all there is to write, whatever fails; what failed, in words."""
+def _write(
+    arguments: argparse.Namespace, model: torch.nn.Module, report: PruneReport, log: Callable[[str], None]
+) -> list[str]:
+    """Write the model and the report, each even if the other fails; returns the error messages."""
     from ..checkpoint.api import save_pruned
 
     writers = []
@@ -142,7 +151,7 @@ def _write(arguments: argparse.Namespace, model: torch.nn.Module, report: PruneR
         except CommandError as error:
             problems.append(str(error))
         else:
-            say(f"{what}: {path}")
+            log(f"{what}: {path}")
     return problems
 
 
@@ -150,20 +159,12 @@ def _device(name: str | None) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise UsageError(f"--device {name!r} is no device: cpu, cuda, cuda:1, mps") from error
+        raise UsageError(f"--device {name!r} is no device of torch, such as cpu, cuda, cuda:1, mps") from error
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise CommandError(f"--device {name}: this device cannot be used here: {error}") from error
     return device
-
-
-def _require_extra() -> None:
-    missing = [package for module, package in _NEEDED.items() if find_spec(module) is None]
-    if missing:
-        raise CommandError(
-            f'packages are not installed ({", ".join(missing)}); install them with: pip install "foad-plugins[cli]"'
-        )
 
 
 def _one_line(error: Exception) -> str:
@@ -176,23 +177,12 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _nothing(text: str) -> None:
+def _silent(text: str) -> None:
     pass
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"foad: warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

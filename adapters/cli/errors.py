@@ -1,4 +1,4 @@
-"""What the command line prints in one line."""
+"""Errors that the command line prints in one line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ __all__ = ["CommandError", "UsageError"]
 
 
 class CommandError(Exception):
-    """A command that cannot go on; the message tells the user what to change. Exit status 1."""
+    """A command that cannot continue; the message names what to change. Exit status 1."""
 
 
 class UsageError(CommandError):
-    """Arguments that cannot be, whatever the files and the machine are like. Exit status 2."""
+    """Arguments that are wrong whatever the files and the machine. Exit status 2."""

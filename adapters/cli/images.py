@@ -24,22 +24,22 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 def calibration_loader(
     data: Path, count: int, batch_size: int, preprocessing: Preprocessing, array: str | None = None
 ) -> tuple[DataLoader[Tensor], str]:
-    """A loader of calibration batches that reads the images when they are asked for, always the same ones.
+    """A loader of calibration batches; it reads the images on demand, and always the same ones.
 
     Args:
-        data: a folder, searched with all folders in it, or an .npz file with uint8 images (N, H, W, 3), (N, H, W, 1)
+        data: a folder, searched with its subfolders, or an .npz file with uint8 images (N, H, W, 3), (N, H, W, 1)
             or (N, H, W), or floating-point inputs of the model (N, C, H, W).
-        count: use so many images at most, spread evenly over all there are.
-        batch_size: images in a batch at most; all batches are of one size or differ by one image.
-        preprocessing: what to do to images. Arrays keep their size unless a size was asked for; floating-point inputs
-            are taken as they are.
+        count: most images, evenly spread over all that are found.
+        batch_size: most images per batch; batch sizes differ by at most one image.
+        preprocessing: for images. Arrays keep their size unless a size is explicit; floating-point inputs are used
+            unchanged.
         array: the array's name in the file; None for ``images`` or the only one.
 
     Returns:
-        The loader, whose batches are (N, C, H, W) float32, and one line that says what is read, and how.
+        The loader, whose batches are (N, C, H, W) float32, and one line that describes what is read, and how.
 
     Raises:
-        CommandError: nothing there, no images in it, or an array of another form. The loader raises it as well, for a
+        CommandError: no such path, no images in it, or an array of another form. The loader also raises it, for a
             file that is no image or damaged.
     """
     if not data.exists():
@@ -58,11 +58,11 @@ def calibration_loader(
         if values.dtype == np.uint8:
             own_size = preprocessing.without_defaults()
             dataset, how = _Arrays(values, places, own_size.transform(channels=values.shape[-1])), str(own_size)
-        elif preprocessing.asked:
-            asked = ", ".join(f"--{name}" for name in preprocessing.asked)
-            raise CommandError(f"{str(data)!r} holds floating-point inputs, which are used as they are: drop {asked}")
+        elif preprocessing.explicit:
+            options = ", ".join(f"--{name}" for name in preprocessing.explicit)
+            raise CommandError(f"{str(data)!r} has floating-point inputs, which are used unchanged: omit {options}")
         else:
-            dataset, how = _Arrays(values, places, None), "as they are"
+            dataset, how = _Arrays(values, places, None), "unchanged"
     else:
         raise CommandError(f"--data must be a folder of images or an .npz file, got {str(data)!r}")
     number = min(count, total)
@@ -71,14 +71,14 @@ def calibration_loader(
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files in a folder and the folders in it, sorted; hidden ones are passed over.
+    """All image files in a folder and its subfolders, sorted; hidden ones are ignored.
 
     Raises:
         CommandError: there is none.
     """
     found, entered = [], set()
     for here, folders, files in os.walk(folder, followlinks=True):
-        # Links may lead back up.
+        # Links may lead to a parent folder.
         real = os.path.realpath(here)
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in entered else []
         if real not in entered:
@@ -92,7 +92,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def spread(total: int, count: int) -> list[int]:
-    """``count`` of ``total`` places at even distances, or all of them where there are no more."""
+    """``count`` of ``total`` indices at even distances, or all if there are no more."""
     number = min(total, count)
     return [place * total // number for place in range(number)]
 
@@ -113,7 +113,7 @@ class _Files(Dataset[Tensor]):
             with Image.open(path) as image:
                 mode = image.mode
                 colors = image.convert("RGB")
-        # Decoders fail in many ways, and what the user needs is the file's name.
+        # Decoders raise many types of errors; the user needs the name of the file.
         except Exception as error:
             raise CommandError(f"{str(path)!r} cannot be read as an image: {error}") from error
         if mode.startswith(("I", "F")):

@@ -1,4 +1,4 @@
-"""From ``--model`` to a network: one of torchvision's, or what a user's own module makes."""
+"""From ``--model`` to a network: one of torchvision, or one that a user-defined factory makes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PREFIX = "torchvision:"
 
 
 def torchvision_name(spec: str) -> str | None:
-    """The name of a model of torchvision; None for a user's own.
+    """The name of a model of torchvision; None for ``MODULE:FACTORY``.
 
     Raises:
-        UsageError: torchvision has no such model, or ``spec`` is of no known form.
+        UsageError: torchvision has no such model, or ``spec`` has neither form.
     """
     known = torchvision_models().list_models()
     if spec.startswith(_PREFIX):
@@ -41,25 +41,25 @@ def torchvision_name(spec: str) -> str | None:
         raise UsageError(f"--model must be torchvision:NAME or MODULE:FACTORY, got {spec!r}{near}")
     if "/" in module or os.sep in module or module.endswith(".py"):
         raise UsageError(
-            f"--model {spec!r}: a module is named as in an import, such as package.module:{factory}, not by its path"
+            f"--model {spec!r}: name the module as in an import, such as package.module:{factory}, not by its path"
         )
     return None
 
 
 def build_model(spec: str, weights: Any = None, num_classes: int | None = None, *, progress: bool = False) -> nn.Module:
-    """The network, with random weights drawn from seed 0, those of a torchvision enum, or what a factory gave it.
+    """The network, with weights of seed 0, of a torchvision enum, or of a factory.
 
     Args:
         spec: ``torchvision:NAME``, or ``MODULE:FACTORY`` for a module that can be imported; ``FACTORY`` is called
             without arguments, or is a network itself.
-        weights: a member of the model's weights enum; torchvision downloads them. None for none.
+        weights: a member of the model's weights enum, which torchvision downloads, or None.
         num_classes: outputs of a torchvision model; None for its own number.
         progress: show a bar while downloading.
 
     Raises:
         UsageError: no such model, or ``num_classes`` for a model that does not take it.
         CommandError: a module that cannot be imported, a factory that is missing, fails or makes no network, or
-            weights that cannot be had.
+            weights that cannot be downloaded.
     """
     name = torchvision_name(spec)
     with torch.random.fork_rng(devices=[]):
@@ -67,7 +67,7 @@ def build_model(spec: str, weights: Any = None, num_classes: int | None = None, 
         if name is not None:
             return _from_torchvision(name, weights, num_classes, progress)
         if num_classes is not None:
-            raise UsageError("--num-classes is for torchvision's models; a factory of your own sets the number itself")
+            raise UsageError("--num-classes is for torchvision's models; your factory sets the number itself")
         return _from_module(spec)
 
 
@@ -87,12 +87,12 @@ def torchvision_models() -> ModuleType:
     """``torchvision.models``.
 
     Raises:
-        CommandError: torchvision cannot be imported, as happens beside a torch it was not built for.
+        CommandError: torchvision cannot be imported, for example because it was built for another torch.
     """
     try:
         return import_module("torchvision.models")
     except Exception as error:
-        raise CommandError(f"torchvision cannot be imported beside torch {torch.__version__}: {error}") from error
+        raise CommandError(f"torchvision cannot be imported with torch {torch.__version__}: {error}") from error
 
 
 def _from_torchvision(name: str, weights: Any, num_classes: int | None, progress: bool) -> nn.Module:
@@ -100,7 +100,7 @@ def _from_torchvision(name: str, weights: Any, num_classes: int | None, progress
     settings: dict[str, Any] = {"weights": weights, "progress": progress}
     if num_classes is not None:
         settings["num_classes"] = num_classes
-    # Detectors would download weights of their backbone even without any of their own.
+    # Detectors download weights of their backbone by default, even if weights is None.
     if weights is None and "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
         settings["weights_backbone"] = None
     try:
@@ -122,7 +122,7 @@ def _from_module(spec: str) -> nn.Module:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise CommandError(f"importing {path!r} fails: {error}") from error
-        message = f"there is no module {path!r}, neither installed nor in the current folder"
+        message = f"there is no module {path!r}, installed or in the current folder"
         raise CommandError(message) from error
     except (Exception, SystemExit) as error:
         raise CommandError(f"importing {path!r} fails: {type(error).__name__}: {error}") from error

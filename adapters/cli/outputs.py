@@ -1,4 +1,4 @@
-"""The files that a command writes: looked at before the work, and never the reason that its result is lost."""
+"""The files that a command writes: checked before the work, and written elsewhere if the place fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_outputs", "write_or_rescue"]
 
 
 def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> None:
-    """Refuse what could not be written in the end, or would be written over what is read. Nothing is created.
+    """Refuse outputs that could not be written, or that are inputs. Nothing is created.
 
     Args:
         outputs: by option.
@@ -21,18 +21,18 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> N
 
     Raises:
         UsageError: an output is an input, or another output.
-        CommandError: an output is a folder, or its folder cannot be written to.
+        CommandError: an output exists and is no regular file, or its folder cannot be written to.
     """
-    taken = {path.resolve(): "is what the command reads" for path in inputs}
+    taken = {path.resolve(): "is an input of the command" for path in inputs}
     for option, path in outputs.items():
-        if path.is_dir():
-            raise CommandError(f"{option} {str(path)!r} is a folder: name a file in it")
+        if path.exists() and not path.is_file():
+            raise CommandError(f"{option} {str(path)!r} exists and is no regular file: name another file")
         if path.resolve() in taken:
             raise UsageError(f"{option} {str(path)!r} {taken[path.resolve()]}: name another file")
-        taken[path.resolve()] = f"is {option} as well"
+        taken[path.resolve()] = f"is also {option}"
         folder = next(parent for parent in path.resolve().parents if parent.exists())
         try:
-            # Trying is the only sure way: permissions do not tell of a read-only file system.
+            # Permissions do not show that a file system is read-only.
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
@@ -43,7 +43,7 @@ def write_or_rescue(write: Callable[[Path], Any], path: Path) -> None:
     """Write a file, with its folders; if that fails, to a fresh temporary folder instead.
 
     Raises:
-        CommandError: it was not written to ``path``; the message names the other place, if it is there now.
+        CommandError: it was not written to ``path``; the message names the temporary folder, if it was written there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is done to an image before the model sees it."""
+"""Resizing, cropping and normalizing of calibration images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Preprocessing:
     """Resize, crop the centre, scale to [0, 1], normalize. The defaults are torchvision's for ImageNet.
 
     Attributes:
-        resize: the shorter side, or height and width, before the crop; None leaves the size.
-        crop: height and width of the crop; None leaves all of it.
-        mean: subtracted, one value a channel or one for all.
-        std: divided by, likewise.
-        interpolation: how to resize, in torchvision's words.
-        asked: the options that the user gave.
+        resize: the shorter side, or height and width, before the crop; None for no resizing.
+        crop: height and width of the crop; None for no crop.
+        mean: subtracted, one value per channel or one for all.
+        std: divisor, one value per channel or one for all.
+        interpolation: a value of torchvision's ``InterpolationMode``.
+        explicit: the options that the user gave.
     """
 
     resize: Size | None = (256,)
@@ -36,7 +36,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
-    asked: tuple[str, ...] = ()
+    explicit: tuple[str, ...] = ()
 
     def changed(
         self,
@@ -45,34 +45,32 @@ class Preprocessing:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> Preprocessing:
-        """With what the user asked for.
+        """A copy with the options of the user.
 
         Args:
             size: of the crop; one number for a square. Without ``resize`` the shorter side becomes its longer one, so
-                that the crop is the whole of a square image.
+                that the crop of a square image is the whole image.
             resize: before the crop.
-            mean: one value, or one a channel.
-            std: likewise.
+            mean: one value, or one per channel.
+            std: one value, or one per channel.
 
         Raises:
             UsageError: an image resized to less than the crop.
         """
         options = {"size": size, "resize": resize, "mean": mean, "std": std}
-        new = replace(self, asked=tuple(name for name, value in options.items() if value is not None))
+        new = replace(self, explicit=tuple(name for name, value in options.items() if value is not None))
         if size is not None:
             crop = size if len(size) == 2 else size * 2
             new = replace(new, crop=crop, resize=(max(crop),))
         if resize is not None:
             new = replace(new, resize=resize)
         if new.resize and new.crop and any(side < want for side, want in zip(new.resize * 2, new.crop, strict=False)):
-            raise UsageError(
-                f"--resize {_size(new.resize)} is less than the size {_size(new.crop)} that is cut out of it"
-            )
+            raise UsageError(f"--resize {_size(new.resize)} is less than the crop {_size(new.crop)}")
         return replace(new, mean=tuple(mean or self.mean), std=tuple(std or self.std))
 
     def without_defaults(self) -> Preprocessing:
-        """For images that have their size already: resized and cropped only if the user asked for it."""
-        return self if {"size", "resize"} & set(self.asked) else replace(self, resize=None, crop=None)
+        """A copy that resizes and crops only if the user gave a size."""
+        return self if {"size", "resize"} & set(self.explicit) else replace(self, resize=None, crop=None)
 
     def transform(self, channels: int) -> Callable[[Any], Tensor]:
         """From an image (a PIL image, or a uint8 tensor (C, H, W)) to the model's input, float32 (C, H, W).
@@ -84,9 +82,11 @@ class Preprocessing:
 
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, channels):
-                given = f"--{name} has {len(values)} values" if name in self.asked else f"the default has {len(values)}"
+                given = (
+                    f"--{name} has {len(values)} values" if name in self.explicit else f"the default has {len(values)}"
+                )
                 raise CommandError(
-                    f"the images have {channels} channels: give --{name} one value, or as many ({given})"
+                    f"the images have {channels} channels: give --{name} one value or {channels} ({given})"
                 )
         steps: list[Any] = [v2.ToImage()]
         if self.resize is not None:
@@ -104,40 +104,40 @@ class Preprocessing:
             side = "shorter side" if len(self.resize) == 1 else "size"
             parts.append(f"{side} to {_size(self.resize)} ({self.interpolation})")
         if self.crop is not None:
-            parts.append(f"centre {_size(self.crop)}")
+            parts.append(f"center crop {_size(self.crop)}")
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
         return ", ".join([*parts, f"mean {mean}, std {std}"])
 
 
 def preprocessing_for(name: str | None, weights: Any = None) -> Preprocessing:
-    """What torchvision does before one of its models; for other models, and where it says nothing, the default.
+    """The preprocessing that torchvision has for one of its models; the default for other models.
 
     Args:
-        name: the torchvision model's name; None for a user's own.
-        weights: the member of its weights enum that is used; None for its default one.
+        name: the torchvision model's name; None for other models.
+        weights: the member of its weights enum; None for the default one.
 
     Raises:
-        CommandError: the model takes no batches of images.
+        CommandError: the model's input is no batch of images.
     """
     if name is None:
         return Preprocessing()
     member = weights if weights is not None else _default_weights(name)
     if member is None:
         return Preprocessing()
-    does = member.transforms()
-    kind = type(does).__name__
+    transforms = member.transforms()
+    kind = type(transforms).__name__
     if kind not in ("ImageClassification", "SemanticSegmentation"):
         raise CommandError(
             f"torchvision's {name} does not take batches of images ({kind}): prune it from Python, with forward_fn"
         )
-    resize = tuple(does.resize_size)
-    crop = tuple(getattr(does, "crop_size", resize))
+    resize = tuple(transforms.resize_size)
+    crop = tuple(getattr(transforms, "crop_size", resize))
     return Preprocessing(
         resize=resize,
         crop=crop if len(crop) == 2 else crop * 2,
-        mean=tuple(does.mean),
-        std=tuple(does.std),
-        interpolation=does.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=transforms.interpolation.value,
     )
 
 

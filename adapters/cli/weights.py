@@ -1,4 +1,4 @@
-"""From ``--weights`` to weights in a network: safetensors files and torchvision's own, never a pickle."""
+"""From ``--weights`` to weights in a network: safetensors files and weights of torchvision, never a pickle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .models import torchvision_models
 __all__ = ["find_weights", "load_weights"]
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".npz", ".onnx")
-# torch.save writes a zip file, or in its old form a pickle, which names its protocol in the first two bytes.
+# torch.save writes a zip file, or in its old form a pickle, whose first two bytes are its protocol.
 _PICKLES = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 _CONVERT = (
     "import torch; from safetensors.torch import save_file; "
@@ -29,7 +29,7 @@ def find_weights(text: str, name: str | None) -> Any:
 
     Args:
         text: the option's value.
-        name: the torchvision model's name; None for a user's own.
+        name: the torchvision model's name; None for other models.
 
     Raises:
         UsageError: torchvision has no weights of that name.
@@ -53,14 +53,16 @@ def find_weights(text: str, name: str | None) -> Any:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Give a network the weights in a safetensors file: a state dict, or what ``save_pruned`` wrote.
 
-    A pruned model's file prunes the network in the same way first. A prefix ``module.`` before all names, which
-    wrappers for several devices leave, is taken off.
+    The file of a pruned model also sets its widths. A prefix ``module.`` of all names, from a wrapper for several
+    devices, is removed.
 
     Raises:
-        CommandError: a pickle, no safetensors file, or tensors that do not fit the network.
+        CommandError: a pickle, no safetensors file, no regular file, or tensors that do not fit the network.
     """
     import safetensors.torch
 
+    if not path.is_file():
+        raise CommandError(f"the weights file {str(path)!r} is no regular file")
     try:
         with path.open("rb") as stream:
             start = stream.read(4)
@@ -70,15 +72,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
         target = str(path.with_suffix(".safetensors"))
         command = shlex.quote(_CONVERT.format(source=str(path), target=target))
         raise CommandError(
-            f"{str(path)!r} is a pickle, which can run any code when it is opened, and is not read here. If you trust "
-            f"it, and it is a state dict, convert it: python -c {command}"
+            f"{str(path)!r} is a pickle, which can run any code when it is opened, and is not read. If you trust it, "
+            f"and it is a state dict, convert it: python -c {command}"
         )
     try:
         with safetensors.safe_open(path, "pt") as file:
             pruned = "foad_plugins" in (file.metadata() or {})
         state = safetensors.torch.load_file(path)
     except Exception as error:
-        raise CommandError(f"{str(path)!r} is no whole safetensors file: {error}") from error
+        raise CommandError(f"{str(path)!r} is no complete safetensors file: {error}") from error
     if pruned:
         from ..checkpoint.api import load_pruned
 
@@ -91,7 +93,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     own = model.state_dict()
     if state and not own.keys() & state.keys() and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    # A tensor under two names may be in a file once.
+    # A file may have a shared tensor under one of its names only.
     present = {own[name].data_ptr() for name in state if name in own} - {0}
     missing = [
         name
@@ -115,7 +117,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], other: Sequence[str]) -> str:
-    """Where nothing but the last layer's number of outputs differs, what to do about it."""
+    """What to change if only the number of outputs of the last layer differs, else nothing."""
     differing = [name for name in own if name in state and own[name].shape != state[name].shape]
     last = {name.rpartition(".")[0] for name in differing}
     if len(last) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in differing):

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ...adapters.cli.common import positive_int
+
 __all__ = ["make_parser"]
 
 Command = Callable[[argparse.Namespace], int]
@@ -77,7 +79,9 @@ def _suite(command: argparse.ArgumentParser) -> None:
         default=os.environ.get("FOAD_DATA") or None,
         help="your folder with the data and weights that the suite names (default: environment variable FOAD_DATA)",
     )
-    command.add_argument("--seeds", type=_positive, metavar="N", help="run seeds 0 to N-1 (default: the suite's own)")
+    command.add_argument(
+        "--seeds", type=positive_int, metavar="N", help="run seeds 0 to N-1 (default: those of the suite)"
+    )
     command.add_argument(
         "--set",
         action="append",
@@ -103,7 +107,7 @@ def _imports(command: argparse.ArgumentParser) -> None:
 def _where(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--workers",
-        type=_positive,
+        type=positive_int,
         metavar="N",
         help="runs at once, each in its own process (default: 1, in this one; with Ray as many as it has room for)",
     )
@@ -117,7 +121,7 @@ def _where(group: argparse._ArgumentGroup) -> None:
 def _hardware(group: argparse._ActionsContainer) -> None:
     group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
     group.add_argument(
-        "--devices", type=_positive, metavar="N", default=1, help="that train one network together (default: 1)"
+        "--devices", type=positive_int, metavar="N", default=1, help="that train one network together (default: 1)"
     )
     group.add_argument(
         "--precision",
@@ -130,10 +134,3 @@ def _hardware(group: argparse._ActionsContainer) -> None:
         action="store_true",
         help="capture a step of training and replay it, for small images, with which a GPU waits for Python",
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1, got {text}")
-    return number

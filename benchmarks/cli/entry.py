@@ -6,12 +6,10 @@ import argparse
 import io
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from typing import TextIO
 
+from ...adapters.cli.common import missing_extra, warnings_in_one_line
 from ..errors import BenchmarkError, SettingsError
 from .arguments import make_parser
 from .signals import TerminationRequested, handle_termination
@@ -64,9 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A sign that the terminal's encoding lacks must not cost the table.
         sys.stdout.reconfigure(errors="replace")
     try:
-        _require_extra()
-        with warnings.catch_warnings(), handle_termination():
-            warnings.showwarning = _show_warning
+        missing = missing_extra("bench", {name: name for name in _NEEDED})
+        if missing is not None:
+            raise _MissingExtraError(f"the benchmarks cannot run: {missing}")
+        with warnings_in_one_line("foad-bench"), handle_termination():
             status = int(arguments.command(arguments))
             sys.stdout.flush()
             return status
@@ -91,26 +90,6 @@ def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
         return int(getattr(import_module(f".{module}", __package__), function)(arguments))
 
     return call
-
-
-def _require_extra() -> None:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise _MissingExtraError(
-            f"the benchmarks need packages that are not installed ({', '.join(missing)}); "
-            'install them with: pip install "foad-plugins[bench]"'
-        )
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    print(f"foad-bench: warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

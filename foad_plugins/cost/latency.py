@@ -1,6 +1,8 @@
-"""How long a call of a model takes."""
+"""Time of a call of a model."""
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import nn
@@ -17,16 +19,22 @@ def measure_latency(
 ) -> float:
     """Median seconds of one call in eval mode without gradients, by ``torch.utils.benchmark``.
 
-    The first calls are not counted, devices are waited for, and as many threads run as torch is set to.
+    The first calls are not timed, devices are synchronized, and torch keeps its number of threads.
 
     Args:
-        model: the model, on the device to measure; left as it was.
-        call: what to call it with.
+        model: the model, on the device to measure; unchanged.
+        call: its inputs.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
-        min_seconds: calls are repeated for at least so long; more gives a steadier median.
+        min_seconds: calls are repeated for at least this time; more gives a steadier median.
     """
-    # Imported here: it looks for a CUDA runtime, and says so where there is none.
-    from torch.utils.benchmark import Timer
+    # The import warns if there is no CUDA runtime, which says nothing about this measurement.
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from torch.utils.benchmark import Timer
+    finally:
+        logger.setLevel(level)
 
     with preserve_state(model, compiled=True), torch.inference_mode():
         timer = Timer(

@@ -80,7 +80,7 @@ def network():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What reaches ``prune``, which does nothing."""
+    """The calls of ``prune``, which is replaced by a stand-in."""
     seen: list = []
     returned = report(group())
 
@@ -99,7 +99,7 @@ def test_from_files_to_a_pruned_model_and_its_report(folder, capsys):
     assert cli.main([*BASE, *arguments, "--report", "deep/report.html"]) == 0
     captured = capsys.readouterr()
     assert "FLOPs" in captured.out
-    assert "images: 12 of 12 in photos, shorter side to 16 (bilinear), centre 16x16" in captured.err
+    assert "images: 12 of 12 in photos, shorter side to 16 (bilinear), center crop 16x16" in captured.err
     assert "pruned model: small.safetensors" in captured.err
     assert (folder / "deep" / "report.html").read_text().startswith("<!DOCTYPE html>")
     small, original = load_pruned(network, folder / "small.safetensors"), network()
@@ -110,11 +110,11 @@ def test_from_files_to_a_pruned_model_and_its_report(folder, capsys):
     from foad_plugins.adapters.cli.preprocessing import Preprocessing
 
     original.load_state_dict(safetensors.load_file("net.safetensors"))
-    does = Preprocessing().changed((16,), mean=[0.5], std=[0.25])
-    loader, _ = calibration_loader(Path("photos"), 128, 5, does)
+    preprocessing = Preprocessing().changed((16,), mean=[0.5], std=[0.25])
+    loader, _ = calibration_loader(Path("photos"), 128, 5, preprocessing)
     prune(original, loader, flops=0.6, measure_latency=False)
     assert torch.equal(small.eval()(batch), original.eval()(batch))
-    # A pruned model goes on from where it is.
+    # A pruned model can be pruned further.
     again = [*CALL[:3], "--weights", "small.safetensors", *CALL[5:], "--params", "0.7", "--out", "smaller.safetensors"]
     assert cli.main([*again, "--quiet", "--no-latency"]) == 0
     assert "calibrating" not in capsys.readouterr().err
@@ -123,7 +123,7 @@ def test_from_files_to_a_pruned_model_and_its_report(folder, capsys):
     )
 
 
-def test_prune_gets_what_was_asked_for_and_nothing_else(calls):
+def test_prune_gets_the_given_options_and_no_others(calls):
     fixed = {"verify": True, "measure_latency": True, "dry_run": False, "progress": True}
     assert cli.main(BASE) == 0
     assert calls[-1][2] == fixed
@@ -151,7 +151,7 @@ def test_prune_gets_what_was_asked_for_and_nothing_else(calls):
 
 
 def test_the_choices_are_those_of_prune():
-    command = make_parser(lambda _: 0)._subparsers._group_actions[0].choices["prune"]
+    command = make_parser(lambda _: 0, lambda _: 0)._subparsers._group_actions[0].choices["prune"]
     choices = {action.dest: set(action.choices) for action in command._actions if action.choices}
     assert choices["order"] == set(ORDERS)
     assert choices["ranking"] == set(RANKINGS)
@@ -174,25 +174,25 @@ def test_the_images_are_evenly_spread_and_the_same_each_time(calls):
         (["--flops", "50"], "a share between 0 and 1, such as 0.5 for half, got 50"),
         (["--flops", "nan"], "a share between 0 and 1"),
         (["--flops", "half"], "invalid"),
-        (["--images", "0"], "at least 1, got 0"),
+        (["--images", "0"], "a whole number of at least 1, got 0"),
         (["--threshold", "1.5"], "a number from 0 to 1, got 1.5"),
         (["--size", "32x"], "a size such as 224, or height and width as 112x96, got '32x'"),
         (["--size", "1x2x3"], "got '1x2x3'"),
-        (["--resize", "8"], "--resize 8 is less than the size 16x16"),
+        (["--resize", "8"], "--resize 8 is less than the crop 16x16"),
         (["--std", "0"], "above 0, got 0"),
         (["--layer-ratio", "0.5"], "LAYER=SHARE"),
         (["--layer-ratio", "conv=1"], "LAYER=SHARE"),
         (["--out", "small.pt"], "a file that ends in .safetensors, got 'small.pt'"),
-        (["--out", "net.safetensors"], "'net.safetensors' is what the command reads"),
-        (["--report", "small.safetensors"], "'small.safetensors' is --out as well"),
-        (["--flops", "0.5", "--neighbors", "2"], "--neighbors belongs to the published rule"),
+        (["--out", "net.safetensors"], "'net.safetensors' is an input of the command"),
+        (["--report", "small.safetensors"], "'small.safetensors' is also --out"),
+        (["--flops", "0.5", "--neighbors", "2"], "--neighbors is an option of the published rule"),
         (["--round-to", "8"], "--round-to needs a target"),
         (["--layer-ratio", "3=0.5", "--threshold", "0.5"], "--layer-ratio needs a target"),
         (["--as-built"], "not allowed with argument --weights"),
-        (["--device", "toaster"], "--device 'toaster' is no device"),
+        (["--device", "toaster"], "--device 'toaster' is no device of torch"),
         (["--num-classes", "5"], "--num-classes is for torchvision's models"),
         (["--model", "resnet18"], "did you mean 'torchvision:resnet18'"),
-        (["--model", "nets/cli_net.py:build"], "named as in an import, such as package.module:build"),
+        (["--model", "nets/cli_net.py:build"], "name the module as in an import, such as package.module:build"),
         (["--model", "torchvision:resnet19"], "torchvision has no model 'resnet19'; did you mean 'resnet18'"),
         (["--model", "torchvision:resnet18", "--weights", "V9"], "(IMAGENET1K_V1, DEFAULT)"),
     ],
@@ -209,7 +209,7 @@ def test_wrong_arguments(arguments, message, calls, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "no_net:build"], "there is no module 'no_net', neither installed nor in the current folder"),
+        (["--model", "no_net:build"], "there is no module 'no_net', installed or in the current folder"),
         (["--model", "cli_net:biuld"], "module 'cli_net' has no 'biuld'; did you mean 'build'?"),
         (["--model", "cli_net:number"], "must be a network, or make one when called; it is of type int"),
         (["--model", "cli_net:needs"], "fails when called without arguments: TypeError: needs() missing 1 required"),
@@ -219,8 +219,8 @@ def test_wrong_arguments(arguments, message, calls, capsys):
         (["--model", "broken:build"], "importing 'broken' fails: No module named 'no_such_module'"),
         (["--model", "wrong:build"], "importing 'wrong' fails: SyntaxError"),
         (["--weights", "nothing.safetensors"], "there is no weights file 'nothing.safetensors'"),
-        (["--weights", "cli_net.py"], "'cli_net.py' is no whole safetensors file"),
-        (["--weights", "photos"], "cannot be read"),
+        (["--weights", "cli_net.py"], "'cli_net.py' is no complete safetensors file"),
+        (["--weights", "photos"], "is no regular file"),
         (["--data", "nowhere"], "there is no 'nowhere' to read calibration images from"),
         (["--data", "empty"], "there are no images in 'empty' (looked for .jpg"),
         (["--data", "notes"], "there are no images in 'notes', among 1 files"),
@@ -228,17 +228,17 @@ def test_wrong_arguments(arguments, message, calls, capsys):
         (["--data", "damaged"], "'damaged/b.png' cannot be read as an image"),
         (["--array", "images"], "--array names an array in an .npz file"),
         (["--out", "cli_net.py/small.safetensors"], "cannot be written: Not a directory"),
-        (["--report", "photos"], "--report 'photos' is a folder"),
+        (["--report", "photos"], "--report 'photos' exists and is no regular file"),
         (
             ["--mean", "0.5", "0.5"],
-            "the images have 3 channels: give --mean one value, or as many (--mean has 2 values)",
+            "the images have 3 channels: give --mean one value or 3 (--mean has 2 values)",
         ),
         (["--ignore", "33"], "the model has no layer '33'"),
         (["--flops", "0.00001"], "flops"),
         (["--model", "torchvision:ssd300_vgg16", "--weights", "DEFAULT"], "does not take batches of images"),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_line(arguments, message, folder, capsys):
+def test_errors_are_one_line_and_nothing_is_written(arguments, message, folder, capsys):
     (folder / "empty").mkdir()
     (folder / "notes").mkdir()
     (folder / "notes" / "a.txt").write_text("a")
@@ -259,7 +259,7 @@ def test_what_cannot_be_used_is_said_in_one_line(arguments, message, folder, cap
     assert after == [path for path in before if "__pycache__" not in path.parts]
 
 
-def test_a_target_without_a_place_to_save(calls, capsys):
+def test_out_is_required_without_dry_run(calls, capsys):
     assert cli.main([*CALL, "--flops", "0.5"]) == 2
     assert "--out is needed" in capsys.readouterr().err
     assert cli.main([*CALL, "--flops", "0.5", "--dry-run"]) == 0
@@ -271,14 +271,14 @@ def test_a_dry_run_saves_nothing(folder):
     assert not (folder / "small.safetensors").exists()
 
 
-def test_a_network_of_ones_own_as_it_is(calls):
+def test_a_user_defined_network_with_its_own_weights(calls):
     arguments = [*CALL[:1], "--model", "cli_net:ready", "--as-built", *CALL[5:], "--dry-run"]
     assert cli.main(arguments) == 0
     assert calls[0][0] is sys.modules["cli_net"].ready
     assert str(Path.cwd()) not in sys.path
 
 
-def test_random_weights_are_said_to_be_random(calls, capsys):
+def test_random_weights_are_reported(calls, capsys):
     arguments = ["prune", "--model", "torchvision:squeezenet1_1", "--as-built", *CALL[5:], "--dry-run"]
     assert cli.main(arguments) == 0
     assert "the weights are random" in capsys.readouterr().err
@@ -290,7 +290,7 @@ def test_random_weights_are_said_to_be_random(calls, capsys):
 
 
 @pytest.mark.parametrize("name", ["torchvision", "PIL"])
-def test_a_missing_extra_is_named_before_anything_happens(name, calls, monkeypatch, capsys):
+def test_a_missing_extra_is_reported_before_the_work(name, calls, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, name, None)
     assert cli.main([*CALL, "--data", "nowhere"]) == 1
     assert 'install them with: pip install "foad-plugins[cli]"' in capsys.readouterr().err
@@ -298,7 +298,7 @@ def test_a_missing_extra_is_named_before_anything_happens(name, calls, monkeypat
 
 
 def test_the_command_line_starts_without_the_extra():
-    """In a process of its own, where nothing has been imported yet."""
+    """In a new process, where nothing has been imported."""
     program = (
         "import sys\n"
         "for name in ('torchvision', 'PIL', 'matplotlib', 'scipy'):\n"
@@ -361,7 +361,7 @@ def test_an_interrupt_ends_cleanly(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("foad: interrupted\n")
 
 
-def test_an_unforeseen_error_is_one_line_and_a_traceback_on_request(monkeypatch, capsys):
+def test_an_unexpected_error_is_one_line_and_a_traceback_on_request(monkeypatch, capsys):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("by\nzero")
 
@@ -372,7 +372,7 @@ def test_an_unforeseen_error_is_one_line_and_a_traceback_on_request(monkeypatch,
     assert "in broken" in capsys.readouterr().err
 
 
-def test_warnings_come_as_one_line_and_only_during_the_command(calls, monkeypatch, capsys):
+def test_warnings_are_one_line_and_only_during_the_command(calls, monkeypatch, capsys):
     def warning(*args, **kwargs):
         warnings.warn("nothing was pruned", NoEffectWarning, stacklevel=1)
         return report()
@@ -384,3 +384,17 @@ def test_warnings_come_as_one_line_and_only_during_the_command(calls, monkeypatc
         assert cli.main([*BASE, "--quiet"]) == 0
     assert capsys.readouterr().err == "foad: warning: nothing was pruned\n"
     assert warnings.showwarning is show
+
+
+def test_info_prints_widths_parameters_and_versions(capsys):
+    model = network()
+    checkpoint.save_pruned(model, "small.safetensors")
+    assert cli.main(["info", "small.safetensors"]) == 0
+    first, *_, total, versions = capsys.readouterr().out.splitlines()
+    assert first.split() == ["0", "3", "->", "16"]
+    assert total.startswith(f"{sum(map(torch.numel, model.parameters())):,} parameters, 0.0 MB of F32")
+    assert versions.startswith("written with foad-plugins ")
+    assert cli.main(["info", "net.safetensors"]) == 1
+    assert "is not a file of save_pruned" in capsys.readouterr().err
+    assert cli.main(["info", "nothing"]) == 1
+    assert "No such file" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def save(folder, *names):
         image.fromarray(PIXELS[0]).save(path)
 
 
-def test_folders_are_searched_deep_and_sorted(tmp_path):
+def test_subfolders_are_searched_and_sorted(tmp_path):
     save(tmp_path, "b/2.png", "b/deep/1.JPG", "a.webp", "b-c/0.bmp", ".hidden/3.png", "b/._2.png", "z.gif")
     (tmp_path / "b" / "labels.csv").write_text("")
     found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
@@ -41,7 +41,7 @@ def test_folders_are_searched_deep_and_sorted(tmp_path):
     assert batch(tmp_path)[0].shape == (5, 3, 224, 224)
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path):
+def test_links_are_followed_once(tmp_path):
     save(tmp_path, "elsewhere/1.png", "data/2.png")
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "linked" / "back").symlink_to(tmp_path / "data")
@@ -64,19 +64,19 @@ def test_batches_differ_by_one_image_at_most(tmp_path, count, size, expected):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "CMYK"])
-def test_other_colours_become_rgb(tmp_path, mode):
+def test_other_color_modes_become_rgb(tmp_path, mode):
     name = "a.tif" if mode == "CMYK" else "a.png"
     image.fromarray(PIXELS[0]).convert(mode).save(tmp_path / name)
     assert batch(tmp_path, Preprocessing().changed((6,)))[0].shape == (1, 3, 6, 6)
 
 
-def test_deep_pixels_are_refused(tmp_path):
+def test_more_than_8_bits_are_refused(tmp_path):
     image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(CommandError, match=r"a\.png' has more than 8 bits"):
         batch(tmp_path)
 
 
-def test_an_image_that_is_none(tmp_path):
+def test_a_file_that_is_no_image(tmp_path):
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(CommandError, match=r"a\.png' cannot be read as an image"):
         batch(tmp_path)
@@ -91,11 +91,11 @@ def test_arrays_keep_their_size_unless_asked(tmp_path):
     assert batch(tmp_path / "x.npz", Preprocessing().changed((3, 5), (3, 5)))[0].shape == (5, 3, 3, 5)
 
 
-def test_grey_arrays(tmp_path):
+def test_gray_arrays(tmp_path):
     np.savez(tmp_path / "x.npz", images=PIXELS[..., 0], labels=np.arange(5))
     values, _ = batch(tmp_path / "x.npz", Preprocessing().changed(mean=[0.5], std=[0.5]))
     assert torch.allclose(values, torch.from_numpy(PIXELS[..., :1]).permute(0, 3, 1, 2) / 127.5 - 1, atol=1e-5)
-    with pytest.raises(CommandError, match=r"1 channels: give --mean one value, or as many \(the default has 3\)"):
+    with pytest.raises(CommandError, match=r"1 channels: give --mean one value or 1 \(the default has 3\)"):
         batch(tmp_path / "x.npz")
 
 
@@ -107,8 +107,8 @@ def test_floats_are_the_models_inputs(tmp_path, dtype):
     assert values.dtype == torch.float32
     assert np.allclose(values, inputs[[0, 2]].astype("f4"))
     assert "2 of 4" in line
-    assert line.endswith("as they are")
-    with pytest.raises(CommandError, match="used as they are: drop --size, --mean"):
+    assert line.endswith("unchanged")
+    with pytest.raises(CommandError, match="used unchanged: omit --size, --mean"):
         batch(tmp_path / "x.npz", Preprocessing().changed((8,), mean=[0.5]))
 
 
@@ -161,6 +161,9 @@ def test_sizes():
     assert (plain.changed((32,)).resize, plain.changed((32,)).crop) == ((32,), (32, 32))
     assert (plain.changed((112, 96)).resize, plain.changed((112, 96)).crop) == ((112,), (112, 96))
     assert plain.changed(resize=(300,)).crop == (224, 224)
-    assert str(plain) == "shorter side to 256 (bilinear), centre 224x224, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
-    with pytest.raises(UsageError, match="--resize 100x300 is less than the size 224x224"):
+    assert (
+        str(plain)
+        == "shorter side to 256 (bilinear), center crop 224x224, mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
+    )
+    with pytest.raises(UsageError, match="--resize 100x300 is less than the crop 224x224"):
         plain.changed(resize=(100, 300))

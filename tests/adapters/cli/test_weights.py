@@ -44,7 +44,7 @@ def test_half_precision_and_no_counters(tmp_path):
     assert torch.equal(model[0].weight, state["0.weight"].float())
 
 
-def test_a_tensor_under_two_names_is_needed_once(tmp_path):
+def test_a_shared_tensor_may_be_in_the_file_once(tmp_path):
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
     load_weights(model, written(tmp_path / "x.safetensors", {"0.weight": torch.eye(3)}))
@@ -63,7 +63,7 @@ def test_a_tensor_under_two_names_is_needed_once(tmp_path):
         ),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path, change, message):
+def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
     state, model = network().state_dict(), network()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     change(state)
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_named(tmp_path, change, message):
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
 
 
-def test_another_number_of_classes_is_seen(tmp_path):
+def test_another_number_of_classes_is_reported(tmp_path):
     path = written(tmp_path / "x.safetensors", network(7).state_dict())
     with pytest.raises(
         CommandError, match=r"3.weight \(7x16 in the file, 5x16 in the model\).* 7 classes: see --num-cl"
@@ -81,7 +81,7 @@ def test_another_number_of_classes_is_seen(tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_is_refused_with_a_way_out_that_works(tmp_path, zipped):
+def test_a_pickle_is_refused_with_a_command_that_converts_it(tmp_path, zipped):
     source, model = network(), network()
     path = tmp_path / "it's.pth"
     torch.save(source.state_dict(), path, _use_new_zipfile_serialization=zipped)
@@ -99,7 +99,7 @@ def test_a_pickle_is_refused_with_a_way_out_that_works(tmp_path, zipped):
 def test_a_damaged_file(tmp_path, cut):
     path = written(tmp_path / "x.safetensors", network().state_dict())
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(CommandError, match="no whole safetensors file"):
+    with pytest.raises(CommandError, match="no complete safetensors file"):
         load_weights(network(), path)
 
 
@@ -115,7 +115,7 @@ def test_names_of_torchvisions_weights(tmp_path, monkeypatch):
         find_weights("DEFAULT", None)
 
 
-def test_no_download_without_being_asked(monkeypatch):
+def test_no_weights_are_downloaded_by_default(monkeypatch):
     pytest.importorskip("torchvision")
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *args, **kwargs: pytest.fail("a download"))
     model = build_model("torchvision:lraspp_mobilenet_v3_large", num_classes=3)

@@ -342,7 +342,7 @@ def test_a_missing_extra_is_named_before_anything_happens(
     captured = capsys.readouterr()
     assert (captured.out, calls) == ("", [])
     assert captured.err == (
-        f"foad-bench: the benchmarks need packages that are not installed ({name}); "
+        f"foad-bench: the benchmarks cannot run: packages are not installed ({name}); "
         'install them with: pip install "foad-plugins[bench]"\n'
     )
 
