@@ -1,16 +1,15 @@
-"""What the commands ``foad`` and ``foad-bench`` share: checked numbers, warnings in one line, extras by name."""
+"""What the commands ``foad`` and ``foad-bench`` share: numbers of options, and warnings in one line."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TextIO
 
-__all__ = ["missing_extra", "positive_int", "warnings_in_one_line"]
+__all__ = ["positive_int", "warnings_in_one_line"]
 
 
 def positive_int(text: str) -> int:
@@ -19,20 +18,6 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1, got {text}")
     return number
-
-
-def missing_extra(extra: str, packages: Mapping[str, str]) -> str | None:
-    """The error message if packages of an extra are not installed, else None.
-
-    Args:
-        extra: its name in pyproject.toml.
-        packages: name of the package to install, by name of the module to import.
-    """
-    missing = [package for module, package in packages.items() if find_spec(module) is None]
-    if not missing:
-        return None
-    install = f'install them with: pip install "foad-plugins[{extra}]"'
-    return f"packages are not installed ({', '.join(missing)}); {install}"
 
 
 @contextmanager

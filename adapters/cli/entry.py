@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from ...report.prune_report import PruneReport
+from ...report.prune_report import REPORT_PACKAGES, PruneReport
+from ...utils.extras import missing_extra
 from .arguments import TARGETS, make_parser
-from .common import missing_extra, warnings_in_one_line
+from .common import warnings_in_one_line
 from .errors import CommandError, UsageError
 from .images import calibration_loader
 from .models import build_model, importable_here, torchvision_name
@@ -59,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prune(arguments: argparse.Namespace) -> int:
     missing = missing_extra("cli", _NEEDED)
+    if missing is None and arguments.report is not None:
+        missing = missing_extra("cli,report", REPORT_PACKAGES)
     if missing is not None:
         raise CommandError(missing)
     settings = _settings(arguments)

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from ...adapters.cli.common import missing_extra, warnings_in_one_line
+from ...adapters.cli.common import warnings_in_one_line
+from ...utils.extras import missing_extra
 from ..errors import BenchmarkError, SettingsError
 from .arguments import make_parser
 from .signals import TerminationRequested, handle_termination
@@ -20,6 +21,7 @@ _NEEDED = (
     "PIL",
     "filelock",
     "itables",
+    "jinja2",
     "lightning_fabric",
     "matplotlib",
     "plotly",

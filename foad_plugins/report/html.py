@@ -1,4 +1,4 @@
-"""A pruning report as one HTML page that needs nothing but a browser."""
+"""A pruning report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from ..utils.files import write_atomically
 from .clustering import cluster_order, similarity_range
 from .data import ChannelPair, GroupReport, ReportData
-from .png import GRADIENT, heat, marks, shrink
+from .png import GRADIENT, block_means, heatmap_uri, marker_strip_uri
 
 __all__ = ["GroupView", "group_views", "write_html"]
 
@@ -32,12 +32,12 @@ _PROOFS = {
 def write_html(report: ReportData, path: Path) -> Path:
     """Write a report as one self-contained page.
 
-    The page fetches nothing, and opens from the disk. Where pictures or lists were cut to keep it below about ten
-    megabytes, it says so.
+    The page loads nothing from the network. It is below about ten megabytes, and names the pictures and lists that
+    were left out for that.
 
     Args:
         report: what :func:`~foad_plugins.prune` returned.
-        path: the file to write; one that is there is replaced in one step, and folders are made as needed.
+        path: the file to write; an existing one is replaced in one step, and folders are made as needed.
 
     Returns:
         The path.
@@ -57,13 +57,13 @@ def write_html(report: ReportData, path: Path) -> Path:
         widest=max((layer.before for layer in report.layers), default=1),
         gradient=", ".join(GRADIENT),
     )
-    # A name may hold half of a surrogate pair, which no file can.
+    # A name may have half of a surrogate pair, which UTF-8 cannot encode.
     write_atomically(path, text.encode("utf-8", "replace"))
     return path
 
 
 def _environment() -> Environment:
-    # Names of layers are the user's, and may hold markup.
+    # Names of layers are user-defined, and may have markup.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(change=_change, short=_short, share=_share)
     return environment
@@ -106,7 +106,7 @@ def _count(report: ReportData, proof: str) -> int:
 
 
 def _change(after: float | None, before: float | None) -> str:
-    """The change in percent; a dash where there is none to speak of."""
+    """The change in percent; a dash if it is not known."""
     if before is None or after is None or not before:
         return _DASH
     percent = f"{100 * (after - before) / before:+.1f} %"
@@ -114,12 +114,12 @@ def _change(after: float | None, before: float | None) -> str:
 
 
 def _share(after: float | None, before: float | None) -> str:
-    """The rest in percent, as a length for a bar."""
+    """What remains, in percent, as the length of a bar."""
     return f"{max(0.0, min(100.0, 100 * (after or 0) / before)):.2f}%" if before else "0%"
 
 
 def _short(number: float | None) -> str:
-    """A count with one digit behind the point and a prefix."""
+    """A count with one digit after the point and a prefix."""
     if number is None:
         return _DASH
     for size, prefix in _PREFIXES:
@@ -128,7 +128,7 @@ def _short(number: float | None) -> str:
     return str(number)
 
 
-# A page is to stay below about ten megabytes, however many groups there are: from so many on each gets less.
+# With more groups than this, each gets fewer and smaller pictures, so that a page is below about ten megabytes.
 _GROUPS_AT_FULL_SIZE = 48
 _MOST_PIXELS = 256
 _LEAST_PIXELS = 64
@@ -162,16 +162,15 @@ class PairView:
 
 @dataclass(frozen=True)
 class GroupView:
-    """What the page says about a group.
+    """What the page shows of a group.
 
     Attributes:
         group: the group itself.
-        turn: which of the entries with this name it is, and of how many; with several steps a group comes again.
+        turn: which of the entries with this name it is, and of how many; with several steps a group has several.
         before: channels before, in all parts.
         after: channels after, in all parts.
         kept: indices of the kept channels in words.
-        representatives: representative, with the channels removed for its sake and their similarities; most channels
-            first.
+        representatives: each representative with its removed channels and their similarities; most channels first.
         representatives_left_out: how many representatives are not in ``representatives``.
         heat: the heat map; None if there is none to show.
         missing: why there is no heat map.
@@ -244,14 +243,14 @@ def _heat(group: GroupReport, pixels: int) -> tuple[HeatView | None, str]:
         return None, f"The similarity cannot be drawn: {error}."
     table = group.similarity.numpy().astype(np.float64)[np.ix_(order, order)]
     low, high = similarity_range(table)
-    # A channel is no neighbor of itself, and must not brighten the block around it.
+    # The diagonal is 1, and would brighten the mean of its block.
     np.fill_diagonal(table, high)
     removed = np.isin(order, group.selection.removed).astype(np.float64)
-    means = np.log(np.maximum(shrink(table, pixels), low))
+    means = np.log(np.maximum(block_means(table, pixels), low))
     view = HeatView(
-        image=heat(means, np.log(low), np.log(high)),
-        top=marks(shrink(removed[None], pixels)),
-        left=marks(shrink(removed[:, None], pixels)),
+        image=heatmap_uri(means, np.log(low), np.log(high)),
+        top=marker_strip_uri(block_means(removed[None], pixels)),
+        left=marker_strip_uri(block_means(removed[:, None], pixels)),
         low=low,
         high=high,
         channels=len(order),
@@ -264,12 +263,12 @@ def _pair(pair: ChannelPair) -> PairView:
     maps: npt.NDArray[np.floating] = pair.maps.detach().cpu().double().numpy()
     finite = maps[np.isfinite(maps)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    removed, representative = (heat(shrink(values, _MAP_PIXELS), low, high) for values in maps)
+    removed, representative = (heatmap_uri(block_means(values, _MAP_PIXELS), low, high) for values in maps)
     return PairView(pair, removed, representative, flat=low == high)
 
 
 def _ranges(indices: Sequence[int]) -> str:
-    """Ascending indices in words, runs drawn together."""
+    """Ascending indices as text, runs as ranges."""
     runs: list[list[int]] = []
     for index in indices:
         if runs and index == runs[-1][1] + 1:

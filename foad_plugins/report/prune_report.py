@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..utils.extras import require_extra
 from .data import ReportData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+__all__ = ["REPORT_PACKAGES", "PruneReport"]
+
+REPORT_PACKAGES = {"jinja2": "jinja2", "PIL": "pillow", "scipy": "scipy"}
+"""Packages of the extra ``report``, by module; :meth:`PruneReport.to_html` needs them."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,10 @@ class PruneReport(ReportData):
             The path.
 
         Raises:
+            ImportError: packages of the extra ``report`` are not installed.
             OSError: the file cannot be written.
         """
+        require_extra("an HTML report cannot be written", "report", REPORT_PACKAGES)
         from .html import write_html
 
         return write_html(self, Path(path))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -59,7 +60,7 @@ def written(tmp_path):
     return write
 
 
-def test_the_page_says_what_the_report_says(written):
+def test_the_page_has_the_values_of_the_report(written):
     shown = group(channels=8)
     page = written(
         report(
@@ -128,7 +129,7 @@ def test_names_and_notes_are_text(written):
     assert page.text.count(HOSTILE) == 7
 
 
-def test_what_is_not_known_is_not_made_up(written):
+def test_unknown_values_are_shown_as_unknown(written):
     nothing = {"flops_before": None, "flops_after": None, "latency_before": None, "latency_after": None}
     page = written(report(layers=(LayerWidth("a", 8, 8),), batch_size=None, **nothing))
     assert page.text.count("not known") == 2
@@ -156,12 +157,12 @@ def test_an_empty_report(written):
         (torch.ones(3, 3), "3 channels, similar ones"),
     ],
 )
-def test_groups_at_the_edge(written, similarity, words):
+def test_groups_without_a_heat_map(written, similarity, words):
     page = written(report(bare("a", 3 if similarity is None else len(similarity), similarity)))
     assert words in page.text
 
 
-def test_maps_at_the_edge(written):
+def test_unusual_maps(written):
     maps = [torch.ones(2, 1, 1), torch.full((2, 3, 4), float("nan")), torch.rand(2, 500, 3).half()]
     pairs = tuple(ChannelPair("reader", 1, 0, float("nan"), each) for each in maps)
     page = written(report(group(pairs=pairs)))
@@ -179,7 +180,7 @@ def test_a_group_in_every_step_and_in_parts(written):
     assert "not checked" not in page.text
 
 
-def test_what_is_left_out_is_said(written, monkeypatch):
+def test_the_page_names_what_is_left_out(written, monkeypatch):
     monkeypatch.setattr("foad_plugins.report.html._MOST_PIXELS", 16)
     monkeypatch.setattr("foad_plugins.report.html._LEAST_PIXELS", 8)
     monkeypatch.setattr("foad_plugins.report.html._MOST_PAIRS", 2)
@@ -205,7 +206,7 @@ def test_the_kept_channels_in_words():
     assert view.representatives == [(0, [(3, 0.5), (4, 0.5)]), (5, [(6, 0.5)])]
 
 
-def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):
+def test_a_failure_keeps_the_old_page(tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     path.write_text("old")
 
@@ -227,3 +228,11 @@ def test_a_large_network_stays_small(tmp_path):
     pairs = tuple(ChannelPair("reader", 1, 0, 0.5, torch.rand(2, 112, 112)) for _ in range(16))
     one = GroupReport("layer", ("layer",), selection, similarity=(table + table.T) / 2, pairs=pairs)
     assert report(*[one] * 60).to_html(tmp_path / "x.html").stat().st_size < 10e6
+
+
+@pytest.mark.parametrize("name", ["jinja2", "PIL", "scipy"])
+def test_the_missing_extra_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'HTML report .*; install them with: pip install "foad-plugins\[report\]"'):
+        report(group()).to_html(tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
