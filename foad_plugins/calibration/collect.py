@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,10 +12,11 @@ from torch.nn.modules.conv import _ConvNd
 from tqdm.auto import tqdm
 
 from ..criterion.gram import GramStatistics
+from ..criterion.kernels.dispatch import estimated_work
 from ..criterion.similarity import ChannelStatistics
-from .data import EmptyDataError, iter_calls, model_device
+from .data import EmptyDataError, iter_calls, model_device, tensors_in
 from .distributed import all_reduce_statistics, raise_on_all_ranks
-from .observers import ChannelSet, GramObserver, Observer, SimilarityObserver
+from .observers import ChannelSet, DeferredFiniteCheck, GramObserver, Observer, SimilarityObserver
 from .preserve import preserve_state
 
 __all__ = ["ForwardFn", "MissingBatchDimError", "calibrate", "calibrate_channels", "require_batch_dim"]
@@ -77,8 +78,9 @@ def calibrate(
         RuntimeError: another rank failed, or torch.distributed is not initialised.
     """
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
-    similarities = [SimilarityObserver(channels) for channels in channel_sets]
     products = GramObserver(grams)
+    similarities = [SimilarityObserver(channels, products) for channels in channel_sets]
+    # Similarities first: on a GPU they give the products as well.
     all_observers: list[Observer] = [*similarities, products]
     observers: dict[tuple[nn.Module, str], list[Observer]] = {}
     for observer in all_observers:
@@ -101,19 +103,27 @@ def calibrate(
         torch.no_grad(),
     ):
         stack.enter_context(preserve_state(model))
-        stack.enter_context(require_batch_dim(model))
+        work = stack.enter_context(estimated_work())
         for module, side in observers:
             stack.callback(_register(module, side, observe))
         calls = iter_calls(data, model_device(model), max_batches)
-        bar = tqdm(calls, desc="calibrating", unit="batch", total=_length(data, max_batches), disable=not progress)
-        for call in bar:
-            if forward_fn is None:
-                model(*call.args, **call.kwargs)
-            else:
-                forward_fn(model, call.batch)
-            _check(model, similarities, names)
-            for observer in all_observers:
-                observer.end_batch()
+        length = _length(data, max_batches)
+        pairs = sum(len({point.key() for point in one.hook_points}) * one.num_channels**2 // 2 for one in channel_sets)
+        bar = tqdm(calls, desc="calibrating", unit="batch", total=length, disable=not progress)
+        checked: set[tuple[int, ...]] = set()
+        for number, call in enumerate(bar):
+            tensors = list(tensors_in(call.batch))
+            images = len(tensors[0]) if tensors else 1
+            work.pairs = max(work.pairs, pairs * images * (length or number + 1))
+            # Once for each form of a batch: hooks on all convolutions take a GPU's host longer than a layer takes.
+            form = tuple(tensor.dim() for tensor in tensors)
+            with nullcontext() if form in checked else require_batch_dim(model):
+                if forward_fn is None:
+                    model(*call.args, **call.kwargs)
+                else:
+                    forward_fn(model, call.batch)
+            checked.add(form)
+            _check(model, [check for observer in all_observers for check in observer.end_batch()], names)
     statistics = [similarity.statistics for similarity in similarities]
     if distributed:
         all_reduce_statistics([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
@@ -128,22 +138,22 @@ def _not_finite(model: nn.Module) -> str:
     return f"; there is NaN or Inf in the model's own {', '.join(map(repr, names[:3]))}{more}" if names else ""
 
 
-def _check(model: nn.Module, similarities: Sequence[SimilarityObserver], names: Mapping[nn.Module, str]) -> None:
-    """Look at what a batch has left unchecked, all of it at once: a host that waits keeps a GPU idle.
+def _check(model: nn.Module, unchecked: Sequence[DeferredFiniteCheck], names: Mapping[nn.Module, str]) -> None:
+    """Make the finite checks of a batch, all at once: each answer that the host waits for keeps a GPU idle.
 
     Raises:
-        ValueError: not all of it is finite (names the layer).
+        ValueError: some maps are not finite (names the layer).
     """
-    unchecked = [one for similarity in similarities for one in similarity.unchecked]
     if not unchecked:
         return
-    device = unchecked[0].sum_of_squares.device
-    finite = torch.stack([one.sum_of_squares.double().to(device) for one in unchecked]).isfinite().tolist()
-    for one, fine in zip(unchecked, finite, strict=True):
-        if not fine:
-            raise ValueError(f"at the {one.side} of layer {names[one.module]!r}: {one.problem}{_not_finite(model)}")
-    for similarity in similarities:
-        similarity.unchecked.clear()
+    first = unchecked[0].sum_of_squares
+    sums = [check.sum_of_squares for check in unchecked]
+    if any(one.dtype != first.dtype or one.device != first.device for one in sums):
+        sums = [one.to(first.device, torch.float64) for one in sums]
+    for check, finite in zip(unchecked, torch.stack(sums).isfinite().tolist(), strict=True):
+        if not finite:
+            where = f"at the {check.side} of layer {names[check.module]!r}"
+            raise ValueError(f"{where}: {check.problem}{_not_finite(model)}")
 
 
 def _length(data: Any, max_batches: int | None) -> int | None:

@@ -20,6 +20,7 @@ __all__ = [
     "iter_calls",
     "model_device",
     "reusable",
+    "tensors_in",
 ]
 
 _FORMS = (
@@ -131,7 +132,7 @@ def _as_call(item: Any, *, whole: bool) -> Call:
         if not item:
             raise ValueError("the calibration data gave an empty tuple instead of a batch")
         inputs = item[0]
-    for tensor in _tensors(inputs):
+    for tensor in tensors_in(inputs):
         if tensor.dim() == 0:
             raise ValueError("the calibration data gave a tensor without a batch dimension (shape ())")
         if len(tensor) == 0:
@@ -145,15 +146,16 @@ def _as_call(item: Any, *, whole: bool) -> Call:
     raise TypeError(f"data must be {_FORMS}; a batch was a {type(inputs).__name__}")
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in a batch of any accepted form."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for part in value.values():
-            yield from _tensors(part)
+            yield from tensors_in(part)
     elif isinstance(value, (tuple, list)):
         for part in value:
-            yield from _tensors(part)
+            yield from tensors_in(part)
 
 
 def _move(value: Any, device: torch.device | None) -> Any:

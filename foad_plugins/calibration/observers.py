@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +36,12 @@ class HookPoint:
 
     def key(self) -> tuple[int, str, bytes | None]:
         """Equal for hook points that observe the same maps."""
-        return id(self.module), self.side, None if self.channel_index is None else self.channel_index.numpy().tobytes()
+        return id(self.module), self.side, self.index_bytes
+
+    @functools.cached_property
+    def index_bytes(self) -> bytes | None:
+        """``channel_index`` as bytes, to compare it quickly."""
+        return None if self.channel_index is None else self.channel_index.numpy().tobytes()
 
     def maps(self, tensor: Tensor) -> Tensor:
         """The maps of the C channels in a tensor observed here, (N, C, ...)."""
@@ -89,8 +96,8 @@ class Observer(Protocol):
     def observe(self, module: nn.Module, side: str, tensor: Tensor) -> None:
         """Add the tensor at one of the hook points to the statistics."""
 
-    def end_batch(self) -> None:
-        """Prepare for the next batch."""
+    def end_batch(self) -> list[DeferredFiniteCheck]:
+        """Prepare for the next batch; returns the checks that this one has left."""
 
 
 @dataclass(frozen=True)
@@ -113,18 +120,22 @@ class DeferredFiniteCheck:
 class SimilarityObserver:
     """Similarity statistics of one set of channels. A tensor at several hook points counts once a batch.
 
+    Args:
+        channels: the set.
+        grams: receives the products of maps where they are computed together with the similarities.
+
     Attributes:
         statistics: the sums.
-        unchecked: the finite checks that are still to be made, for maps on a GPU.
     """
 
-    def __init__(self, channels: ChannelSet) -> None:
+    def __init__(self, channels: ChannelSet, grams: GramObserver | None = None) -> None:
         self.statistics = ChannelStatistics(channels.num_channels)
+        self._grams = grams
         self._hook_points: dict[tuple[nn.Module, str], list[HookPoint]] = {}
         for point in {point.key(): point for point in channels.hook_points}.values():
             self._hook_points.setdefault((point.module, point.side), []).append(point)
-        self.unchecked: list[DeferredFiniteCheck] = []
         self._observed: list[_TensorIdentity] = []
+        self._unchecked: list[DeferredFiniteCheck] = []
 
     def hook_points(self) -> Iterable[tuple[nn.Module, str]]:
         """As :meth:`Observer.hook_points`."""
@@ -134,20 +145,22 @@ class SimilarityObserver:
         """As :meth:`Observer.observe`."""
         for point in self._hook_points[module, side]:
             identity = _TensorIdentity.of(tensor, point)
-            if not any(identity.same(other) for other in self._observed):
-                self._observed.append(identity)
-                self._update(module, side, point.maps(tensor))
+            if any(identity.same(other) for other in self._observed):
+                continue
+            self._observed.append(identity)
+            maps = point.maps(tensor)
+            products = self._grams is not None and self._grams.needs(module, side, point)
+            sums = self.statistics.update_async(maps, products=products)
+            self._unchecked += _check(module, side, maps, sums.sum_of_squares)
+            if self._grams is not None and sums.products is not None:
+                samples = maps.numel() // maps.shape[1]
+                self._grams.add(identity, GramStatistics.from_packed(sums.products, maps.shape[1], samples))
 
-    def end_batch(self) -> None:
+    def end_batch(self) -> list[DeferredFiniteCheck]:
         """As :meth:`Observer.end_batch`."""
         self._observed.clear()
-
-    def _update(self, module: nn.Module, side: str, maps: Tensor) -> None:
-        sum_of_squares = self.statistics.update_async(maps)
-        if maps.device.type != "cpu":
-            self.unchecked.append(DeferredFiniteCheck(module, side, sum_of_squares, not_finite(maps)))
-        elif not torch.isfinite(sum_of_squares):
-            raise ValueError(not_finite(maps))
+        unchecked, self._unchecked = self._unchecked, []
+        return unchecked
 
 
 class GramObserver:
@@ -160,10 +173,20 @@ class GramObserver:
             for point in channels.hook_points:
                 self._hook_points.setdefault((point.module, point.side), []).append((number, point))
         self._observed: list[tuple[_TensorIdentity, GramStatistics]] = []
+        self._unchecked: list[DeferredFiniteCheck] = []
 
     def hook_points(self) -> Iterable[tuple[nn.Module, str]]:
         """As :meth:`Observer.hook_points`."""
         return self._hook_points
+
+    def needs(self, module: nn.Module, side: str, point: HookPoint) -> bool:
+        """Whether the products of the maps at a hook point are wanted here."""
+        wanted = self._hook_points.get((module, side), ())
+        return any(other.index_bytes == point.index_bytes for _, other in wanted)
+
+    def add(self, identity: _TensorIdentity, products: GramStatistics) -> None:
+        """Take the products of a tensor that was multiplied elsewhere; :meth:`observe` finds them."""
+        self._observed.append((identity, products))
 
     def observe(self, module: nn.Module, side: str, tensor: Tensor) -> None:
         """As :meth:`Observer.observe`."""
@@ -171,13 +194,30 @@ class GramObserver:
             identity = _TensorIdentity.of(tensor, point)
             added = next((gram for other, gram in self._observed if identity.same(other)), None)
             if added is None:
-                added = GramStatistics(self.statistics[number].num_channels).update(point.maps(tensor))
+                maps = point.maps(tensor)
+                added = GramStatistics(self.statistics[number].num_channels)
+                self._unchecked += _check(module, side, maps, added.update_async(maps))
                 self._observed.append((identity, added))
             self.statistics[number].merge(added)
 
-    def end_batch(self) -> None:
+    def end_batch(self) -> list[DeferredFiniteCheck]:
         """As :meth:`Observer.end_batch`."""
         self._observed.clear()
+        unchecked, self._unchecked = self._unchecked, []
+        return unchecked
+
+
+def _check(module: nn.Module, side: str, maps: Tensor, sum_of_squares: Tensor) -> list[DeferredFiniteCheck]:
+    """The check of maps on a GPU, for the end of the batch; on a CPU it is made at once.
+
+    Raises:
+        ValueError: the maps are on a CPU and not finite.
+    """
+    if maps.device.type != "cpu":
+        return [DeferredFiniteCheck(module, side, sum_of_squares, not_finite(maps))]
+    if not math.isfinite(sum_of_squares.item()):
+        raise ValueError(not_finite(maps))
+    return []
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +231,7 @@ class _TensorIdentity:
     def of(cls, tensor: Tensor, point: HookPoint) -> _TensorIdentity:
         base = tensor if tensor._base is None else tensor._base
         version = 0 if tensor.is_inference() else tensor._version
-        return cls(weakref.ref(base), (version, tensor.storage_offset(), tensor.numel(), point.key()[2]))
+        return cls(weakref.ref(base), (version, tensor.storage_offset(), tensor.numel(), point.index_bytes))
 
     def same(self, other: _TensorIdentity) -> bool:
         mine = self.base()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
+
+from .saved_values import SavedValues
 
 __all__ = ["check_model", "force_eager", "preserve_state", "without_hooks_of"]
 
@@ -43,11 +45,12 @@ def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -
     with _MEASURING:
         flags = [(module, module.training) for module in model.modules()]
         buffers = [
-            (module, name, buffer, buffer.clone())
+            (module, name, buffer)
             for module in model.modules()
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
+        saved = SavedValues([buffer for _, _, buffer in buffers])
         devices = sorted({tensor.device.index or 0 for tensor in model.parameters() if tensor.is_cuda})
         python_state, numpy_state = random.getstate(), np.random.get_state()
         fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -65,12 +68,9 @@ def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -
             np.random.set_state(numpy_state)
             for module, training in flags:
                 module.training = training
-            # Batch normalization writes its statistics past the version counter, so only the values tell.
-            for (module, name, buffer, value), same in zip(buffers, _equal(buffers), strict=True):
-                if not same:
-                    with torch.no_grad():
-                        # Observers of quantization give theirs another shape when they first run.
-                        buffer.resize_(value.shape).copy_(value)
+            # Batch normalization changes its statistics without the version counter, so only the values tell.
+            saved.restore()
+            for module, name, buffer in buffers:
                 module._buffers[name] = buffer
 
 
@@ -119,27 +119,6 @@ def _refuse_lazy(model: nn.Module) -> None:
                 f"layer {name!r} has not set up its parameters yet, as lazy layers do when they first run: call the "
                 "model once on a batch, or load its weights"
             )
-
-
-def _equal(buffers: Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> list[bool]:
-    """Which buffers are what they were. Those on a GPU are all compared before the host waits for the first answer."""
-    alike = [
-        torch.equal(buffer, value) or (buffer.shape == value.shape and bool(_same(buffer, value)))
-        if buffer.device.type == "cpu" or buffer.shape != value.shape
-        else None
-        for _, _, buffer, value in buffers
-    ]
-    answers = {number: _same(*buffers[number][2:]) for number, same in enumerate(alike) if same is None}
-    for device in {answer.device for answer in answers.values()}:
-        here = [number for number, answer in answers.items() if answer.device == device]
-        for number, same in zip(here, torch.stack([answers[number] for number in here]).tolist(), strict=True):
-            alike[number] = same
-    return [bool(same) for same in alike]
-
-
-def _same(buffer: Tensor, value: Tensor) -> Tensor:
-    """Whether two tensors of one shape hold the same, NaN included."""
-    return torch.isclose(buffer, value, rtol=0, atol=0, equal_nan=True).all()
 
 
 @contextmanager

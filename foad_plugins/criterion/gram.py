@@ -6,7 +6,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .kernels.packed import unpacked_upper
 from .kernels.tf32 import disable_tf32
+from .similarity import not_finite
 
 __all__ = ["GramStatistics"]
 
@@ -43,6 +45,17 @@ class GramStatistics:
         self.samples = 0
         self._sum: Tensor | None = None
 
+    @classmethod
+    def from_packed(cls, packed: Tensor, num_channels: int, samples: int) -> GramStatistics:
+        """Statistics of sums that were computed together with similarities.
+
+        Args:
+            packed: the sums of products, in the form of :mod:`.kernels.packed`.
+            num_channels: C.
+            samples: images times positions.
+        """
+        return cls(num_channels)._add(unpacked_upper(packed, num_channels), samples)
+
     @torch.no_grad()
     def update(self, features: Tensor) -> GramStatistics:
         """Add the feature maps of a batch.
@@ -55,28 +68,31 @@ class GramStatistics:
 
         Raises:
             TypeError: ``features`` is not floating point.
-            ValueError: the shape does not fit, or a value is NaN, Inf or too large to square. The sums are then as
-                they were before the call.
+            ValueError: the shape does not fit, or a value is NaN, Inf or too large to square. The sums are then
+                unchanged.
         """
-        if not features.is_floating_point():
-            raise TypeError(f"features must be floating point, got {features.dtype}")
-        if features.dim() < 2 or features.shape[1] != self.num_channels:
-            raise ValueError(f"features must have shape (N, {self.num_channels}, ...), got {tuple(features.shape)}")
-        maps = features.flatten(2) if features.dim() > 2 else features.unsqueeze(2)
-        maps = maps if maps.dtype == torch.float64 else maps.float()
-        images, _, positions = maps.shape
-        added = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=maps.device)
-        for part in maps.split(max(1, _POSITIONS // max(1, positions))):
-            rows = part[0] if len(part) == 1 else part.transpose(0, 1).flatten(1)
-            for top in range(0, self.num_channels, _PANEL_ROWS):
-                bottom = top + _PANEL_ROWS
-                with disable_tf32(rows):
-                    added[top:bottom, top:] += rows[top:bottom] @ rows[top:].T
+        added, samples = self._products(features)
         if not torch.isfinite(added.diagonal()).all():
-            raise ValueError(
-                f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"
-            )
-        return self._add(added, images * positions)
+            raise ValueError(not_finite(features))
+        return self._add(added, samples)
+
+    @torch.no_grad()
+    def update_async(self, features: Tensor) -> Tensor:
+        """Add the feature maps of a batch without a check of the values and without waiting for the device.
+
+        Args:
+            features: as for :meth:`update`.
+
+        Returns:
+            The sum of all squares, a scalar. If it is not finite, the maps contain NaN or Inf and this object is of no
+            use.
+
+        Raises:
+            TypeError, ValueError: as :meth:`update`, except for the values.
+        """
+        added, samples = self._products(features)
+        self._add(added, samples)
+        return added.diagonal().sum()
 
     def merge(self, other: GramStatistics) -> GramStatistics:
         """Add what another object has seen; ``other`` is unchanged.
@@ -114,6 +130,24 @@ class GramStatistics:
             raise ValueError("no feature maps have been added yet: call update() first")
         upper = self._sum.to("cpu").triu()
         return (upper + upper.triu(1).T) / self.samples
+
+    def _products(self, features: Tensor) -> tuple[Tensor, int]:
+        """The sums of products of a batch, above the diagonal, and the number of samples in it."""
+        if not features.is_floating_point():
+            raise TypeError(f"features must be floating point, got {features.dtype}")
+        if features.dim() < 2 or features.shape[1] != self.num_channels:
+            raise ValueError(f"features must have shape (N, {self.num_channels}, ...), got {tuple(features.shape)}")
+        maps = features.flatten(2) if features.dim() > 2 else features.unsqueeze(2)
+        maps = maps if maps.dtype == torch.float64 else maps.float()
+        images, _, positions = maps.shape
+        added = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=maps.device)
+        for part in maps.split(max(1, _POSITIONS // max(1, positions))):
+            rows = part[0] if len(part) == 1 else part.transpose(0, 1).flatten(1)
+            for top in range(0, self.num_channels, _PANEL_ROWS):
+                bottom = top + _PANEL_ROWS
+                with disable_tf32(rows):
+                    added[top:bottom, top:] += rows[top:bottom] @ rows[top:].T
+        return added, images * positions
 
     def _add(self, total: Tensor, samples: int) -> GramStatistics:
         self._sum = total.clone() if self._sum is None else self._sum.to(total.device) + total

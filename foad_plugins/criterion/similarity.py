@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .kernels.packed import empty_sums, unpacked
-from .kernels.panels import similarity_sums
+from .kernels.panels import Sums, similarity_sums
 
 __all__ = ["ChannelStatistics", "channel_similarity", "not_finite"]
 
@@ -78,33 +78,35 @@ class ChannelStatistics:
         Raises:
             TypeError: ``features`` is not floating point.
             ValueError: the shape does not fit, there is no image or position, or a value is NaN or Inf. The sums are
-                then as they were before the call.
+                then unchanged.
         """
-        added, sum_of_squares = self._sums(features, None)
-        if not torch.isfinite(sum_of_squares):
+        sums = self._sums(features, None)
+        if not torch.isfinite(sums.sum_of_squares):
             raise ValueError(not_finite(features))
+        added = sums.similarities
         self._sum = added if self._sum is None else self._sum.to(added.device).add_(added)
         self.count += len(features)
         return self
 
     @torch.no_grad()
-    def update_async(self, features: Tensor) -> Tensor:
-        """Add the feature maps of a batch in place and without waiting for the device: nobody looks at the values.
+    def update_async(self, features: Tensor, *, products: bool = False) -> Sums:
+        """Add the feature maps of a batch in place, without a check of the values and without waiting for the device.
 
         Args:
             features: as for :meth:`update`.
+            products: compute the products of maps as well, where that is cheap.
 
         Returns:
-            The sum of all squares, a scalar: unless it is finite, the maps should have been refused and the sums are
-            of no use.
+            The sums. If ``sum_of_squares`` is not finite, the maps contain NaN or Inf and this object is of no use.
 
         Raises:
-            TypeError, ValueError: as :meth:`update`, but for the values.
+            TypeError, ValueError: as :meth:`update`, except for the values.
         """
         out = None if self._sum is None else self._sum.to(features.device)
-        self._sum, sum_of_squares = self._sums(features, out)
+        sums = self._sums(features, out, products=products)
+        self._sum = sums.similarities
         self.count += len(features)
-        return sum_of_squares
+        return sums
 
     def merge(self, other: ChannelStatistics) -> ChannelStatistics:
         """Add what another object has seen, from other batches or from another process.
@@ -160,7 +162,7 @@ class ChannelStatistics:
             similarity[first[:, None] == first[None, :]] = 1
         return similarity.fill_diagonal_(1)
 
-    def _sums(self, features: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _sums(self, features: Tensor, out: Tensor | None, *, products: bool = False) -> Sums:
         if not features.is_floating_point():
             raise TypeError(f"features must be floating point, got {features.dtype}")
         if features.dim() < 2 or features.shape[1] != self.num_channels:
@@ -170,7 +172,7 @@ class ChannelStatistics:
             raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
         if features[0, 0:1].numel() == 0 and self.num_channels:
             raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
-        return similarity_sums(_as_rows(features), out)
+        return similarity_sums(_as_rows(features), out, products=products)
 
 
 def not_finite(features: Tensor) -> str:
@@ -179,9 +181,7 @@ def not_finite(features: Tensor) -> str:
 
 
 def _as_rows(features: Tensor) -> Tensor:
-    """(N, C, ...) to (N, C, L) in the computing precision, as a view where the memory layout allows."""
+    """(N, C, ...) to (N, C, L), as a view where the memory layout allows."""
     if features.dim() == 4 and features.is_contiguous(memory_format=torch.channels_last):
-        maps = features.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
-    else:
-        maps = features.unsqueeze(2) if features.dim() == 2 else features.flatten(2)
-    return maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
+        return features.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+    return features.unsqueeze(2) if features.dim() == 2 else features.flatten(2)

@@ -16,6 +16,7 @@ from ....calibration.collect import calibrate
 from ....calibration.data import Call
 from ....calibration.observers import ChannelSet
 from ....calibration.preserve import preserve_state
+from ....criterion.kernels.panels import Sums
 from ....criterion.similarity import ChannelStatistics
 
 __all__ = ["Machine", "reads_of"]
@@ -59,9 +60,9 @@ class Machine:
         shapes: list[tuple[int, int, int]] = []
         update = ChannelStatistics.update_async
 
-        def note(statistics: ChannelStatistics, features: Tensor) -> Tensor:
+        def note(statistics: ChannelStatistics, features: Tensor, **options: bool) -> Sums:
             shapes.append((len(features), features.shape[1], max(1, features[0, 0].numel())))
-            return update(statistics, features)
+            return update(statistics, features, **options)
 
         with mock.patch.object(ChannelStatistics, "update_async", note):
             statistics = calibrate(model, images[:1], reads)[0]

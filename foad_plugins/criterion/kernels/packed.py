@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["PANEL", "empty_sums", "offset", "packed_size", "tile_view", "unpacked", "write_tiles"]
+__all__ = ["PANEL", "empty_sums", "offset", "packed_size", "tile_view", "unpacked", "unpacked_upper", "write_tiles"]
 
 # Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
 PANEL = 64
@@ -31,6 +31,15 @@ def unpacked(packed: Tensor, channels: int) -> Tensor:
         lower = part[:rows].tril(-1)
         matrix[top : top + rows, top : top + rows] = lower + lower.T
     return matrix
+
+
+def unpacked_upper(packed: Tensor, channels: int) -> Tensor:
+    """Packed sums as a (C, C) matrix with the diagonal; zero below it."""
+    matrix = packed.new_zeros(channels, channels)
+    for top in range(0, channels, PANEL):
+        rows = min(PANEL, channels - top)
+        matrix[top : top + rows, top:] = tile_view(packed, top, channels).view(-1, rows).T
+    return matrix.triu_()
 
 
 def packed_size(channels: int) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .dispatch import NumbaSums, numba_sums
+from .dispatch import NumbaSums, disable_triton, numba_sums, triton_sums
 from .packed import PANEL, empty_sums, offset, packed_size, tile_view, write_tiles
 from .tf32 import disable_tf32
 
-__all__ = ["similarity_sums"]
+__all__ = ["Sums", "similarity_sums"]
 
 # Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
 # expansion loses them to cancellation, and identical channels must come out at distance zero.
@@ -32,30 +33,59 @@ _ROWS_GPU = 8 * PANEL
 _DIFFERENCES = 2**25
 
 
-def similarity_sums(maps: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Every image's similarities, summed.
+class Sums(NamedTuple):
+    """Sums over the images of a batch, on the device of its maps.
 
-    A panel of R channels is compared with the K channels from its own first one on, a few images at a time. Panels
-    go from the last to the first, so that of later channels the squared norms are known.
+    Attributes:
+        similarities: packed, float64.
+        sum_of_squares: of all values, a scalar; not finite if any value is not.
+        products: of the maps of two channels, packed, float64; None if they were not computed.
+    """
+
+    similarities: Tensor
+    sum_of_squares: Tensor
+    products: Tensor | None = None
+
+
+def similarity_sums(maps: Tensor, out: Tensor | None = None, *, products: bool = False) -> Sums:
+    """Sum the similarities of all images.
 
     Args:
-        maps: (N, C, L), float32 or float64; N and L at least 1.
+        maps: (N, C, L), floating point; N and L at least 1.
         out: sums of earlier maps, on the same device, to which these are added in place.
+        products: compute the products of maps as well where that is cheap, which is on a GPU with Triton.
 
     Returns:
-        The sums, packed: float64, half of C * C and a little more; ``out`` itself where there is one. And the sum of
-        all squared norms, a scalar, which is not finite if any value was not. Both on the device of the maps.
+        The sums; ``similarities`` is ``out`` if there is one.
     """
+    add = triton_sums(maps)
+    if add is not None:
+        device, channels = maps.device, maps.shape[1]
+        sums = empty_sums(channels, device) if out is None else out
+        grams = empty_sums(channels, device) if products else None
+        try:
+            return Sums(sums, add(maps, sums, grams), grams)
+        except torch.OutOfMemoryError:
+            raise
+        # Compiling needs a compiler for C and a driver that fits; nothing has been added before it succeeds.
+        except Exception as error:
+            disable_triton(error)
+    if maps.dtype not in (torch.float32, torch.float64):
+        maps = maps.float()
     with disable_tf32(maps):
-        sums = numba_sums(maps)
-        if sums is not None:
-            return _sums_numba(maps, sums, empty_sums(maps.shape[1], maps.device) if out is None else out)
+        loops = numba_sums(maps)
+        if loops is not None:
+            return Sums(*_sums_numba(maps, loops, empty_sums(maps.shape[1], maps.device) if out is None else out))
         added, sum_of_squares = _sums_torch(maps)
-        return (added if out is None else out.add_(added)), sum_of_squares
+        return Sums(added if out is None else out.add_(added), sum_of_squares)
 
 
 def _sums_torch(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`similarity_sums`, by operations of torch's."""
+    """Packed similarities and the sum of squares, by torch's operations.
+
+    A panel of R channels is compared with the K channels from its own first one on, a few images at a time. The last
+    panel is first, so that the squared norms of later channels are known.
+    """
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
@@ -109,7 +139,7 @@ def _sums_torch(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sums_numba(maps: Tensor, sums: NumbaSums, packed: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`similarity_sums`, where what follows a product is done in one pass over it."""
+    """As :func:`_sums_torch`, added to ``packed``, with one pass over each product."""
     images, channels, positions = maps.shape
     if positions <= sums.direct:
         maps = maps.transpose(1, 2)
