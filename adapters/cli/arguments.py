@@ -138,7 +138,7 @@ def _add_target_options(command: argparse.ArgumentParser) -> None:
 def _add_method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--order",
-        choices=("reconstruction", "rounds", "backward"),
+        choices=("reconstruction", "patches", "rounds", "backward"),
         help="ranking within a layer",
     )
     group.add_argument("--ranking", choices=("local", "global", "isomorphic"), help="which layers are ranked together")

@@ -13,13 +13,17 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from ...calibration.collect import ForwardFn, calibrate
+from ...calibration.data import reusable
 from ...calibration.observers import ChannelSet
+from ...criterion.block_elimination import PatchTerm
 from ...criterion.gram import GramStatistics
 from ...criterion.reconstruction import ReconstructionTerm
 from ...criterion.similarity import ChannelStatistics
+from ...recovery.patch_statistics import PatchStatistics, patch_statistics
+from ...recovery.patches import LayerMatrix
 from ...utils.warnings import InsufficientDataWarning, warn
 from .groups import group_reads
-from .readers import Reader, find_readers, reconstruction_terms
+from .readers import Reader, find_readers, patch_terms, reconstruction_terms
 
 __all__ = ["Calibration", "CalibrationData", "Places"]
 
@@ -84,6 +88,7 @@ class Calibration:
         data: as for :func:`~foad_plugins.calibration.data.iter_calls`.
         options: how to run it.
         products: whether these are with products.
+        patches: whether the input patches of the consumers are taken too, which takes another run; with products.
 
     Attributes:
         readers: the layers that read the groups; empty without products.
@@ -105,8 +110,10 @@ class Calibration:
         options: CalibrationData,
         *,
         products: bool = False,
+        patches: bool = False,
     ) -> None:
         self.readers = places.readers
+        data = reusable(data, options.max_batches) if patches else data
         statistics, self.grams = calibrate(
             model,
             data,
@@ -119,12 +126,19 @@ class Calibration:
         )
         self._statistics = {read.key(): one for read, one in zip(places.reads, statistics, strict=True)}
         self._products = products
+        self._patches: dict[nn.Module, PatchStatistics] | None = None
+        if patches:
+            layers = dict.fromkeys(reader.layer for reader in self.readers if LayerMatrix(reader.layer).groups == 1)
+            self._patches = patch_statistics(
+                model, list(layers), data, max_batches=options.max_batches, forward_fn=options.forward_fn
+            )
         self._state = _ModelState(model)
         _warn_of_scarce_data(model, self.readers, self.grams)
 
-    def holds(self, model: nn.Module, *, products: bool = False) -> bool:
+    def holds(self, model: nn.Module, *, products: bool = False, patches: bool = False) -> bool:
         """Whether the model is still the one that was calibrated, unchanged since, with what is asked for."""
-        return self._state.still_holds(model) and (self._products or not products)
+        known = (self._products or not products) and (self._patches is not None or not patches)
+        return known and self._state.still_holds(model)
 
     def similarity(self, group: tp.Group) -> ChannelStatistics | None:
         """The statistics of a full group; None if it was not among those calibrated."""
@@ -133,6 +147,10 @@ class Calibration:
     def terms(self, group: tp.Group) -> list[ReconstructionTerm]:
         """What the reconstruction order of a full group goes by; empty if no reader of it ran."""
         return reconstruction_terms(group, self.readers, self.grams)
+
+    def patch_terms(self, group: tp.Group) -> list[PatchTerm]:
+        """What the order by patches of a full group goes by; empty if no consumer without groups ran."""
+        return patch_terms(group, self.readers, self._patches or {})
 
 
 def _warn_of_scarce_data(model: nn.Module, readers: Sequence[Reader], grams: Sequence[GramStatistics]) -> None:

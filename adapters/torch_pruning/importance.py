@@ -42,15 +42,16 @@ class FOADImportance(tp.importance.Importance):
             (batch, label) pairs such as a DataLoader. Labels are not used. One hundred images or so are enough.
         neighbors: t of the published rule, at least 1; used by ``order="rounds"``.
         threshold: s of the published rule, in [0, 1]; used by ``order="rounds"``.
-        order: how all channels are ranked, ``"rounds"``, ``"backward"`` or ``"reconstruction"``; see
-            :func:`~foad_plugins.elimination_order`. Groups without a reader that ran are ranked by ``"rounds"`` in
-            place of ``"reconstruction"``.
+        order: how all channels are ranked, ``"rounds"``, ``"backward"``, ``"reconstruction"`` or ``"patches"``; see
+            :func:`~foad_plugins.elimination_order`. Groups without a consumer for ``"patches"`` are ranked by
+            ``"reconstruction"``, and those without one that ran by ``"rounds"``.
         max_batches: use so many batches of ``data`` at most; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
         distributed: all ranks of torch.distributed calibrate, each on its own data, and get the scores of all data.
             Every rank must make the same calls with the same model.
-        products: take the products that compensation needs as well; ``order="reconstruction"`` takes them anyway.
+        products: take the products that compensation needs as well; ``order="reconstruction"`` and ``"patches"``
+            take them anyway.
 
     Raises:
         TypeError: data of another form.
@@ -76,7 +77,8 @@ class FOADImportance(tp.importance.Importance):
         if data is not None:
             check_data(data)
         self.data = data
-        self._products = products or self.order == "reconstruction"
+        self._patches = self.order == "patches"
+        self._products = products or self._patches or self.order == "reconstruction"
         self._calibration: Calibration | None = None
 
     def calibrate(self, model: nn.Module, data: Any = None) -> FOADImportance:
@@ -144,15 +146,25 @@ class FOADImportance(tp.importance.Importance):
         similarity = self.similarity(group) if similarity is None else similarity
         if similarity is None:
             return None
-        terms = self._find(full_group(group)).terms(full_group(group)) if self._products else []
-        order = self.order if terms or self.order != "reconstruction" else "rounds"
+        full = full_group(group)
+        order, terms = self.order, self._terms(full, self.order)
+        if order == "patches" and not terms:
+            order, terms = "reconstruction", self._terms(full, "reconstruction")
+        if order == "reconstruction" and not terms:
+            order = "rounds"
         return elimination_order(
             mean_over_channel_groups(similarity, num_channel_groups(group)),
             order,
             neighbors=self.neighbors,
             threshold=self.threshold,
-            terms=terms if order == "reconstruction" else (),
+            terms=terms,
         )
+
+    def _terms(self, group: tp.Group, order: str) -> list[Any]:
+        """What an order goes by in a full group; empty for those by similarity, and where no consumer ran."""
+        if order == "patches":
+            return list(self._find(group).patch_terms(group))
+        return list(self._find(group).terms(group)) if order == "reconstruction" else []
 
     def similarity(self, group: tp.Group) -> Tensor | None:
         """Mean similarity of the channels of a group's root, (C, C) float32; None as for scoring."""
@@ -198,7 +210,7 @@ class FOADImportance(tp.importance.Importance):
     def _find(self, group: tp.Group) -> Calibration:
         """A calibration that knows a full group, made now if there is none for the model as it stands."""
         graph, known = group._DG, self._calibration
-        current = known is not None and known.holds(graph.model, products=self._products)
+        current = known is not None and known.holds(graph.model, products=self._products, patches=self._patches)
         if known is not None and current and known.similarity(group) is not None:
             return known
         groups = [group, *prunable_groups(graph, [])]
@@ -221,5 +233,7 @@ class FOADImportance(tp.importance.Importance):
         return self.data
 
     def _calibrate(self, model: nn.Module, places: Places, data: Any) -> Calibration:
-        self._calibration = Calibration(model, places, data, self._options, products=self._products)
+        self._calibration = Calibration(
+            model, places, data, self._options, products=self._products, patches=self._patches
+        )
         return self._calibration

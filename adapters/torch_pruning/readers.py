@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +11,20 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch_pruning.dependency import Group
 
 from ...calibration.observers import ChannelSet, HookPoint
+from ...criterion.block_elimination import PatchTerm
 from ...criterion.gram import GramStatistics
 from ...criterion.reconstruction import ReconstructionTerm
+from ...recovery.patch_statistics import PatchStatistics
 from .groups import group_reads, num_channel_groups
 
-__all__ = ["Reader", "find_readers", "layers_without_compensation", "place", "reconstruction_terms"]
+__all__ = [
+    "Reader",
+    "find_readers",
+    "layers_without_compensation",
+    "patch_terms",
+    "place",
+    "reconstruction_terms",
+]
 
 
 _CHUNK = 2**22
@@ -157,6 +166,26 @@ def reconstruction_terms(
             index = torch.tensor(rows[start : start + size])
             terms.append(ReconstructionTerm(gram[index][:, index], weight[index][:, index], grams[number].samples))
     return _merged(terms)
+
+
+def patch_terms(
+    group: Group, readers: Sequence[Reader], statistics: Mapping[nn.Module, PatchStatistics]
+) -> list[PatchTerm]:
+    """What the order by patches of a full group goes by: a term for each consumer that ran and has no groups.
+
+    Where channels fall into parts that lose the same relative indices, each part is a term of its own.
+    """
+    size = group_reads(group).num_channels // num_channel_groups(group)
+    terms: list[PatchTerm] = []
+    for tap in {tap.key(): tap for tap in group_reads(group).hook_points}.values():
+        found = place(readers, tap)
+        one = statistics.get(tap.module)
+        if found is None or one is None or not one.samples:
+            continue
+        number, rows = found
+        for start in range(0, len(rows), size):
+            terms.append(one.term(readers[number].columns[rows[start : start + size]]))
+    return terms
 
 
 def layers_without_compensation(group: Group) -> list[str]:

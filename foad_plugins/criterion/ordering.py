@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .block_elimination import PatchTerm, block_elimination_costs
 from .reconstruction import ReconstructionTerm, elimination_costs
 from .selection import GreedyPass, Similarity, to_numpy, validate_rule
 
 __all__ = ["ORDERS", "ChannelOrder", "elimination_order"]
 
-ORDERS = ("backward", "reconstruction", "rounds")
+ORDERS = ("backward", "patches", "reconstruction", "rounds")
 
 # Scores rise by this much from channel to channel where the criterion itself leaves a tie. It stays below the
 # resolution of float32 similarities for any layer of fewer than 60,000 channels.
@@ -55,7 +56,7 @@ def elimination_order(
     *,
     neighbors: int = 1,
     threshold: float = 0.0,
-    terms: Sequence[ReconstructionTerm] = (),
+    terms: Sequence[ReconstructionTerm] | Sequence[PatchTerm] = (),
 ) -> ChannelOrder:
     """Order all channels of a layer from most to least redundant.
 
@@ -72,12 +73,16 @@ def elimination_order(
     cost, made non-decreasing along the order. It needs ``terms``; similarity decides the representatives and nothing
     else.
 
+    ``"patches"`` is for networks that are refitted: remove, one at a time, the channel without which the consumers'
+    error rises least when all of their weights are solved again; see :func:`.block_elimination_costs`. It needs terms
+    of that kind.
+
     Args:
         similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
-        order: ``"rounds"``, ``"backward"`` or ``"reconstruction"``.
+        order: ``"rounds"``, ``"backward"``, ``"reconstruction"`` or ``"patches"``.
         neighbors: t of each pass, at least 1.
         threshold: s of each pass, in [0, 1].
-        terms: for ``"reconstruction"``, what is read where, over the same C channels.
+        terms: for ``"reconstruction"`` and ``"patches"``, what is read where, over the same C channels.
 
     Returns:
         The order. Remaining ties fall as in the rule itself: the lower index stays.
@@ -90,8 +95,8 @@ def elimination_order(
     neighbors, threshold = validate_rule(neighbors, threshold)
     check_order(order)
     table = to_numpy(similarity)
-    if order == "reconstruction":
-        steps = _reconstruction(table, terms)
+    if order in ("reconstruction", "patches"):
+        steps = _by_cost(table, order, terms)
     else:
         steps = _rounds(table, neighbors, threshold) if order == "rounds" else _backward(table)
     sequence = [step.channel for step in steps]
@@ -159,13 +164,14 @@ def _backward(table: Similarity) -> list[_Step]:
     return steps + [_Step(int(channel), -1, 0, 1.0) for channel in np.flatnonzero(alive)]
 
 
-def _reconstruction(table: Similarity, terms: Sequence[ReconstructionTerm]) -> list[_Step]:
-    """One channel at a time, by what its readers lose."""
+def _by_cost(table: Similarity, order: str, terms: Sequence[Any]) -> list[_Step]:
+    """One channel at a time, by what its consumers lose."""
     if len(table) == 0:
         return []
-    if any(len(term.gram) != len(table) for term in terms):
+    patches = order == "patches"
+    if any(len(term.blocks if patches else term.gram) != len(table) for term in terms):
         raise ValueError(f"terms must be over the {len(table)} channels of the similarity matrix")
-    sequence, costs = elimination_costs(terms)
+    sequence, costs = block_elimination_costs(terms) if patches else elimination_costs(terms)
     alive = np.ones(len(table), dtype=bool)
     steps: list[_Step] = []
     for channel, cost in zip(sequence[:-1], costs[:-1], strict=True):

@@ -68,6 +68,12 @@ class LayerMatrix:
         return int(self.layer.weight.numel() // max(1, self.outputs))
 
     @property
+    def channels(self) -> int:
+        """Number of input channels (features) of a group."""
+        weight = self.layer.weight
+        return int(weight.shape[0] // self.groups if self.transposed else weight.shape[1])
+
+    @property
     def phases(self) -> int:
         """A transposed convolution uses each weight at one of so many output positions."""
         return math.prod(self.layer.stride) if self.transposed else 1

@@ -17,6 +17,7 @@ from foad_plugins import (
     elimination_order,
     greedy_select,
 )
+from foad_plugins.recovery.patch_statistics import patch_statistics
 from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
 
@@ -402,3 +403,29 @@ def test_attention_is_rooted_where_torch_pruning_roots_it():
     assert model[1].qkv.out_features == 36
     assert model[1].proj.in_features == 12
     model(TOKENS).sum().backward()
+
+
+def test_the_order_by_patches_is_that_of_the_consumers_patches():
+    model, images = Chain().eval(), torch.rand(12, 3, 8, 8, generator=generator())
+    importance = FOADImportance(images, order="patches")
+    graph = tp.DependencyGraph().build_dependency(model, images[:1])
+    ranked = {
+        name: importance.ranking(graph.get_pruning_group(getattr(model, name), tp.prune_conv_out_channels, [0]))
+        for name in ("conv1", "conv2")
+    }
+    columns = {"conv1": torch.arange(8)[:, None], "conv2": torch.arange(48).view(12, 4)}
+    for (name, channels), layer in zip(columns.items(), (model.conv2, model.fc), strict=True):
+        term = patch_statistics(model, [model.conv2, model.fc], images)[layer].term(channels)
+        expected = elimination_order(torch.eye(len(channels)), "patches", terms=[term])
+        assert ranked[name].name == "patches"
+        assert ranked[name].sequence == expected.sequence
+
+
+def test_groups_without_a_consumer_for_patches_are_ranked_by_reconstruction():
+    model, images = Chain(groups=2).eval(), IMAGES
+    graph = tp.DependencyGraph().build_dependency(model, images[:1])
+    importance = FOADImportance(images, order="patches")
+    assert (
+        importance.ranking(graph.get_pruning_group(model.conv1, tp.prune_conv_out_channels, [0])).name
+        == "reconstruction"
+    )

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foad_plugins import channel_similarity, elimination_order, greedy_select
+from foad_plugins.criterion.block_elimination import PatchTerm
 from foad_plugins.criterion.ordering import ORDERS
 from foad_plugins.criterion.reconstruction import ReconstructionTerm, elimination_costs
 from tests.helpers.reference_implementation import literal_rounds
@@ -34,7 +35,9 @@ def similarity(channels: int, seed: int = 0) -> torch.Tensor:
 )
 def test_an_order_is_a_permutation_with_rising_scores(channels, order, neighbors, threshold, seed):
     table = similarity(channels, seed)
-    given_terms = terms(channels, seed) if order == "reconstruction" else ()
+    given_terms = terms(channels, seed) if order in ("reconstruction", "patches") else ()
+    if order == "patches":
+        given_terms = [PatchTerm(term.gram, term.weight, torch.arange(channels)[:, None]) for term in given_terms]
     ranked = elimination_order(table, order, neighbors=neighbors, threshold=threshold, terms=given_terms)
     assert sorted(ranked.sequence) == list(range(channels))
     scores = ranked.importance()[list(ranked.sequence)]
