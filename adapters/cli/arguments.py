@@ -16,6 +16,8 @@ _EXAMPLES = """examples:
   foad prune --model torchvision:resnet50 --weights DEFAULT --data photos/ --flops 0.5 --out small.safetensors
   foad prune --model mynets.vgg:build --weights vgg.safetensors --data photos/ --size 32 --mean 0.5 --std 0.25 \\
       --params 0.3 --out small.safetensors --report report.html
+  foad prune --model mynets.vgg:build --weights vgg.safetensors --data photos/ --size 32 --mean 0.5 --std 0.25 \\
+      --flops 0.35 --recover 5 --out small.safetensors
 
 The result is loaded from Python: load_pruned(network, "small.safetensors").
 Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
@@ -45,6 +47,7 @@ def make_parser(
     _add_data_options(command.add_argument_group("the calibration images"))
     _add_target_options(command)
     _add_method_options(command.add_argument_group("method"))
+    _add_recovery_options(command.add_argument_group("training"))
     _add_output_options(command.add_argument_group("output"))
     description = "Print the widths, parameters and versions in the file of a pruned model."
     show = commands.add_parser("info", help="print what the file of a pruned model holds", description=description)
@@ -156,6 +159,15 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--steps", type=positive_int, metavar="N", help="number of steps to the target")
     group.add_argument("--no-verify", action="store_true", help="do not check the result against the original")
     group.add_argument("--no-latency", action="store_true", help="do not time the model before and after")
+
+
+def _add_recovery_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--recover",
+        type=_above_zero,
+        metavar="EPOCHS",
+        help="then train it to give the original's outputs, without labels, on all images of --data for this long",
+    )
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:

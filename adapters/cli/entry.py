@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...recovery.training.report import RecoveryReport
 from ...report.prune_report import REPORT_PACKAGES, PruneReport
 from ...utils.extras import missing_extra
 from .arguments import TARGETS, make_parser
@@ -20,6 +21,7 @@ from .images import calibration_loader
 from .models import build_model, importable_here, torchvision_name
 from .outputs import check_outputs, write_or_rescue
 from .preprocessing import preprocessing_for
+from .recovery import Recovery, plan_recovery
 from .weights import find_weights, load_weights
 
 __all__ = ["main"]
@@ -87,9 +89,13 @@ def _prune(arguments: argparse.Namespace) -> int:
 
     from ..prune.api import prune
 
-    report = prune(model.to(device), loader, progress=not arguments.quiet, **settings)
-    problems = _write(arguments, model, report, log)
+    recovery = plan_recovery(arguments, model.to(device), preprocessing, log)
+    report = prune(model, loader, progress=not arguments.quiet, **settings)
+    recovered, problems = _recovered(recovery, model)
+    problems += _write(arguments, model, report, log)
     print(report)
+    if recovered is not None:
+        print(recovered)
     if problems:
         raise CommandError("; ".join(problems))
     return 0
@@ -100,6 +106,14 @@ def _info(arguments: argparse.Namespace) -> int:
 
     print(checkpoint_info(arguments.file))
     return 0
+
+
+def _recovered(recovery: Recovery | None, model: torch.nn.Module) -> tuple[RecoveryReport | None, list[str]]:
+    """Train the pruned model if asked for; an error does not lose it, and is returned in words."""
+    try:
+        return (None if recovery is None else recovery(model)), []
+    except Exception as error:
+        return None, [f"--recover: {_one_line(error)}"]
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
