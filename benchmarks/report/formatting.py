@@ -12,7 +12,7 @@ __all__ = [
     "format_count",
     "format_number",
     "format_percent",
-    "percent_change",
+    "format_reduction",
     "seed_count",
     "shorten",
 ]
@@ -20,13 +20,13 @@ __all__ = [
 _PREFIXES = ("", " k", " M", " G")
 
 
-def format_percent(value: Estimate | None, *, signed: bool = False, minus: str = "-") -> str:
+def format_percent(value: Estimate | None, *, signed: bool = False) -> str:
     """A fraction as a percentage, ``93.81 ± 0.25``; blank for None, without ± for a single value."""
     if value is None:
         return ""
     margin = "" if value.margin is None else f" ± {100 * value.margin:.2f}"
     # Adding 0 removes the sign of a value that rounds to zero.
-    return f"{round(100 * value.mean, 2) + 0.0:{'+' if signed else ''}.2f}{margin}".replace("-", minus)
+    return f"{round(100 * value.mean, 2) + 0.0:{'+' if signed else ''}.2f}{margin}"
 
 
 def format_number(value: Estimate | None, digits: int, *, factor: float = 1) -> str:
@@ -46,9 +46,9 @@ def format_count(count: float) -> str:
     return f"{count:.3g} T"
 
 
-def percent_change(reduction: float) -> str:
-    """A reduction as a change in percent."""
-    return f"{-100 * reduction:+.1f} %".replace("-", "\N{MINUS SIGN}")
+def format_reduction(removed: Estimate) -> str:
+    """The fraction of a count that was removed, as a change: ``-50.1%``."""
+    return f"-{removed.mean:.1%}"
 
 
 def seed_count(count: int) -> str:

@@ -14,8 +14,7 @@ from .data.leaderboard import Leaderboard
 from .data.stability import stability_reports
 from .formatting import escape_markdown
 from .html.page import page_bytes
-from .text.ablation import ablation_section
-from .text.comparison import comparison_section
+from .text.comparison import ablation_section, comparison_section
 from .text.csv_files import runs_csv, summary_csv, widths_csv
 from .text.notes import failed
 from .text.section import Section

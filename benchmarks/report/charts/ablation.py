@@ -11,7 +11,7 @@ from ..formatting import format_percent
 from .interactive import INTERVALS, PageFigure, chart_layout, heatmap, height_for, page_figure, scatter
 from .png import GREY, draw_series, encode_png, escape_mathtext, legend_below, new_figure
 from .series import Grid, Series
-from .style import MINUS, SeriesStyle, hover_text, percent_limits, row_key
+from .style import SeriesStyle, hover_text, percent_limits, row_key
 
 __all__ = ["AblationPanel", "ablation_figures", "ablation_grids", "ablation_panels", "ablation_png"]
 
@@ -134,7 +134,7 @@ def _over_flops(board: Leaderboard, rows: Sequence[Row], prefix: str) -> PageFig
         )
     layout = chart_layout(400, x="MFLOPs of one image", y=f"test accuracy, {rows[0].last_stage} (%)")
     layout["yaxis"]["range"] = list(percent_limits([row.last for row in rows]))
-    base = format_percent(rows[0].base, minus=MINUS)
+    base = format_percent(rows[0].base)
     traces = [scatter(one, mode="lines+markers") for one in series]
     note = f"A point for each s. {INTERVALS} The base model has {base} %."
     return page_figure(traces, layout, title=f"{prefix}accuracy over FLOPs", note=note)

@@ -15,7 +15,7 @@ from ..formatting import escape_html, format_percent
 from .interactive import INTERVALS, PageFigure, chart_layout, height_for, page_figure, scatter
 from .png import GREY, draw_series, encode_png, escape_mathtext, legend_below, new_figure
 from .series import Series
-from .style import MINUS, SeriesStyles, hover_text, percent_limits, row_key, series_styles
+from .style import SeriesStyles, hover_text, percent_limits, row_key, series_styles
 
 __all__ = ["AccuracyFlops", "accuracy_flops", "accuracy_flops_figures", "accuracy_flops_png"]
 
@@ -126,7 +126,7 @@ def _figure(boards: Sequence[Leaderboard], data: AccuracyFlops) -> PageFigure:
                 "y": base,
                 "xanchor": "left",
                 "yanchor": "bottom",
-                "text": f"base {format_percent(data.base, minus=MINUS)} %",
+                "text": f"base {format_percent(data.base)} %",
                 "showarrow": False,
                 "font": {"size": 11, "color": "var(--soft)"},
             }

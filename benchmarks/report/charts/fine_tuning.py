@@ -9,7 +9,7 @@ from ..data.leaderboard import Leaderboard, Row
 from ..formatting import escape_html, format_percent
 from .interactive import PageFigure, chart_layout, height_for, page_figure, scatter
 from .series import Series
-from .style import MINUS, SeriesStyles, row_key
+from .style import SeriesStyles, row_key
 
 __all__ = ["fine_tuning_figure", "fine_tuning_series"]
 
@@ -38,7 +38,7 @@ def fine_tuning_series(board: Leaderboard, styles: SeriesStyles, kind: Literal["
 
 
 def _accuracies(row: Row) -> tuple[list[float], list[str]]:
-    return [100 * value.mean for value in row.curve], [f"{format_percent(value, minus=MINUS)} %" for value in row.curve]
+    return [100 * value.mean for value in row.curve], [f"{format_percent(value)} %" for value in row.curve]
 
 
 def _losses(row: Row) -> tuple[list[float], list[str]]:

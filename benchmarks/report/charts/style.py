@@ -8,10 +8,9 @@ from typing import TypeAlias
 
 from ..data.estimates import Estimate
 from ..data.leaderboard import Leaderboard, Row
-from ..formatting import escape_html, format_count, format_percent, percent_change, seed_count
+from ..formatting import escape_html, format_count, format_percent, format_reduction, seed_count
 
 __all__ = [
-    "MINUS",
     "PALETTE",
     "SeriesStyle",
     "SeriesStyles",
@@ -20,8 +19,6 @@ __all__ = [
     "row_key",
     "series_styles",
 ]
-
-MINUS = "\N{MINUS SIGN}"
 
 PALETTE = (
     ("#0072b2", "#4f9fd6"),
@@ -138,9 +135,9 @@ def hover_text(board: Leaderboard, row: Row, stage: str | None = None) -> str:
     lines = [
         f"<b>{escape_html(row.criterion)}</b>",
         *([f"t={row.rule.neighbors}, s={row.rule.threshold:g}"] if row.rule else []),
-        *(f"{name}: {format_percent(value, minus=MINUS)} %" for name, value in stages),
-        f"{format_count(row.flops.mean)} FLOPs ({percent_change(row.flops_reduction.mean)})",
-        f"{format_count(row.params.mean)} parameters ({percent_change(row.params_reduction.mean)})",
+        *(f"{name}: {format_percent(value)} %" for name, value in stages),
+        f"{format_count(row.flops.mean)} FLOPs ({format_reduction(row.flops_reduction)})",
+        f"{format_count(row.params.mean)} parameters ({format_reduction(row.params_reduction)})",
         f"{seed_count(len(row.seeds))}; {escape_html(str(board.setup.conditions.target))}",
     ]
     return "<br>".join(lines)

@@ -215,6 +215,13 @@ class Leaderboard:
         return any(row.widths != self.rows[0].widths for row in self.rows)
 
     @property
+    def table_rows(self) -> tuple[Row, ...]:
+        """The rows in the order of the tables: by t and s for an ablation, which ranks no row."""
+        if self.setup.kind != "ablation":
+            return self.rows
+        return tuple(sorted(self.rows, key=_parameters))
+
+    @property
     def pruned_layers(self) -> list[str]:
         """Layers of which some row removes a channel, from input to output."""
         widths = self.base_widths.items()
@@ -225,3 +232,7 @@ class Leaderboard:
         """Names of the stages after pruning that some row has, in the order of the run."""
         known = {stage for row in self.rows for stage in row.stages}
         return [stage for stage in STAGES if stage in known]
+
+
+def _parameters(row: Row) -> tuple[int, float, str]:
+    return (row.rule.neighbors, row.rule.threshold, row.criterion) if row.rule else (0, 0.0, row.criterion)

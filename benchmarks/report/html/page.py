@@ -9,7 +9,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from ...records.schema import FailureRecord
 from ..charts.interactive import PageFigure
-from ..charts.style import MINUS, PALETTE
+from ..charts.style import PALETTE
 from ..data.leaderboard import Leaderboard
 from .scripts import packed_libraries
 from .sections import Section, sections
@@ -79,5 +79,5 @@ def _environment() -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
     )
-    environment.filters["number"] = lambda value, form: "" if value is None else (form % value).replace("-", MINUS)
+    environment.filters["number"] = lambda value, form: "" if value is None else form % value
     return environment

@@ -19,15 +19,16 @@ from ..charts.stability import stability_figures
 from ..charts.style import SeriesStyles, row_key, series_styles
 from ..charts.widths import widths_figure
 from ..data.agreement import Agreement
-from ..data.leaderboard import Leaderboard, Row
+from ..data.leaderboard import Leaderboard
 from ..data.published import PublishedNetwork, published
 from ..data.stability import CriterionStability, StabilityReport, stability_reports
 from ..data.verification import is_verification
 from ..text.ablation import ablation_notes
+from ..text.columns import Column, columns, latency_columns
 from ..text.notes import notes, warnings
 from ..text.stability import stability_notes
+from ..text.tables import widths_lines
 from ..text.verification import verification_cells
-from .columns import Column, columns
 
 __all__ = ["Section", "Table", "board_figures", "sections"]
 
@@ -157,10 +158,9 @@ def _section(boards: Sequence[Leaderboard], **content: Any) -> Section:
 
 
 def _table(board: Leaderboard, figures: list[PageFigure]) -> Table:
-    shown = columns(board)
+    shown = [*columns(board), *latency_columns(board)]
     lines = [*warnings(board), *ablation_notes(board)] if board.setup.kind == "ablation" else notes(board)
     is_ranked = board.setup.kind != "ablation"
-    ordered = board.rows if is_ranked else sorted(board.rows, key=_rule)
     ranks = iter(range(1, len(board.rows) + 1))
     rows = [
         {
@@ -171,7 +171,7 @@ def _table(board: Leaderboard, figures: list[PageFigure]) -> Table:
             "rank": "" if row.missing or not is_ranked else str(next(ranks)),
             "cells": [column.cell(row) for column in shown],
         }
-        for row in ordered
+        for row in board.table_rows
     ]
     return Table(
         key=board.setup.key[:12],
@@ -181,26 +181,11 @@ def _table(board: Leaderboard, figures: list[PageFigure]) -> Table:
         columns=shown,
         rows=rows,
         pairs=verification_cells(board) if is_verification(board) else None,
-        widths=_widths(board),
+        widths=widths_lines(board),
         figures=figures,
         # Failures have a table of their own.
         notes=[line for line in lines if not line.startswith("Failed")],
     )
-
-
-def _rule(row: Row) -> tuple[str, int, float]:
-    return (row.compensate or "", row.rule.neighbors, row.rule.threshold) if row.rule else ("", 0, 0.0)
-
-
-def _widths(board: Leaderboard) -> list[tuple[str, int, list[str]]]:
-    return [
-        (
-            layer,
-            board.base_widths[layer],
-            [f"{row.widths[layer]:.4g}" if layer in row.widths else "" for row in board.rows],
-        )
-        for layer in board.pruned_layers
-    ]
 
 
 def board_figures(board: Leaderboard, styles: SeriesStyles) -> list[PageFigure]:

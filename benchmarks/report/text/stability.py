@@ -11,7 +11,7 @@ from ..formatting import escape_markdown
 from .csv_files import twelve_digits, write_csv
 from .notes import failed, kept_layers, provenance, smoke
 from .section import Section, wrap
-from .tables import draw, draw_narrow
+from .tables import draw_markdown, draw_narrow
 
 __all__ = ["counts_table", "layers_table", "samples_table", "stability_csv", "stability_notes", "stability_section"]
 
@@ -110,7 +110,7 @@ def samples_table(report: StabilityReport) -> str:
     """Agreement between calibration samples, with chance in brackets, by number of images."""
     columns = ["criterion", *(f"{count} images" for count in report.counts)]
     rows = [[c.criterion, *(_cell(c.between_samples.get(count)) for count in report.counts)] for c in report.criteria]
-    return draw(columns, rows, "github")
+    return draw_markdown(columns, rows)
 
 
 def counts_table(report: StabilityReport, criterion: CriterionStability) -> str:
@@ -119,7 +119,7 @@ def counts_table(report: StabilityReport, criterion: CriterionStability) -> str:
         [f"{a} images", *(_cell(criterion.between_counts.get((min(a, b), max(a, b)))) for b in report.counts)]
         for a in report.counts
     ]
-    return draw([criterion.criterion, *map(str, report.counts)], rows, "github")
+    return draw_markdown([criterion.criterion, *map(str, report.counts)], rows)
 
 
 def layers_table(report: StabilityReport) -> str:
@@ -129,7 +129,7 @@ def layers_table(report: StabilityReport) -> str:
         [layer, *("" if one is None or layer not in one.by_layer else _pair(*one.by_layer[layer]) for one in found)]
         for layer in report.layers
     ]
-    return draw(["layer", *(criterion.criterion for criterion in report.criteria)], rows, "github")
+    return draw_markdown(["layer", *(criterion.criterion for criterion in report.criteria)], rows)
 
 
 def stability_csv(reports: list[StabilityReport]) -> str:

@@ -9,7 +9,7 @@ from ...datasets.evaluation import Evaluation, Stage
 from ..data.leaderboard import Leaderboard, Row
 from ..data.paired import Paired
 from ..data.verification import VERIFICATION_STAGES, base_evaluation, paired_with_reference, stage_evaluations
-from .tables import draw
+from .tables import draw_markdown
 
 __all__ = [
     "verification_cells",
@@ -18,14 +18,9 @@ __all__ = [
 ]
 
 
-def verification_table(board: Leaderboard, style: str = "simple") -> str:
-    """The table as text.
-
-    Args:
-        board: of verification.
-        style: as for :func:`~foad_plugins.benchmarks.report.text.tables.draw`.
-    """
-    return draw(*verification_cells(board), style)
+def verification_table(board: Leaderboard) -> str:
+    """The table in Markdown."""
+    return draw_markdown(*verification_cells(board))
 
 
 def verification_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:

@@ -6,7 +6,8 @@ from foad_plugins.benchmarks.criteria.spec import Rule
 from foad_plugins.benchmarks.records.schema import Cost, RunRecord
 from foad_plugins.benchmarks.report import leaderboards
 from foad_plugins.benchmarks.report.charts.ablation import ablation_panels
-from foad_plugins.benchmarks.report.text.ablation import ablation_section, ablation_table
+from foad_plugins.benchmarks.report.text.comparison import ablation_section
+from foad_plugins.benchmarks.report.text.tables import table
 from foad_plugins.benchmarks.suites.targets import Target
 
 from ...conftest import MakeRecord
@@ -38,25 +39,28 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_entries_are_sorted_by_t_and_s(records: list[RunRecord]) -> None:
-    head, _, *rows = ablation_table(leaderboards(records)[0]).splitlines()
+def test_rows_are_sorted_by_t_and_s(records: list[RunRecord]) -> None:
+    head, _, *rows = table(leaderboards(records)[0]).splitlines()
     assert cells(head) == [
         "criterion",
         "t",
         "s",
         "seeds",
-        "channels kept of 8",
-        "params",
-        "FLOPs (fvcore)",
+        "base (%)",
         "before fine-tuning (%)",
         "BN adjusted (%)",
+        "fine-tuned (%)",
+        "params",
+        "FLOPs (fvcore)",
+        "channels kept of 8",
+        "score time (s)",
     ]
-    assert [cells(row)[:5] for row in rows] == [
+    assert [[*cells(row)[:4], cells(row)[10]] for row in rows] == [
         ["t=2 s=0.0", "2", "0", "2", "5.5 ± 6.4"],
         ["t=2 s=0.2", "2", "0.2", "2", "5.5 ± 6.4"],
         ["t=10 s=0.2 †", "10", "0.2", "1 of 2", "5.0"],
     ]
-    assert cells(rows[1])[7:] == ["30.00 ± 0.00", "70.00 ± 0.00"]
+    assert cells(rows[1])[5:7] == ["30.00 ± 0.00", "70.00 ± 0.00"]
 
 
 def test_a_section_ranks_no_row(records: list[RunRecord], make_failure: MakeFailure) -> None:

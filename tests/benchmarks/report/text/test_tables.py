@@ -7,7 +7,7 @@ from foad_plugins.benchmarks.report import leaderboards
 from foad_plugins.benchmarks.report.data.estimates import Estimate
 from foad_plugins.benchmarks.report.formatting import escape_markdown, format_count, format_percent
 from foad_plugins.benchmarks.report.text.tables import (
-    draw,
+    draw_markdown,
     draw_narrow,
     latency_table,
     table,
@@ -25,7 +25,7 @@ def cells(line: str) -> list[str]:
 
 def test_a_markdown_row_shows_the_records(make_record: MakeRecord) -> None:
     records = [make_record(seed=seed, accuracy=(0.9, 0.3 + seed / 10, 0.8)) for seed in range(3)]
-    head, _, row = table(leaderboards(records)[0], "github").splitlines()
+    head, _, row = table(leaderboards(records)[0]).splitlines()
     assert dict(zip(cells(head), cells(row), strict=True)) == {
         "criterion": "l1",
         "seeds": "3",
@@ -40,7 +40,7 @@ def test_a_markdown_row_shows_the_records(make_record: MakeRecord) -> None:
 
 
 def test_a_missing_figure_leaves_its_cell_blank(make_record: MakeRecord) -> None:
-    _, _, row = table(leaderboards([make_record(accuracy=(0.9, 0.5, None))])[0], "github").splitlines()
+    _, _, row = table(leaderboards([make_record(accuracy=(0.9, 0.5, None))])[0]).splitlines()
     assert cells(row)[2:5] == ["90.00", "50.00", ""]
 
 
@@ -52,7 +52,7 @@ def test_columns_come_with_what_was_measured(make_record: MakeRecord) -> None:
         for seed in range(2)
     ]
     records += [make_record("fpgm", accuracy=(0.9, 0.1, 0.6), **shared)]
-    head, _, *rows = table(leaderboards(records)[0], "github").splitlines()
+    head, _, *rows = table(leaderboards(records)[0]).splitlines()
     assert cells(head)[:8] == [
         "criterion",
         "compensation",
@@ -74,7 +74,7 @@ def test_the_best_epoch_and_memory_have_columns_where_they_were_measured(make_re
     record = make_record(peak_bytes_to_score=2_340_000)
     best = record.accuracy.model_copy(update={"best_epoch": BestEpoch(epoch=1, accuracy=0.85)})
     board = leaderboards([record.model_copy(update={"accuracy": best}), make_record("foad")])[0]
-    head, _, *rows = table(board, "github").splitlines()
+    head, _, *rows = table(board).splitlines()
     shown = {row["criterion"]: row for row in (dict(zip(cells(head), cells(line), strict=True)) for line in rows)}
     assert shown["l1"]["best epoch, chosen on test data (%)"] == "85.00"
     assert shown["l1"]["score memory (MB)"] == "2.3"
@@ -84,14 +84,14 @@ def test_the_best_epoch_and_memory_have_columns_where_they_were_measured(make_re
 def test_an_entry_without_any_result_has_blank_cells(make_record: MakeRecord, make_failure: MakeFailure) -> None:
     records = [make_record("l1", seed=seed) for seed in range(2)]
     board = leaderboards(records, [make_failure("chip", seed=seed) for seed in range(2)])[0]
-    *_, row = table(board, "github").splitlines()
+    *_, row = table(board).splitlines()
     assert cells(row) == ["chip †", "0 of 2", "", "", "", "", "", ""]
 
 
 def test_latency_before_and_after_by_batch_size(make_record: MakeRecord) -> None:
     timed = [Latency(batch_size=size, threads=1, before=0.4 * size, after=0.1 * size) for size in (1, 128)]
     records = [make_record("l1", latency=tuple(timed)), make_record("foad", latency=(timed[0],))]
-    head, _, *rows = latency_table(leaderboards(records)[0], "github").splitlines()
+    head, _, *rows = latency_table(leaderboards(records)[0]).splitlines()
     assert cells(head)[:4] == ["criterion", "batch 1: before (ms)", "batch 1: after (ms)", "batch 1: speed-up"]
     assert [cells(row) for row in rows] == [
         ["foad", "400.00", "100.00", "4.00", "", "", ""],
@@ -112,7 +112,7 @@ def test_widths_of_the_layers_that_someone_pruned(make_record: MakeRecord) -> No
         for seed in range(2)
         for name, after in (("foad", {"conv": 4 + seed}), ("l1", {"stem": 3}))
     ]
-    head, _, *rows = widths_table(leaderboards(records)[0], "github").splitlines()
+    head, _, *rows = widths_table(leaderboards(records)[0]).splitlines()
     assert cells(head) == ["layer", "before", "foad", "l1"]
     assert [cells(row) for row in rows] == [["stem", "4", "4", "3"], ["conv", "8", "4.5", "8"]]
 
@@ -147,9 +147,9 @@ def test_terminal_tables_have_at_most_100_columns(name: str, make_record: MakeRe
 def test_titles_are_no_markup() -> None:
     assert escape_markdown("a|b *c* <d>\n`e` [f]") == "a\\|b \\*c\\* \\<d\\> \\`e\\` \\[f\\]"
     assert escape_markdown("foad_rounds-2.1 (t=1)") == "foad_rounds-2.1 (t=1)"
-    assert "a\\|b" in draw(["criterion", "x"], [["a|b", "1"]], "github")
-    assert "a|b" in draw(["criterion", "x"], [["a|b", "1"]])
-    assert draw(["criterion", "x"], [], "github").splitlines()[0].split() == ["|", "criterion", "|", "x", "|"]
+    assert "a\\|b" in draw_markdown(["criterion", "x"], [["a|b", "1"]])
+    assert "a|b" in draw_narrow(["criterion", "x"], [["a|b", "1"]])
+    assert draw_markdown(["criterion", "x"], []).splitlines()[0].split() == ["|", "criterion", "|", "x", "|"]
 
 
 @pytest.mark.parametrize(
