@@ -93,9 +93,8 @@ def _show(folder: Path) -> None:
 def _suite(arguments: argparse.Namespace) -> Suite:
     # A suite may name what these register.
     import_all(tuple(arguments.imports))
-    suite = find_suite(arguments.suite, arguments.set)
-    if arguments.seeds is not None:
-        suite = suite.model_copy(update={"seeds": arguments.seeds})
+    seeds = [] if arguments.seeds is None else [f"seeds={arguments.seeds}"]
+    suite = find_suite(arguments.suite, [*arguments.set, *seeds])
     return suite.smoke() if arguments.smoke else suite
 
 

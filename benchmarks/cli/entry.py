@@ -19,7 +19,6 @@ __all__ = ["main"]
 
 _NEEDED = (
     "PIL",
-    "filelock",
     "itables",
     "jinja2",
     "lightning_fabric",

@@ -22,7 +22,7 @@ Stage = Literal["base", "one_shot", "one_shot_bn", "fine_tuned"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Verification(_Frozen):

@@ -166,8 +166,8 @@ class Latency(_Frozen):
 class Cost(_Frozen):
     """Size of a network: parameters, FLOPs of one image, and output channels by layer."""
 
-    params: int = Field(ge=1)
-    flops: int = Field(ge=1)
+    params: int = Field(ge=1, lt=2**63)
+    flops: int = Field(ge=1, lt=2**63)
     widths: dict[str, int]
 
 

@@ -1,4 +1,4 @@
-"""A folder of records in which only whole ones count."""
+"""A folder of records, in which unusable files are skipped with a warning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FailureStore", "RecordStore", "RecordWarning"]
 
 
 class RecordWarning(UserWarning):
-    """A file in the records folder, or what it says, cannot be used."""
+    """A file in the records folder cannot be used."""
 
 
 _MAX_BYTES = 16_000_000
@@ -31,7 +31,7 @@ class _Store(Generic[R]):
     """Reads and writes the records of one folder.
 
     Args:
-        folder: where the ``*.json`` files lie; made at the first write.
+        folder: of the ``*.json`` files; created at the first write.
     """
 
     kind: type[R]
@@ -40,17 +40,17 @@ class _Store(Generic[R]):
         self.folder = folder
 
     def path(self, inputs: RunInputs) -> Path:
-        """Where the record of a run with these inputs lies, or would lie."""
+        """Path of the record of a run with these inputs, whether it exists or not."""
         return self.folder / inputs.file_name
 
     def save(self, record: R) -> Path:
-        """Write a record in one step, replacing an earlier one with the same inputs; returns its path."""
+        """Write a record atomically, replacing an earlier one with the same inputs; returns its path."""
         path = self.path(record.inputs)
         write_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
         return path
 
     def all(self) -> list[R]:
-        """Every record that can be read, in the order of file names, each run once; the others are warned about."""
+        """Every valid record, each run once, in the order of file names; other files cause a warning."""
         found: dict[str, R] = {}
         for path in sorted(self.folder.glob("*.json")):
             record = self._read(path)
@@ -64,7 +64,7 @@ class _Store(Generic[R]):
         return list(found.values())
 
     def remove(self, runs: Iterable[RunInputs]) -> None:
-        """Delete the records of these runs, if they are there."""
+        """Delete the records of these runs, where they exist."""
         for inputs in runs:
             self.path(inputs).unlink(missing_ok=True)
 
@@ -119,7 +119,7 @@ class RecordStore(_Store[RunRecord]):
     kind = RunRecord
 
     def find(self, inputs: RunInputs) -> RunRecord | None:
-        """The finished run with inputs of the same key, None if there is none that can be read."""
+        """The finished run with inputs of the same key, None if there is no valid record of it."""
         path = self.path(inputs)
         record = self._read(path) if path.exists() else None
         if record is not None and record.inputs.key != inputs.key:
@@ -129,6 +129,6 @@ class RecordStore(_Store[RunRecord]):
 
 
 class FailureStore(_Store[FailureRecord]):
-    """The runs of a results folder that failed when they were last tried."""
+    """The runs of a results folder whose last attempt failed."""
 
     kind = FailureRecord

@@ -20,7 +20,7 @@ __all__ = ["Conditions", "Kind", "Ranking", "Suite", "SuiteConditions"]
 Kind = Literal["comparison", "ablation", "stability"]
 Ranking = Literal["local", "global", "isomorphic"]
 
-_MOST_ITEMS = 1000
+_MOST_ITEMS = 200
 _MOST_RUNS = 100_000
 """A file that asks for more is refused before its runs are listed."""
 
@@ -51,14 +51,14 @@ class Suite(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    description: str
+    description: str = Field(max_length=1000)
     kind: Kind = "comparison"
     conditions: SuiteConditions
     targets: tuple[Target, ...] = Field(default=(Target(),), max_length=_MOST_ITEMS)
     rankings: tuple[Ranking, ...] = ("local",)
     image_counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(), max_length=_MOST_ITEMS)
     criteria: tuple[CriterionSpec, ...] = Field(min_length=1, max_length=_MOST_ITEMS)
-    seeds: int = Field(default=3, ge=1)
+    seeds: int = Field(default=3, ge=1, le=_MOST_RUNS)
     reference: str | None = None
 
     @field_validator("targets", "rankings", "image_counts")

@@ -1,10 +1,11 @@
-"""Which sweep works on what, so that several over one folder share the work."""
+"""Locks by which several sweeps over one folder share the work."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import stat
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from ..errors import BenchmarkError
 
@@ -12,44 +13,54 @@ __all__ = ["Locks"]
 
 
 class Locks:
-    """Locks on file names, held by this process until it gives them back or ends, in whatever way.
+    """Locks on names, held by this process until it releases them or ends, however it ends.
 
-    The lock files stay, empty: who deleted one that another had just opened would let two hold the same name.
+    The lock files are empty and remain: if one were deleted while another process opens it, two could hold its lock.
 
     Args:
-        folder: where the lock files lie; made at the first claim.
+        folder: where the lock files are; created at the first lock.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held: dict[str, FileLock] = {}
+        self._held: dict[str, int] = {}
 
     def acquire(self, name: str) -> bool:
-        """Claim a name; False if another process, or this one, has it.
+        """Lock a name; False if another process, or this one, holds its lock.
 
         Raises:
-            BenchmarkError: if the folder's file system has no locks.
+            BenchmarkError: if the lock file is a link or no regular file, or the file system has no locks.
         """
         if name in self._held:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / f"{name}.lock")
+        path = self._folder / f"{name}.lock"
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            # Not truncated, and no link is followed: the file may be a trap that somebody else put there.
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise BenchmarkError(f"{path} cannot be used as a lock: {error.strerror}") from None
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise BenchmarkError(f"{path} cannot be used as a lock: it is no regular file")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
             return False
-        except NotImplementedError:
-            raise BenchmarkError(
-                f"{self._folder}: its file system has no locks, which sweeps need; use another"
-            ) from None
-        self._held[name] = lock
+        except OSError:
+            os.close(file)
+            raise BenchmarkError(f"{self._folder}: sweeps need locks, which its file system lacks") from None
+        except BenchmarkError:
+            os.close(file)
+            raise
+        self._held[name] = file
         return True
 
     def release(self, name: str) -> None:
-        """Give up a claim."""
-        self._held.pop(name).release()
+        """Release a lock."""
+        os.close(self._held.pop(name))
 
     def release_all(self) -> None:
-        """Give up every claim."""
+        """Release every lock."""
         for name in list(self._held):
             self.release(name)

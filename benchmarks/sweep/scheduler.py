@@ -56,7 +56,7 @@ class Sweep:
         self._runs = {run.file_name: run for run in runs}
         self._records = RecordStore(folder / "records")
         self._failures = FailureStore(folder / "failures")
-        self._locks = Locks(folder / ".claims")
+        self._locks = Locks(folder / ".locks")
         self._base_models = BaseModelStore(folder / "base", runs[0].setup, given)
         self._states = folder.absolute() / "states"
         self._pending: set[str] = set()

@@ -102,7 +102,7 @@ class Epoch(BaseModel):
         seconds: of training alone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     train_loss: float
     test_accuracy: float | None = Field(default=None, ge=0, le=1)

@@ -242,7 +242,7 @@ def test_data_that_is_not_there_is_one_line(
         (["run", "tiny.yaml", "--set", "conditions.models.name=x"], "did you mean 'model'?"),
         (["run", "tiny.yaml", "--set", "seeds=0"], "(with --set seeds=0): seeds: "),
         (["run", "tiny.yaml", "--set", "seeds"], "write KEY=VALUE"),
-        (["run", "tiny.yaml", "--set", "criteria.7.name=l1"], "criteria has 2 entries"),
+        (["run", "tiny.yaml", "--set", "criteria.7.name=l1"], "criteria has 2 items"),
         (["run", "tiny.yaml", "--set", "criteria.0.name=l7"], "unknown criterion 'l7'"),
         (["check", "tiny.yaml", "--set", "conditions.calibration_images=99999"], "calibration_images"),
         (["run", "tiny.yaml", "--import", "no_such_module"], "import: there is no module no_such_module"),

@@ -41,8 +41,8 @@ def test_later_assignments_win() -> None:
         ("seeds={", "no YAML"),
         ("description=2024-99-99", "no YAML"),
         ("seeds=" + "[" * 5000, "no YAML"),
-        ("targets.1.flops_reduction=0.3", "targets has 1 entries"),
-        ("targets.first=1", "targets has 1 entries"),
+        ("targets.1.flops_reduction=0.3", "targets has 1 items"),
+        ("targets.first=1", "targets has 1 items"),
         ("seeds.more=1", "seeds is 3"),
     ],
 )

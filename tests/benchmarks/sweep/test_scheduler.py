@@ -349,7 +349,7 @@ def test_what_another_sweep_is_at_is_waited_for(
     store = RecordStore(finished / "records")
     foad, _ = store.all()
     store.remove([foad.inputs])
-    other = Locks(finished / ".claims")
+    other = Locks(finished / ".locks")
     assert other.acquire(foad.inputs.file_name)
     looks = []
 
@@ -371,7 +371,7 @@ def test_a_base_model_that_another_sweep_trains_is_waited_for(
     (base,) = (finished / "base").iterdir()
     content = base.read_bytes()
     base.unlink()
-    other = Locks(finished / ".claims")
+    other = Locks(finished / ".locks")
     assert other.acquire(base.name)
 
     def other_is_done(seconds: float) -> None:
