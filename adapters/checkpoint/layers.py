@@ -56,7 +56,7 @@ def _shapes(layer: Any) -> dict[str, tuple[int, ...]] | None:
         if layer.num_channels % layer.num_groups:
             return None
         return dict.fromkeys(("weight", "bias"), (layer.num_channels,))
-    if isinstance(layer, (nn.LayerNorm, getattr(nn, "RMSNorm", nn.LayerNorm))):
+    if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
         return dict.fromkeys(("weight", "bias"), tuple(layer.normalized_shape))
     if isinstance(layer, nn.PReLU):
         return {"weight": (layer.num_parameters,)}

@@ -141,16 +141,16 @@ def _set_integers(module: nn.Module, name: str, attribute: str, value: Any) -> N
 
 
 def _shrinks(value: Any, fresh: Any) -> bool:
-    pairs = list(zip(value, fresh, strict=False)) if isinstance(fresh, tuple) else [(value, fresh)]
-    same_length = not isinstance(fresh, tuple) or len(value) == len(fresh)
-    return same_length and all(one == other or 1 <= one < other for one, other in pairs)
+    values, limits = (value, fresh) if isinstance(fresh, tuple) else ((value,), (fresh,))
+    pairs = zip(values, limits, strict=False)
+    return len(values) == len(limits) and all(one == limit or 1 <= one < limit for one, limit in pairs)
 
 
 def _load_tensors(
     slots: Mapping[str, tuple[nn.Module, str]], tensors: Mapping[str, Tensor], shared: Mapping[str, Any]
 ) -> None:
     for name, source in shared.items():
-        if name in tensors or source not in list(tensors):
+        if name in tensors or not (isinstance(source, str) and source in tensors):
             raise ValueError(f"{name!r} cannot share the tensor of {source!r:.60}")
     fresh = {name: _stored(module, leaf) for name, (module, leaf) in slots.items()}
     for name, current in fresh.items():
@@ -158,34 +158,40 @@ def _load_tensors(
             raise ValueError(f"the file has no {name!r}")
     placed: dict[str, Tensor] = {}
     for name in (*tensors, *shared):
-        module, leaf = slots.get(name, (None, ""))
-        if module is None or (fresh[name] is None and leaf != "bias"):
+        if name not in slots:
             raise ValueError(f"the network has no {name!r}")
-        # Compensation adds a bias to layers that were made without one.
-        current = fresh[name] if fresh[name] is not None else module._parameters.get("weight")
-        _check_tensor(name, tensors[shared.get(name, name)], current, same_rank=current is fresh[name])
-        if name in shared and (leaf in module._parameters) == isinstance(placed[shared[name]], nn.Parameter):
-            placed[name] = placed[shared[name]]
-        elif leaf in module._parameters:
-            trained = fresh[name] is None or fresh[name].requires_grad
-            placed[name] = nn.Parameter(tensors[name].to(current.device), requires_grad=trained)
+        (module, leaf), current, source = slots[name], fresh[name], shared.get(name, name)
+        if current is None:
+            current = _new_bias(module, leaf, name)
+        _check_tensor(name, tensors[source], current)
+        is_parameter = leaf in module._parameters
+        if source in placed and is_parameter == isinstance(placed[source], nn.Parameter):
+            tensor = placed[source]
         else:
-            placed[name] = tensors[name].to(current.device)
-        setattr(module, leaf, placed[name])
+            tensor = tensors[source].to(current.device)
+            tensor = nn.Parameter(tensor, requires_grad=current.requires_grad) if is_parameter else tensor
+        placed[name] = tensor
+        setattr(module, leaf, tensor)
 
 
-def _check_tensor(name: str, tensor: Tensor, current: Any, *, same_rank: bool) -> None:
-    if not isinstance(current, Tensor) or current.is_meta or is_lazy(current):
-        raise ValueError(
-            f"the network's {name!r} has no data, so none can be loaded: it is on the meta device, or lazy"
-        )
+def _new_bias(module: nn.Module, leaf: str, name: str) -> Tensor:
+    """The largest bias that a layer could have; compensation gives one to layers that were made without."""
+    weight = module._parameters.get("weight")
+    if leaf != "bias" or weight is None:
+        raise ValueError(f"the network has no {name!r}")
+    return nn.Parameter(weight.detach().flatten(), requires_grad=weight.is_floating_point())
+
+
+def _check_tensor(name: str, tensor: Tensor, current: Tensor) -> None:
+    if current.is_meta or is_lazy(current):
+        raise ValueError(f"the network's {name!r} has no data to replace: it is on the meta device, or lazy")
     if tensor.dtype != current.dtype:
         raise ValueError(
             f"{name!r} is {str(tensor.dtype)[6:]}, and {str(current.dtype)[6:]} in the network: cast the "
             "network first, as with network.bfloat16()"
         )
     shape, fresh = tuple(tensor.shape), tuple(current.shape)
-    if same_rank and not (len(shape) == len(fresh) and _shrinks(shape, fresh)):
+    if not _shrinks(shape, fresh):
         raise ValueError(f"{name!r} has the shape {shape!r:.40}, which pruning {fresh!r:.40} does not lead to")
 
 

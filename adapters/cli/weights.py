@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...utils.files import open_regular
 from .errors import CommandError, UsageError
 from .models import torchvision_models
 
@@ -61,10 +62,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     import safetensors.torch
 
-    if not path.is_file():
-        raise CommandError(f"the weights file {str(path)!r} is no regular file")
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             start = stream.read(4)
     except OSError as error:
         raise CommandError(f"the weights file cannot be read: {error}") from error

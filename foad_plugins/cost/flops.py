@@ -1,4 +1,4 @@
-"""FLOPs and parameters, counted by fvcore without disturbing the model."""
+"""FLOPs and parameters, counted by fvcore; the model is unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..calibration.preserve import check_model, preserve_state, without_hooks_of
 from ..utils.outputs import output_tensors
 
 with warnings.catch_warnings():
-    # fvcore scripts a loss at import, which torch deprecates; it is nothing that a caller could change.
+    # fvcore scripts a function at import, which torch deprecates.
     warnings.simplefilter("ignore", FutureWarning)
     from fvcore.nn import FlopCountAnalysis
 
@@ -26,11 +26,11 @@ def count_flops(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
     """FLOPs of one forward pass in eval mode, in fvcore's unit: one multiply-add is one FLOP.
 
     Counted are convolutions, linear layers, matrix products and attention, normalization, adaptive average pooling and
-    interpolation; activations and additions are not. The count is for the inputs given: pass one image for the figure
-    that papers quote.
+    interpolation; activations and additions are not. The count is for the given inputs: pass one image for the number
+    in papers.
 
     Args:
-        model: any module that ``torch.jit.trace`` can follow; it is left as it was.
+        model: any module that ``torch.jit.trace`` can trace; unchanged.
         inputs: a tensor, a tuple of positional or a dict of keyword arguments; moved to the model's device.
 
     Returns:
@@ -44,7 +44,7 @@ def count_flops(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
 
 
 def count_params(model: nn.Module) -> int:
-    """The number of parameters, those shared by several layers counted once."""
+    """The number of parameters; shared ones count once."""
     check_model(model)
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -71,10 +71,10 @@ class FlopsTable:
     """FLOPs and parameters layer by layer.
 
     Attributes:
-        layers: the modules without submodules, in the model's order; a module called several times counts them all.
+        layers: the modules without submodules, in the model's order; all calls of a module count.
         params: of the whole model.
-        flops: of the whole model, one multiply-add counted as one. Work done outside the layers (matrix products in a
-            ``forward``) is in here and in no layer.
+        flops: of the whole model, one multiply-add counted as one. Operations outside the layers (matrix products in a
+            ``forward``) are included here and in no layer.
     """
 
     layers: tuple[LayerFlops, ...]
@@ -106,12 +106,11 @@ def flops_table(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
         raise TypeError(f"inputs must be a tensor, a tuple or a dict, got {type(inputs).__name__}")
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         raise ValueError(
-            "the model has no data, it is on the meta device: give it some with model.to_empty(device='cpu')"
+            "the model is on the meta device and has no weights: load them, or use model.to_empty(device='cpu')"
         )
     call = next(iter_calls(inputs, model_device(model)))
     with preserve_state(model), without_hooks_of("fvcore", model), torch.no_grad(), warnings.catch_warnings():
-        # The tracer warns of every Python number it meets, and torch of the tracer's age: neither is news to a
-        # caller who asked for a count.
+        # The tracer warns about every Python number, and torch that the tracer is deprecated.
         warnings.simplefilter("ignore")
         analysis = FlopCountAnalysis(_Positional(model, call), _tensors(call))
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
@@ -131,7 +130,7 @@ def _tensors(call: Call) -> tuple[Tensor, ...]:
 
 
 class _Positional(nn.Module):
-    """A model that takes the tensors of a call by position, as the tracer wants them."""
+    """A model that takes the tensors of a call by position, as the tracer requires."""
 
     def __init__(self, model: nn.Module, call: Call) -> None:
         super().__init__()
@@ -144,7 +143,7 @@ class _Positional(nn.Module):
         kwargs = {
             name: next(given) if isinstance(value, Tensor) else value for name, value in self._call.kwargs.items()
         }
-        # The tracer knows fewer containers than models return.
+        # The tracer does not support all containers that models return.
         return tuple(output_tensors(self.model(*args, **kwargs)))
 
 

@@ -1,4 +1,4 @@
-"""A model exported for use without its source, and checked at once against the model."""
+"""Exporting a model to a file that needs no source code, and comparing its outputs with the model's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,27 @@ from torch.utils._pytree import tree_map
 
 from ..calibration.data import Call, iter_calls, model_device
 from ..calibration.preserve import preserve_state
+from ..utils.extras import require_extra
+from ..utils.files import replaceable
 from .formats import FORMATS, Format, tensors_in
 
 __all__ = ["ExportError", "ExportReport", "check_compiled", "export_model"]
 
 
 class ExportError(RuntimeError):
-    """A model that cannot be exported or compiled, or then gives other outputs."""
+    """A model that cannot be exported or compiled, or whose file or compiled form gives other outputs."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """A file that gives the outputs of the model it was made of.
+    """A file that gives the outputs of the exported model.
 
     Attributes:
         path: the file.
         format: ``"onnx"``, ``"pt2"`` or ``"torchscript"``.
         size: of the file, in bytes.
-        difference: greatest absolute difference between an output of the file and the model's.
-        dynamic_batch: whether it takes any number of images; otherwise as many as it was exported with.
+        difference: largest absolute difference between outputs of the file and of the model.
+        dynamic_batch: whether it takes any number of images; otherwise the number that it was exported with.
     """
 
     path: Path
@@ -59,44 +60,42 @@ def export_model(
     """Export a model in eval mode, run the file, and compare its outputs with the model's.
 
     ONNX is written by ``torch.onnx.export`` and run by ONNX Runtime on the CPU, a ``.pt2`` is made by
-    ``torch.export``, TorchScript by ``torch.jit.trace``. Where all input tensors have the same number of images, the
-    file is made for any number, and tried with others; if that fails it is made for the number given. The model is
-    left as it was.
+    ``torch.export``, TorchScript by ``torch.jit.trace``. If all input tensors have the same number of images, the file
+    is made for any number and run with several; if that fails, it is made for the given number. The model is unchanged.
 
     Args:
         model: any model, pruned or not.
         inputs: a tensor, a tuple of positional or a dict of keyword arguments; moved to the model's device.
-        path: the file; one that is there is replaced once the new one has been checked.
-        format: ``"onnx"``, ``"pt2"`` or ``"torchscript"``; None goes by the suffix of ``path``: ``.onnx``, ``.pt2``,
+        path: the file; an existing one is replaced after the new one has been checked, and a link is written through.
+        format: ``"onnx"``, ``"pt2"`` or ``"torchscript"``; None uses the suffix of ``path``: ``.onnx``, ``.pt2``,
             ``.ts`` or ``.torchscript``.
-        tolerance: by how much outputs may differ, relative to the greatest of the model's, or absolute where all of
-            these lie within -1 and 1.
+        tolerance: largest difference between outputs, relative to the largest output of the model, or absolute if that
+            is below 1.
 
     Returns:
-        What was written; print it.
+        A report, which can be printed.
 
     Raises:
         ExportError: the model cannot be exported, or the outputs differ by more. Nothing is written.
         ImportError: ONNX or its runtime is not installed (extra ``export``).
         ValueError: no such format.
         TypeError: inputs of another form.
-        OSError: the folder is missing, or the file cannot be written.
+        OSError: the folder is missing, ``path`` is no regular file, or the file cannot be written.
     """
     path = Path(path)
     kind = _format(path, format)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name!r} to")
-    if path.is_dir():
-        raise IsADirectoryError(f"{str(path)!r} is a folder: name a file")
+    target = replaceable(path)
     call = _call(model, inputs)
     images = _images(call)
-    # In the same folder, since a rename is one step only within a file system.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    # In the same folder, because a rename is atomic only within a file system.
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         draft = Path(folder) / f"model{kind.suffixes[0]}"
         with preserve_state(model), torch.no_grad():
             dynamic, difference = False, 0.0
             if images is not None:
-                # One image would be taken for a constant, so two at least.
+                # torch.export takes a size of 1 for a constant.
                 example = _resized(call, max(images, 2))
                 tried = [call, _resized(call, 1), _resized(call, max(images, 2) + 1)]
                 try:
@@ -110,7 +109,7 @@ def export_model(
                     raise
                 except Exception as error:
                     raise ExportError(f"the model cannot be exported as {kind.name}: {error}") from error
-        os.replace(draft, path)
+        os.replace(draft, target)
     return ExportReport(path, kind.name, path.stat().st_size, difference, dynamic)
 
 
@@ -124,13 +123,13 @@ def check_compiled(
     """Compile a model in eval mode with ``torch.compile``, and compare its outputs with the model's.
 
     Args:
-        model: any model, left as it was.
+        model: any model; unchanged.
         inputs: as for :func:`export_model`.
         backend: of ``torch.compile``; ``"inductor"`` needs a C++ compiler on the CPU.
         tolerance: as for :func:`export_model`.
 
     Returns:
-        The greatest absolute difference between outputs.
+        The largest absolute difference between outputs.
 
     Raises:
         ExportError: the model cannot be compiled, or the outputs differ by more.
@@ -151,15 +150,10 @@ def _format(path: Path, name: str | None) -> Format:
     by_name = {kind.name: kind for kind in FORMATS}
     kind = by_suffix.get(path.suffix.lower()) if name is None else by_name.get(name)
     if kind is None and name is None:
-        raise ValueError(f"path must end in {', '.join(by_suffix)} where no format is given, got {path.name!r}")
+        raise ValueError(f"path must end in {', '.join(by_suffix)} if no format is given, got {path.name!r}")
     if kind is None:
         raise ValueError(f"format must be one of {', '.join(map(repr, by_name))}, got {name!r}")
-    missing = [package for package in kind.packages if find_spec(package) is None]
-    if missing:
-        raise ImportError(
-            f'{kind.name} needs {", ".join(missing)}, not installed: pip install "foad-plugins[export]"',
-            name=missing[0],
-        )
+    require_extra(f"a model cannot be exported as {kind.name}", "export", {name: name for name in kind.packages})
     return kind
 
 
@@ -170,13 +164,13 @@ def _call(model: nn.Module, inputs: Any) -> Call:
 
 
 def _images(call: Call) -> int | None:
-    """How many images the call has; None where its tensors do not agree."""
+    """The number of images in the call; None if its tensors differ in it."""
     counts = {len(tensor) if tensor.dim() else 0 for tensor in tensors_in((call.args, call.kwargs))}
     return counts.pop() if len(counts) == 1 else None
 
 
 def _resized(call: Call, images: int) -> Call:
-    """The call with so many images, the same ones again and again."""
+    """The call with a given number of images, repeated from the start if there are fewer."""
 
     def resize(value: Any) -> Any:
         return value[torch.arange(images, device=value.device) % len(value)] if isinstance(value, Tensor) else value
@@ -196,7 +190,7 @@ def _export(
 
 
 def _difference(expected: list[Tensor], found: list[Tensor], tolerance: float, what: str) -> float:
-    """The greatest absolute difference, if it is small enough."""
+    """The largest absolute difference; ExportError if it is above the tolerance."""
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in found] or not expected:
         shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (found, expected)]
         raise ExportError(f"{what} gives tensors of shapes {shapes[0]}, the model {shapes[1]}")
@@ -206,11 +200,11 @@ def _difference(expected: list[Tensor], found: list[Tensor], tolerance: float, w
     sizes = torch.cat([_wide(tensor).abs().flatten() for tensor in expected])
     greatest = float(sizes.max()) if len(sizes) else 0.0
     difference = float(differences.max()) if len(differences) else 0.0
-    # Written so that NaN and Inf fail.
+    # This form of the comparison fails for NaN and Inf.
     if not (difference <= tolerance * max(1.0, greatest) < float("inf")):
         raise ExportError(
-            f"{what} gives outputs that differ by {difference:.3g} from the model's, which reach {greatest:.3g}: "
-            f"more than the tolerance {tolerance:g} allows"
+            f"{what} gives outputs that differ by {difference:.3g} from the model's, of up to {greatest:.3g}: "
+            f"the tolerance is {tolerance:g}"
         )
     return difference
 

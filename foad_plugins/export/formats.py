@@ -1,4 +1,4 @@
-"""The formats that a model can be exported to: how each is written, and how it is run again."""
+"""The formats that a model can be exported to: how each is written and run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Format:
     """One format.
 
     Attributes:
-        name: what users type.
+        name: as in ``export_model(format=...)``.
         suffixes: of its files.
-        packages: what must be installed besides torch.
+        packages: needed besides torch.
         write: ``write(model, call, path, dynamic)`` writes a file, for any number of images if ``dynamic``.
         load: ``load(path)`` gives a function from a call to the tensors in the output.
     """
@@ -38,7 +38,7 @@ class Format:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples, dicts and the like, in their order."""
+    """The tensors in nested containers (lists, tuples, dicts), in order."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
@@ -91,7 +91,7 @@ def _load_torchscript(path: Path) -> Callable[[Call], list[Tensor]]:
 
 @contextmanager
 def _deprecated() -> Iterator[None]:
-    """Without the warning that TorchScript is deprecated, which who asks for it has decided on."""
+    """Suppress the warning that TorchScript is deprecated: the user asked for it."""
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning):
             warnings.filterwarnings("ignore", r"`torch\.jit\.", category)

@@ -1,4 +1,4 @@
-"""Letting the layers that read a channel take over what it said before it goes."""
+"""Weights of the consumers of removed channels, changed so that the kept channels compensate for them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ COMPENSATIONS = ("least_squares", "representative")
 RIDGE = 1e-3
 """Weight of the penalty in :func:`least_squares_coefficients`, relative to each channel's mean square."""
 
-# Channels weaker than this, against the strongest, are as good as dead: they explain nothing and cost nothing.
+# Channels with a mean square below this share of the largest are treated as zero.
 _DEAD = 1e-12
-# Weights that are taken into double precision at a time.
+# Number of weights that are converted to double precision at a time.
 _CHUNK = 2**22
 
 
 def representative_coefficients(
     kept: Sequence[int], removed: Sequence[int], representative: Mapping[int, int]
 ) -> Tensor:
-    """Each removed channel stands for its representative.
+    """Each removed channel is replaced by its representative.
 
     Args:
-        kept: K channels that stay.
-        removed: R channels that go.
-        representative: a kept channel for each removed one; a channel without one leaves nothing behind.
+        kept: K kept channels.
+        removed: R removed channels.
+        representative: a kept channel for each removed one; a channel without one is not compensated for.
 
     Returns:
         (K, R) float64: the share of each kept channel in each removed one.
@@ -51,18 +51,18 @@ def representative_coefficients(
 def least_squares_coefficients(
     gram: Tensor, kept: Sequence[int], removed: Sequence[int], ridge: float = RIDGE
 ) -> Tensor:
-    """The combination of kept channels that comes nearest to each removed one.
+    """The linear combination of kept channels that is closest to each removed one.
 
-    Ridge regression on the summed products of calibration. What is regressed is what the best single kept channel
-    leaves over, so that the penalty pulls towards that channel and not towards zero: a channel that has an exact copy
-    among the kept is replaced by it exactly, whatever the penalty. He et al. (ICCV 2017) reconstruct a layer's output
-    by least squares likewise; here the maps themselves are reconstructed, so that one solution serves every kernel
-    position.
+    Ridge regression on the Gram matrix of the calibration data. The regression target is the residual of the best
+    single kept channel, so that the penalty shrinks towards that channel and not towards zero: a removed channel with
+    an exact copy among the kept ones is replaced by it exactly, for any penalty. He et al. (ICCV 2017) reconstruct the
+    output of a layer by least squares; here the feature maps are reconstructed, so that one solution holds for all
+    kernel positions.
 
     Args:
         gram: (C, C) float64, mean products as :class:`.GramStatistics` gives them; may be singular.
-        kept: K channels that stay.
-        removed: R channels that go.
+        kept: K kept channels.
+        removed: R removed channels.
         ridge: weight of the penalty on each coefficient, relative to the mean square of its channel; 0 or more.
 
     Returns:
@@ -76,13 +76,13 @@ def least_squares_coefficients(
     if not ridge >= 0:
         raise ValueError(f"ridge must be 0 or more, got {ridge!r}")
     coefficients = torch.zeros(len(kept), len(removed), dtype=torch.float64)
-    energy = gram.diagonal()
-    alive = [row for row, channel in enumerate(kept) if energy[channel] > _DEAD * energy.max()]
-    if not alive or not removed:
+    mean_square = gram.diagonal()
+    nonzero = [row for row, channel in enumerate(kept) if mean_square[channel] > _DEAD * mean_square.max()]
+    if not nonzero or not removed:
         return coefficients
-    channels = [kept[row] for row in alive]
-    # Scaled to unit mean square, so that a penalty means the same for all channels.
-    scale = energy[channels].rsqrt()
+    channels = [kept[row] for row in nonzero]
+    # At unit mean square the penalty is equally strong for all channels.
+    scale = mean_square[channels].rsqrt()
     between = gram[channels][:, channels] * scale[:, None] * scale
     across = gram[channels][:, list(removed)] * scale[:, None]
     nearest = across.abs().argmax(0)
@@ -91,21 +91,21 @@ def least_squares_coefficients(
     first[nearest, columns] = across[nearest, columns]
     rest = across - between @ first
     solution = first + _solve(between, rest, ridge)
-    coefficients[alive] = solution * scale[:, None]
+    coefficients[nonzero] = solution * scale[:, None]
     return coefficients
 
 
 def fold_weights(weight: Tensor, coefficients: Tensor, kept: Sequence[int], removed: Sequence[int]) -> Tensor:
-    """Weights of a reader whose kept channels take over its removed ones.
+    """Weights of a consumer whose kept inputs compensate for its removed ones.
 
     Args:
-        weight: (outputs, C, ...) of the reader.
+        weight: (outputs, C, ...) of the consumer.
         coefficients: (K, R) as the functions above give them.
         kept: K channels of the second dimension.
         removed: R channels of the second dimension.
 
     Returns:
-        A new tensor like ``weight``. The removed channels are left as they were in it.
+        A new tensor like ``weight``, unchanged at the removed channels.
     """
     changed = weight.detach().clone()
     shares = coefficients.to(weight.device)
@@ -117,7 +117,7 @@ def fold_weights(weight: Tensor, coefficients: Tensor, kept: Sequence[int], remo
 
 
 def _solve(between: Tensor, right: Tensor, ridge: float) -> Tensor:
-    """Regularised solution of a correlation matrix, which rounding may have left slightly indefinite."""
+    """Ridge solution for a correlation matrix, which rounding may have made slightly indefinite."""
     penalty = max(ridge, 1e-10)
     while True:
         shifted = between.clone()

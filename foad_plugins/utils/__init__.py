@@ -1,1 +1,1 @@
-"""Small helpers that everything else may use."""
+"""Small helpers for all other packages."""

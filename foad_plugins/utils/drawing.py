@@ -1,4 +1,4 @@
-"""What all figures share: made without pyplot, so that no window opens and no global state changes."""
+"""Figures without pyplot: no window opens and no global state changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AFTER", "BEFORE", "MARK", "new_figure", "shorten"]
 
-# Okabe and Ito's colors, which stay apart for color-blind readers; before and after differ in lightness too.
+# Colors of Okabe and Ito, distinct for color-blind readers; before and after also differ in lightness.
 BEFORE = "#c9d3dc"
 AFTER = "#0072B2"
 MARK = "#D55E00"
@@ -30,5 +30,5 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def shorten(name: str, most: int = 44) -> str:
-    """A name that fits; its end tells layers apart."""
+    """At most ``most`` characters of a name, from its end, which distinguishes layers."""
     return name if len(name) <= most else "…" + name[1 - most :]

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["NotRegularFileError", "open_regular", "write_atomically"]
+__all__ = ["NotRegularFileError", "open_regular", "replaceable", "write_atomically"]
 
 
 class NotRegularFileError(OSError):
@@ -31,6 +31,18 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def replaceable(path: Path) -> Path:
+    """The path with links resolved, to write a file through them.
+
+    Raises:
+        FileExistsError: it exists and is no regular file, such as a device, a FIFO or a folder.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise FileExistsError(errno.EEXIST, f"{str(path)!r} exists and is no regular file: name another")
+    return target
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader, or a crash at any moment, never finds half a file.
 
@@ -42,9 +54,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         FileExistsError: ``path`` exists and is no regular file, such as a device, a FIFO or a folder.
         OSError: it cannot be written.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        raise FileExistsError(errno.EEXIST, f"{str(path)!r} exists and is no regular file: name another")
+    path = replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:

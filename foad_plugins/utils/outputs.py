@@ -1,4 +1,4 @@
-"""The tensors in what a model returns, whatever holds them."""
+"""The tensors in the outputs of a model, in any container."""
 
 from __future__ import annotations
 

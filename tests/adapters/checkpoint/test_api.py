@@ -342,6 +342,11 @@ def _replace(tensors, name, value):
     tensors[name] = value
 
 
+def _share_a_parameter_as_a_buffer(content, tensors):
+    del tensors["norm1.running_mean"]
+    content["shared"]["norm1.running_mean"] = "norm1.bias"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -353,6 +358,8 @@ def _replace(tensors, name, value):
         (lambda content, _: content.update(shared={"a": []}), "cannot share"),
         (lambda content, _: content.update(shared={"a" * 10**6: "b"}), "cannot share|does not fit"),
         (lambda content, _: content.update(shared={"more": "conv1.weight"}), "no 'more'"),
+        (_share_a_parameter_as_a_buffer, None),
+        (lambda _, tensors: _replace(tensors, "norm1.bias", torch.ones(1)), "its bias has the shape"),
         (lambda content, _: _conv1(content).pop("out_channels"), "its weight has the shape"),
         (lambda content, _: _conv1(content).update(out_channels=0), "does not lead"),
         (lambda content, _: _conv1(content).update(out_channels=-1), "does not lead"),

@@ -220,7 +220,7 @@ def test_wrong_arguments(arguments, message, calls, capsys):
         (["--model", "wrong:build"], "importing 'wrong' fails: SyntaxError"),
         (["--weights", "nothing.safetensors"], "there is no weights file 'nothing.safetensors'"),
         (["--weights", "cli_net.py"], "'cli_net.py' is no complete safetensors file"),
-        (["--weights", "photos"], "is no regular file"),
+        (["--weights", "photos"], "not a regular file"),
         (["--data", "nowhere"], "there is no 'nowhere' to read calibration images from"),
         (["--data", "empty"], "there are no images in 'empty' (looked for .jpg"),
         (["--data", "notes"], "there are no images in 'notes', among 1 files"),
