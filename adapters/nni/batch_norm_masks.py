@@ -1,8 +1,8 @@
 """Mask the batch normalization of every channel that an NNI pruner masks.
 
-NNI masks the filters of a convolution and leaves the batch normalization behind it as it is. That emits a
-constant for a masked channel, ``ModelSpeedup`` drops the constant with the channel, and the pruned model is
-not the masked model that was evaluated. With these masks it is. After NNI's own pruners::
+NNI masks the filters of a convolution but not the batch normalization after it, which outputs a constant for a
+masked channel. ``ModelSpeedup`` removes this constant with the channel, so the pruned model differs from the masked
+model that was evaluated. With these masks the two are equal. After NNI's own pruners::
 
     _, masks = pruner.compress()
     masks = mask_batch_norms(pruner, dummy_input)
@@ -32,7 +32,7 @@ __all__ = ["batch_norm_masks", "batch_norm_wrappers", "mask_batch_norms"]
 Masks = dict[str, dict[str, Tensor]]
 
 _WEIGHTED = {f"conv{kind}{d}d" for kind in ("", "_transpose") for d in (1, 2, 3)} | {"linear"}
-# Per-channel functions that are not 0 at 0 for sure. NNI, too, lets removed channels pass them unchanged.
+# Per-channel functions that may not be 0 at 0. NNI also passes removed channels through them unchanged.
 _PASSED = {
     *("batch_norm", "instance_norm", "group_norm", "layer_norm", "sigmoid", "hardsigmoid", "logsigmoid"),
     *("softplus", "softmax", "softmin", "log_softmax", "gumbel_softmax"),
@@ -40,20 +40,20 @@ _PASSED = {
 
 
 def batch_norm_masks(model: nn.Module, masks: Mapping[str, Mapping[str, Tensor | None]], dummy_input: Any) -> Masks:
-    """Find the channels of every batch normalization that carry nothing once the masks are applied.
+    """Find the channels of every batch normalization that are zero after the masks are applied.
 
-    A channel carries nothing if it comes from masked filters only: straight from the masked layer, as a part
-    of a concatenation, through a depthwise convolution, or as a sum of which every term is masked. The model
-    runs once, on stand-in values (positive where a channel carries something, else 0), so that any model that
-    runs is followed; it may be wrapped by NNI or not, and is left as it was.
+    A channel is zero if it comes from masked filters only: directly from the masked layer, as a part of a
+    concatenation, through a depthwise convolution, or as a sum whose terms are all masked. The model runs once, on
+    stand-in values (positive for channels that are not zero, else 0), so that no tracing is needed. It may be wrapped
+    by NNI or not, and is unchanged.
 
-    The masks must be free of conflicts, as ``auto_set_denpendency_group_ids`` makes them; others are changed
-    by ``ModelSpeedup``.
+    The masks must be free of conflicts, as ``auto_set_denpendency_group_ids`` makes them; ``ModelSpeedup`` changes
+    others.
 
     Args:
         model: the model to prune.
         masks: layer name -> target name -> mask (0: removed), as NNI's ``compress()`` returns it. The masks
-            of convolutions, linear layers and batch normalisations count.
+            of convolutions, linear layers and batch normalization are used.
         dummy_input: a tensor, the positional arguments as a tuple or list, the keyword arguments as a dict,
             or both as a :class:`~foad_plugins.calibration.data.Call`, on the model's device. Only shapes matter.
 
@@ -70,11 +70,11 @@ def batch_norm_masks(model: nn.Module, masks: Mapping[str, Mapping[str, Tensor |
 
     def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if module in names:
-            # Not the output: in a wrapped model it may have the mask of an earlier round.
+            # The output of a wrapped model may have the mask of an earlier round.
             name, output = names[module], args[0] if args else kwargs["input"]
-            carried = output.ne(0).transpose(0, 1).flatten(1).any(1) & kept.get(module, torch.tensor(True))
-            carried = carried.view(1, -1, *[1] * (output.dim() - 2))
-            found[name] = carried.logical_or(found.get(name, carried)).to(output.dtype)
+            nonzero = output.ne(0).transpose(0, 1).flatten(1).any(1) & kept.get(module, torch.tensor(True))
+            nonzero = nonzero.view(1, -1, *[1] * (output.dim() - 2))
+            found[name] = nonzero.logical_or(found.get(name, nonzero)).to(output.dtype)
         if module not in kept:
             return output
         return output.movedim(_channel_dim(module), -1).mul(kept[module]).movedim(-1, _channel_dim(module))
@@ -91,14 +91,14 @@ def batch_norm_masks(model: nn.Module, masks: Mapping[str, Mapping[str, Tensor |
 
 
 def batch_norm_wrappers(model: nn.Module, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Make the NNI wrappers that masks of batch normalisations need.
+    """Make the NNI wrappers that masks of batch normalization need.
 
-    They have no ratio, so no pruner decides about them. A pruner takes them as ``existed_wrappers``, and
+    They have no ratio, so no pruner selects channels of them. A pruner takes them as ``existed_wrappers``, and
     wraps and unwraps them with its own.
 
     Args:
         model: the model.
-        names: of the layers; by default all batch normalisations.
+        names: of the layers; by default of all batch normalization.
 
     Returns:
         Layer name -> ``nni.compression.base.wrapper.ModuleWrapper``.
@@ -112,17 +112,16 @@ def batch_norm_wrappers(model: nn.Module, names: Iterable[str] | None = None) ->
 
 
 def mask_batch_norms(pruner: Any, dummy_input: Any) -> Masks:
-    """Give the batch normalisations of an NNI pruner's model the masks that its masks imply.
+    """Mask the batch normalization of an NNI pruner's model according to the pruner's masks.
 
-    Where such a layer has no wrapper yet, the pruner gets one. After another ``compress()``, call it again.
+    The pruner gets a wrapper for each such layer without one. Call it again after another ``compress()``.
 
     Args:
-        pruner: any NNI pruner that masks filters, after ``compress()``, its model wrapped or not.
+        pruner: any NNI pruner that masks filters, after ``compress()``; its model may be wrapped or not.
         dummy_input: as for :func:`batch_norm_masks`.
 
     Returns:
-        All masks of the pruner, as its ``get_masks()``, with those of the batch normalisations.
-        ``ModelSpeedup`` takes them.
+        All masks of the pruner, as its ``get_masks()``, with those of batch normalization, for ``ModelSpeedup``.
     """
     model, wrappers = pruner.bound_model, pruner._module_wrappers
     derived = {name for name, wrapper in wrappers.items() if wrapper.config == _wrapper_config(wrapper.module)}
@@ -139,11 +138,10 @@ def mask_batch_norms(pruner: Any, dummy_input: Any) -> Masks:
 
 
 class _ChannelProbe(TorchFunctionMode):
-    """Lets layers compute which of their output channels can carry something, instead of feature maps.
+    """Makes layers compute which of their output channels can be nonzero, instead of feature maps.
 
-    A convolution's output is positive if any of its inputs is; norms and gates pass their input on. The
-    values are random, so that differences do not cancel, and of order one, so that they do not overflow in
-    deep models.
+    The output of a convolution is positive if any of its inputs is; norms and gates return their input. The values
+    are random, so that differences do not cancel, and of order one, so that they do not overflow in deep models.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Make the tracer of NNI 3.0, and with it ``ModelSpeedup``, work on current torch and Python.
 
 NNI 3.0 is NNI's last release, and its tracer relies on details of torch and of CPython that have changed
-since. :func:`repair_nni` puts each of them right in memory, and only where the fault is present; nothing else
-of NNI changes, and :func:`undo_nni_repairs` takes every repair back::
+since. :func:`repair_nni` corrects each of them in memory, and only if the fault is present; nothing else
+of NNI changes, and :func:`undo_nni_repairs` undoes every repair::
 
     from foad_plugins.adapters.nni import repair_nni
 
@@ -31,10 +31,9 @@ _undo_by_name: dict[str, _Undo] = {}
 
 
 def repair_nni() -> tuple[str, ...]:
-    """Repair NNI's tracer in memory, where the installed torch and Python break it.
+    """Repair NNI's tracer in memory if the installed torch and Python break it.
 
-    A second call finds the repairs in place and changes nothing. NNI is imported by this call, not by the
-    import of this module.
+    A second call changes nothing. NNI is imported by this call, not by the import of this module.
 
     Returns:
         The names of the repairs in force after the call, out of ``"tensor_methods"``, ``"node_purity"``,
@@ -61,7 +60,7 @@ def repair_nni() -> tuple[str, ...]:
 
 
 def undo_nni_repairs() -> None:
-    """Take back every repair that :func:`repair_nni` made; NNI's tracer is then as it was imported."""
+    """Undo every repair that :func:`repair_nni` made; NNI's tracer is then as imported."""
     while _undo_by_name:
         _, undo = _undo_by_name.popitem()
         undo()
@@ -165,7 +164,7 @@ def _comparison(left: int, right: int) -> bool:
 def _instruction_of_each_unit(code: types.CodeType) -> Iterator[dis.Instruction]:
     """Yield, for each two-byte unit of ``code``, the instruction that NNI should see there.
 
-    NNI reads the current entry and the one behind it (the jump behind a comparison). So an inline cache unit
+    NNI reads the current entry and the next one (the jump after a comparison). So an inline cache unit
     counts as the instruction that follows, and an ``EXTENDED_ARG`` as the instruction that it extends. The
     cache units of a call count as the call: while Python code that it called runs, ``f_lasti`` may point at
     the last of them.
@@ -188,8 +187,8 @@ def _repair_jump_opcodes(proxy_class: Any) -> _Undo | None:
 
     Broken since Python 3.11. A proxy used as a condition has to answer with a plain bool, and knows this use
     by the opcode of the jump, from a list of names that ends with Python 3.10. Python 3.11 has
-    ``POP_JUMP_FORWARD_IF_*`` and ``POP_JUMP_BACKWARD_IF_*``; 3.12 went back to ``POP_JUMP_IF_*``; since 3.13,
-    ``TO_BOOL`` takes the truth value ahead of the jump. (Jumps on None ask for no truth value.)
+    ``POP_JUMP_FORWARD_IF_*`` and ``POP_JUMP_BACKWARD_IF_*``; 3.12 has ``POP_JUMP_IF_*`` again; since 3.13,
+    ``TO_BOOL`` takes the truth value before the jump. (Jumps on None ask for no truth value.)
 
     Fault: this Python has such an opcode that the proxy class does not list.
     """
@@ -250,11 +249,11 @@ def _repair_builtin_generics(tracer_module: Any) -> _Undo | None:
 
 
 def _repair_lightning_steps() -> _Undo | None:
-    """Let ``LightningEvaluator`` say for how many steps to train.
+    """Let ``LightningEvaluator`` set the number of training steps.
 
     Broken since PyTorch Lightning 2.0, where ``Trainer.fit_loop.max_steps`` can be read and no longer set. Every pruner
-    that trains for a number of steps then ends in ``AttributeError``. The repair passes the number on to the loop
-    inside, where Lightning keeps it.
+    that trains for a number of steps then ends in ``AttributeError``. The repair sets it on the inner loop, where
+    Lightning stores it.
 
     Fault: PyTorch Lightning is installed, and the property has no setter.
     """

@@ -1,4 +1,4 @@
-"""NNI config lists, checked before anything is wrapped: NNI itself accepts much of what cannot work."""
+"""Checks of NNI config lists, before wrapping; NNI itself accepts lists that cannot work."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _RATIOS = {"sparse_ratio": "[0, 1)", "min_sparse_ratio": "[0, 1)", "max_sparse_r
 
 
 def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse config lists that FOADPruner cannot carry out.
+    """Refuse config lists that FOADPruner cannot apply.
 
     Args:
-        model: the model that the names are of, not wrapped.
+        model: the model whose layers are named, not wrapped.
         config_list: NNI 3.0's config list.
 
     Raises:
@@ -29,7 +29,7 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
         ValueError: an empty list, a key or value that NNI does not know, a ratio out of its range, a name, type or
             expression that matches no layer, layers that are neither convolutions nor linear, one layer under two
             names, another granularity than output channels, layers of one dependency group that differ in width or
-            ratio, or a global group without one ratio. The text says which and where.
+            ratio, or a global group without one ratio. The message names the entry and the value.
     """
     from nni.compression.base.config import default_config_schema, select_modules_by_config, trans_legacy_config_list
     from schema import SchemaError
@@ -37,7 +37,7 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
     if not isinstance(config_list, (list, tuple)) or not all(isinstance(config, Mapping) for config in config_list):
         raise TypeError(f"config_list must be a list of dicts, got {config_list!r}")
     if not config_list:
-        raise ValueError("config_list is empty: say what to prune, as in [{'op_types': ['Conv2d']}]")
+        raise ValueError("config_list is empty: name layers to prune, as in [{'op_types': ['Conv2d']}]")
     coupled: dict[Any, dict[str, tuple[int, Any]]] = defaultdict(dict)
     ranked: dict[Any, set[Any]] = defaultdict(set)
     configs = trans_legacy_config_list([dict(config) for config in config_list])
@@ -55,7 +55,7 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
             raise ValueError(f"{where}: FOADPruner's targets are weight and bias, got {sorted(targets)}")
         _check_names(where, model, config)
         selected, _, _ = select_modules_by_config(model, config)
-        # In lists of NNI before 3.0, an entry may say what all others leave out.
+        # In lists of NNI before 3.0, an entry may exclude layers of all others.
         if not selected and not given.get("exclude"):
             raise ValueError(f"{where} selects no layer of the model")
         _check_one_name(where, selected)
@@ -82,7 +82,7 @@ def check_config(model: nn.Module, config_list: Sequence[Mapping[str, Any]]) -> 
 
 
 def _share(setting: Mapping[str, Any]) -> Any:
-    """How much goes: a ratio, or what bounds the published rule where there is none."""
+    """The ratio that is removed, or without one the bounds of the published rule."""
     if setting.get("sparse_ratio") is not None:
         return setting["sparse_ratio"]
     return ", ".join(f"{key}={setting[key]:g}" for key in _RATIOS if setting.get(key) is not None) or None
@@ -95,8 +95,8 @@ def _check_one_name(where: str, selected: Mapping[str, nn.Module]) -> None:
         if other != name:
             first, second = sorted((other, name))
             raise ValueError(
-                f"{where} selects one layer under two names, {first!r} and {second!r}, and NNI wraps a layer once: put "
-                "one of them into exclude_op_names"
+                f"{where} selects one layer under two names, {first!r} and {second!r}, and NNI wraps a layer once: "
+                "add one of them to exclude_op_names"
             )
 
 

@@ -54,18 +54,18 @@ def model_call(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> Ca
 
 
 def check_traceable(model: nn.Module, call: Call) -> None:
-    """Refuse a model that NNI's tracer cannot follow, since its speedup would fail on it after all the training.
+    """Refuse a model that NNI's tracer cannot trace: its speedup would fail after the whole training.
 
     Raises:
-        ValueError: the tracer fails; the text has its reason.
+        ValueError: the tracer fails; the message has its error.
     """
     from nni.common.concrete_trace_utils import concrete_trace
 
     try:
-        # The tracer takes train flags away, so it gets a copy.
+        # The tracer changes training flags.
         concrete_trace(copy.deepcopy(model).eval(), call.kwargs if not call.args else call.args)
     except Exception as error:
-        raise ValueError(f"NNI's tracer cannot follow the model, so its speedup could not either: {error!r}") from error
+        raise ValueError(f"NNI's tracer cannot trace the model, so its speedup would fail: {error!r}") from error
 
 
 def reads_by_layer(model: nn.Module, call: Call, onto: nn.Module | None = None) -> dict[str, LayerReads]:

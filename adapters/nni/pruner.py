@@ -42,33 +42,32 @@ _ByTarget = dict[str, dict[str, Tensor]]
 
 
 class FOADPruner(_NormPruner):
-    """Prunes output channels of convolutions and linear layers by how alike their feature maps are.
+    """Prunes output channels of convolutions and linear layers by the similarity of their feature maps.
 
-    A real NNI pruner: it works alone, under ``AGPPruner`` and ``LinearPruner``, and from ``from_compressor``::
+    A pruner of NNI: it works alone, under ``AGPPruner`` and ``LinearPruner``, and from ``from_compressor``::
 
         pruner = FOADPruner(model, config_list, data=loader)
         _, masks = pruner.compress()
         pruner.unwrap_model()
         ModelSpeedup(model, images, masks).speedup_model()
 
-    Ratios, thresholds, global and dependency groups in the config mean what they mean in NNI; the metric is the score
+    Ratios, thresholds, global and dependency groups in the config are those of NNI; the metric is the score
     of :func:`~foad_plugins.elimination_order`. A layer without a ratio or threshold is pruned by the published rule
-    (``neighbors``, ``threshold``). Channels are judged by the feature maps that their readers see, and layers of one
-    dependency group by their mean similarity. Batch normalization behind a removed channel is masked as well, so that
-    the masked model gives what the speedup of it gives, unless something that makes more than zero of zeros, such as a
-    sigmoid or GroupNorm, comes behind. Channels that are masked already stay masked, and no layer
-    loses all that it has.
+    (``neighbors``, ``threshold``). Channels are scored by the feature maps at the inputs of their consumers, and layers
+    of one dependency group by their mean similarity. Batch normalization after a removed channel is also masked, so
+    that the masked model has the outputs of the model after speedup, unless a layer follows that is not 0 at 0, such as
+    a sigmoid or GroupNorm. Channels that were masked before remain masked, and every layer keeps at least one channel.
 
     Args:
         model: the model, not wrapped.
         config_list: NNI's config list.
-        evaluator: an NNI evaluator; needed under a schedule, and for calibration where no ``data`` is given.
-        training_steps: without ``data``, how many training batches of the evaluator to calibrate on, at least 1.
+        evaluator: an NNI evaluator; needed under a schedule, and for calibration if there is no ``data``.
+        training_steps: without ``data``, the number of training batches of the evaluator to calibrate on, at least 1.
         data: calibration data as for :class:`~foad_plugins.FOADImportance`; needs no label and no optimizer.
         neighbors: t of the published rule, at least 1.
         threshold: s of the published rule, in [0, 1].
         order: ``"rounds"`` or ``"backward"``: how channels are ranked for a ratio.
-        max_batches: use so many batches of ``data`` at most; None uses all.
+        max_batches: largest number of batches of ``data``; None uses all.
         forward_fn: called as ``forward_fn(model, batch)`` for batches of ``data``.
         progress: show a progress bar while calibrating.
         existed_wrappers: NNI's own, set by ``from_compressor``.
@@ -77,8 +76,8 @@ class FOADPruner(_NormPruner):
         ImportError: NNI is not installed.
         TypeError: data or a config list of another form.
         ValueError: neither data nor an evaluator with ``training_steps``; a parameter out of its range; a config that
-            cannot be carried out (see :func:`~foad_plugins.adapters.nni.config.check_config`); or a model that
-            cannot be traced. All of them before the model is wrapped.
+            is refused (see :func:`~foad_plugins.adapters.nni.config.check_config`); or a model that cannot be
+            traced. All errors are raised before the model is wrapped.
     """
 
     def __init__(
@@ -127,7 +126,7 @@ class FOADPruner(_NormPruner):
                 f"training_steps of at least 1, got training_steps={training_steps!r}"
             )
         else:
-            # Its readers are looked for in the model as it is now, once a training batch shows how it is called.
+            # The first training batch shows how the model is called; then its consumers are found in this copy.
             self._original = copy.deepcopy(model)
         existed = existed_wrappers or {}
         norms = {name: wrapper for name, wrapper in batch_norm_wrappers(model).items() if name not in existed}
@@ -140,18 +139,18 @@ class FOADPruner(_NormPruner):
     def from_compressor(
         cls, compressor: Any, new_config_list: list[dict[str, Any]], *args: Any, evaluator: Any = None, **kwargs: Any
     ) -> FOADPruner:
-        """Take over the wrappers and the evaluator of another NNI compressor; the rest as for the constructor."""
+        """Use the wrappers and the evaluator of another NNI compressor; other arguments as for the constructor."""
         inherit = super(_NormPruner, cls).from_compressor
         pruner: FOADPruner = inherit(compressor, new_config_list, *args, evaluator=evaluator, **kwargs)
         return pruner
 
     def unwrap_model(self) -> None:
-        """Take NNI's wrappers off again; the modules are then what they were."""
+        """Remove NNI's wrappers; the modules are then as before."""
         super().unwrap_model()
         if self._hook is not None:
             self._hook.remove()
         for wrapper in self._module_wrappers.values():
-            # NNI puts the forward method back as an attribute of the instance, also where there was none.
+            # NNI restores the forward method as an attribute of the instance, even if there was none.
             if wrapper.module_forward == MethodType(type(wrapper.module).forward, wrapper.module):
                 vars(wrapper.module).pop("forward", None)
 
@@ -159,8 +158,8 @@ class FOADPruner(_NormPruner):
         if self._data is not None:
             if is_iterator(self._data) and self._statistics:
                 raise ValueError(
-                    "the calibration data can be read only once, and masks are made again: give a tensor, a list or a "
-                    "DataLoader instead of a generator"
+                    "the calibration data can be read only once, and masks are computed again: give a tensor, a list "
+                    "or a DataLoader instead of a generator"
                 )
             self._statistics = {}
             self._observe(self._data, **self._options)
@@ -174,7 +173,7 @@ class FOADPruner(_NormPruner):
                 if seen:
                     data[name] = {"weight": torch.stack(seen).mean(0)}
                 else:
-                    warn(f"no feature map of layer {name!r} could be read: it stays whole", UnscoredGroupWarning)
+                    warn(f"no feature map of layer {name!r} was observed: it keeps all channels", UnscoredGroupWarning)
         if self._data is None:
             self._statistics, self._steps_seen = {}, 0
         return data
@@ -240,7 +239,7 @@ class FOADPruner(_NormPruner):
                 raise ValueError("the evaluator's training gave no batch to calibrate on: it never called the model")
 
     def _on_training_batch(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Calibrate on a batch that the evaluator trains on, in eval mode, ahead of the training step itself."""
+        """Calibrate on a training batch of the evaluator, in eval mode, before its training step."""
         if self._busy or not model.training or self._steps_seen >= (self.training_steps or 0):
             return
         self._busy = True
@@ -274,12 +273,12 @@ class FOADPruner(_NormPruner):
 
 
 def _by_rule(space: Any) -> bool:
-    """Whether the config leaves it to the published rule how many channels go."""
+    """Whether the published rule decides how many channels are removed."""
     return space.sparse_ratio is None and space.sparse_threshold is None and space.global_group_id is None
 
 
 def _keep_best(masks: dict[str, Tensor], scores: Tensor) -> None:
-    """Let a layer that a threshold or a global ratio would leave without channels have its best, in each part."""
+    """Keep the best channel of each part in a layer that a threshold or a global ratio would empty."""
     if not masks["weight"].any():
         best = scores == scores.max()
         masks["weight"] = masks["weight"].masked_fill(best.to(masks["weight"].device), 1)
@@ -288,7 +287,7 @@ def _keep_best(masks: dict[str, Tensor], scores: Tensor) -> None:
 
 
 def _rule_masks(targets: dict[str, Any], scores: Tensor, removed: int) -> dict[str, Tensor]:
-    """Masks without the ``removed`` channels of lowest score, within the ratios that the config bounds."""
+    """Masks without the ``removed`` channels of lowest score, within the bounds of the config."""
     space = targets["weight"]
     least, most = space.min_sparse_ratio or 0.0, 1.0 if space.max_sparse_ratio is None else space.max_sparse_ratio
     count = min(max(removed, int(least * len(scores))), int(most * len(scores)))

@@ -55,7 +55,7 @@ WITHOUT_NORM = {"vgg11", "alexnet", "squeezenet1_0"}
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The models are small, and threads that wait for each other on a busy machine are slower than one."""
+    """One thread is fastest for small models."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -63,7 +63,7 @@ def one_thread() -> Iterator[None]:
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Values as after training: at its initial ones, batch normalization hides what this is about."""
+    """Values as after training; at its initial values, batch normalization is the identity."""
     generator = torch.Generator().manual_seed(1)
 
     def fill(tensor: Tensor | None, low: float, high: float) -> None:
@@ -165,7 +165,7 @@ def conv(inputs: int = 3, outputs: int = 4, **options: Any) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, **options)
 
 
-def test_the_norm_behind_a_masked_layer() -> None:
+def test_the_norm_after_a_masked_layer() -> None:
     net = Net(
         lambda n, x: n.norm2(n.conv2(n.norm1(n.conv1(x)).relu())),
         conv1=conv(),
@@ -187,7 +187,7 @@ def test_parts_of_a_concatenation() -> None:
     assert find(net, {"left": {1}, "right": {0, 3}}) == {"norm": {1, 7, 10}}
 
 
-def test_a_sum_is_removed_where_every_term_is() -> None:
+def test_a_sum_is_removed_if_all_terms_are() -> None:
     net = Net(lambda n, x: n.norm(n.left(x) + n.right(x)), left=conv(), right=conv(), norm=nn.BatchNorm2d(4))
     assert find(net, {"left": {0, 1}, "right": {1, 2}}) == {"norm": {1}}
     assert find(net, {"left": {0, 1}}) == {"norm": set()}
@@ -271,7 +271,7 @@ def test_a_norm_that_is_masked_itself() -> None:
     assert find(net, {"conv": {0}, "norm1": {2}}) == {"norm1": {0, 2}, "norm2": {0, 2}}
 
 
-def test_a_norm_that_does_not_run_is_left_out() -> None:
+def test_a_norm_that_does_not_run_has_no_mask() -> None:
     net = Net(lambda n, x: n.norm(n.conv(x)), conv=conv(), norm=nn.BatchNorm2d(4), unused=nn.BatchNorm2d(4))
     assert find(net, {"conv": {0}}) == {"norm": {0}}
 
@@ -283,7 +283,7 @@ def test_a_norm_without_parameters_gets_a_mask_of_its_output() -> None:
     assert torch.equal(found["norm"]["_output_0"], torch.tensor([1.0, 0, 1, 1]).view(1, 4, 1, 1))
 
 
-def test_only_masks_count_not_the_values_of_weights_or_images() -> None:
+def test_values_of_weights_and_images_are_ignored() -> None:
     net = Net(
         lambda n, x: n.norm2(n.conv2(n.norm1(n.conv1(x)).relu())),
         conv1=conv(),
@@ -333,7 +333,7 @@ class Fails(nn.Module):
 
 
 @pytest.mark.parametrize("last", [nn.Identity(), Fails()])
-def test_the_model_is_left_as_it_was(last: nn.Module) -> None:
+def test_the_model_is_unchanged(last: nn.Module) -> None:
     net = nn.Sequential(conv(), nn.BatchNorm2d(4), nn.Dropout(), last).train()
     net[2].eval()
     state = copy.deepcopy(net.state_dict())
@@ -392,7 +392,7 @@ def test_masking_twice_is_masking_once() -> None:
         assert all(torch.equal(mask, again[name][target]) for target, mask in targets.items())
 
 
-def test_norms_follow_when_filters_come_back() -> None:
+def test_norms_are_unmasked_with_their_filters() -> None:
     model = small()
     pruner = prune("L1NormPruner", model, IMAGES, [], ratio=0.75)
     first = mask_batch_norms(pruner, IMAGES)
@@ -405,7 +405,7 @@ def test_norms_follow_when_filters_come_back() -> None:
         assert [len(channels) for channels in norms.values()] == [number] * 3
 
 
-def test_unwrapping_leaves_the_model_as_it_was() -> None:
+def test_unwrapping_restores_the_model() -> None:
     model = small()
     names = [name for name, _ in model.named_parameters()]
     state = copy.deepcopy(model.state_dict())
@@ -420,7 +420,7 @@ def test_unwrapping_leaves_the_model_as_it_was() -> None:
     assert masks.keys() == {"0", "1", "3", "4", "6", "7"}
 
 
-def test_masking_an_unwrapped_model_waits_for_the_next_wrapping() -> None:
+def test_masks_of_an_unwrapped_model_are_applied_at_the_next_wrapping() -> None:
     model = small()
     pruner = prune("L1NormPruner", model, IMAGES, [])
     pruner.unwrap_model()
@@ -433,7 +433,7 @@ def test_masking_an_unwrapped_model_waits_for_the_next_wrapping() -> None:
     assert torch.equal(late, run(other, IMAGES))
 
 
-def test_wrappers_made_beforehand_serve_too() -> None:
+def test_wrappers_made_before_are_used() -> None:
     repair_nni()
     from nni.compression.pruning import L1NormPruner
 

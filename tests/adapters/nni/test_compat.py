@@ -102,7 +102,7 @@ def test_importing_the_module_does_not_import_nni() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_this_torch_and_python_need_is_repaired(tracer: types.ModuleType) -> None:
+def test_the_faults_of_this_torch_and_python_are_repaired(tracer: types.ModuleType) -> None:
     assert repair_nni() == NEEDED
 
 
@@ -143,7 +143,7 @@ def test_conditions_need_the_jump_opcodes(
 
 
 def fit_loop() -> Any:
-    """Lightning's loop, where it is installed; else something that no repair touches."""
+    """Lightning's loop, where it is installed; else a class that no repair changes."""
     if "lightning_steps" not in NEEDED:
         return types.SimpleNamespace(__name__="none", max_steps=property(lambda loop: 0))
     return importlib.import_module("pytorch_lightning.loops.fit_loop")._FitLoop
@@ -198,7 +198,7 @@ def test_undoing_twice_or_without_a_repair_is_harmless(tracer: types.ModuleType)
 
 
 @pytest.mark.parametrize("fixed", NEEDED)
-def test_a_repair_is_left_out_where_its_fault_is_absent(
+def test_no_repair_without_its_fault(
     fixed: str, tracer: types.ModuleType, proxy: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repair_nni()
@@ -219,7 +219,7 @@ def test_a_repair_is_left_out_where_its_fault_is_absent(
     assert getattr(owner, attribute) is cured
 
 
-def test_node_purity_is_left_alone_where_torch_passes_nothing(
+def test_node_purity_is_not_repaired_if_torch_passes_nothing(
     tracer: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.fx.Node, "is_impure", lambda self: False)
@@ -227,7 +227,7 @@ def test_node_purity_is_left_alone_where_torch_passes_nothing(
 
 
 @pytest.mark.skipif("node_purity" not in NEEDED, reason="this torch does not have the fault")
-def test_the_answer_about_purity_stays_nnis(tracer: types.ModuleType) -> None:
+def test_purity_is_still_decided_by_nni(tracer: types.ModuleType) -> None:
     shipped = tracer.node_is_impure_wrapper
     repair_nni()
     graph = torch.fx.Graph()
@@ -284,7 +284,7 @@ def is_conditional_jump(instruction: dis.Instruction) -> bool:
     return "JUMP" in instruction.opname and "IF" in instruction.opname
 
 
-def test_the_jump_is_found_at_or_behind_the_truth_value() -> None:
+def test_the_jump_is_found_at_or_after_the_truth_value() -> None:
     spy = Spy()
     way: list[int] = []
     if spy:
@@ -336,7 +336,7 @@ def test_the_instruction_that_unpacks_is_found() -> None:
     assert (a, b) == (1, 2)
 
 
-def test_a_method_call_is_not_taken_for_the_unpacking_behind_it() -> None:
+def test_a_method_call_is_not_taken_for_the_unpacking_after_it() -> None:
     spy = Spy()
 
     def take(*args: str) -> tuple[str, ...]:
@@ -348,7 +348,7 @@ def test_a_method_call_is_not_taken_for_the_unpacking_behind_it() -> None:
 
 
 def test_every_code_unit_has_an_instruction() -> None:
-    for function in (test_the_jump_is_found_at_or_behind_the_truth_value, importlib.import_module, dis.dis):
+    for function in (test_the_jump_is_found_at_or_after_the_truth_value, importlib.import_module, dis.dis):
         shown = list(nni_repairs._instruction_of_each_unit(function.__code__))
         assert len(shown) == len(function.__code__.co_code) // 2
         for instruction in dis.get_instructions(function):

@@ -1,4 +1,4 @@
-"""What NNI's speedup cannot do, pinned, so that it is noticed when something mends it."""
+"""Known failures of NNI's speedup, so that a fix of them is noticed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("nni")
 pytest.importorskip("torchvision")
 
-# Model, whether dependency groups are looked for first, pruner, and the error; None where there is no end in time.
+# Model, whether dependency groups are found first, pruner, and the error; None for a run that does not end in time.
 CASES = [
     ("shufflenet_v2_x0_5", True, "foad", None),
     ("shufflenet_v2_x0_5", True, "l1", None),
@@ -50,7 +50,7 @@ model.eval()(images)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "groups", "kind", "error"), CASES)
-def test_what_fails_with_nnis_own_pruner_too(name, groups, kind, error):
+def test_failures_shared_with_the_pruner_of_nni(name, groups, kind, error):
     command = [sys.executable, "-c", SCRIPT, name, str(groups), kind]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -72,7 +72,7 @@ def torch_evaluator(model: nn.Module, batches: int = 8) -> Any:
     return TorchEvaluator(training_func=train, optimizers=optimizer, training_step=lambda b, m: loss(b, m))
 
 
-def test_masks_are_the_lowest_scores_that_the_reader_gives():
+def test_masks_remove_the_lowest_scores_at_the_consumer():
     model = seeded_norms(Chain()).eval()
     graph = tp.DependencyGraph().build_dependency(model, (IMAGES[:1],))
     scores = FOADImportance(IMAGES)(graph.get_pruning_group(model.conv1, tp.prune_conv_out_channels, list(range(8))))
@@ -104,13 +104,13 @@ def test_ratios_bound_the_rule():
     assert [len(kept_of(masks[name]["weight"])) for name in ("conv1", "conv2")] == [7, 11]
 
 
-def test_thresholds_and_global_groups_are_nnis_own():
+def test_thresholds_and_global_groups_are_those_of_nni():
     config = [{"op_types": ["Conv2d"], "sparse_threshold": 1.0}]
     model = seeded_norms(Chain())
     _, masks = FOADPruner(copy.deepcopy(model), config, data=IMAGES).compress()
     _, ruled = FOADPruner(model, conv_config(None), data=IMAGES).compress()
     for name in ("conv1", "conv2"):
-        # What goes in the first round, which is the published rule's selection, scores below 1.
+        # Channels of the first round, the selection of the published rule, have scores below 1.
         assert kept_of(masks[name]["weight"]) == kept_of(ruled[name]["weight"])
     config = conv_config(0.5, global_group_id="all")
     _, masks = FOADPruner(seeded_norms(Chain()), config, data=IMAGES).compress()
@@ -203,7 +203,7 @@ def test_the_authors_lists_as_masks(reference, resnet56_weights, cifar):
     assert {name: kept_of(masks[name]["weight"]) for name in inner} == inner
 
 
-def test_a_dependency_group_gets_one_decision():
+def test_layers_of_a_dependency_group_have_equal_masks():
     model = Residual()
     config = [{"op_names": ["stem", "block1.3", "block2"], "sparse_ratio": 0.5, "dependency_group_id": 0}]
     _, masks = FOADPruner(model, config, data=IMAGES).compress()
@@ -212,7 +212,7 @@ def test_a_dependency_group_gets_one_decision():
     )
 
 
-def test_groups_of_unlike_layers_are_judged_by_their_mean_similarity():
+def test_groups_of_different_layers_use_their_mean_similarity():
     class Pair(nn.Module):
         def __init__(self):
             super().__init__()
@@ -237,7 +237,7 @@ def test_groups_of_unlike_layers_are_judged_by_their_mean_similarity():
     assert kept_of(masks["a"]["weight"]) == kept_of(masks["b"]["weight"]) == sorted(sequence[3:])
 
 
-def test_unwrapping_leaves_no_trace():
+def test_unwrapping_restores_the_model():
     model = seeded_norms(Chain()).train()
     model.norm1.eval()
     before = snapshot(model)
@@ -260,7 +260,7 @@ def test_unwrapping_keeps_a_forward_that_the_user_has_replaced():
 
 
 @pytest.mark.parametrize("wrapped", ["conv2", "norm2"])
-def test_a_fault_while_nni_wraps_leaves_the_model_as_it_was(wrapped):
+def test_an_error_while_nni_wraps_leaves_the_model_unchanged(wrapped):
     model = seeded_norms(Chain()).train()
     taken = nni_wrapper(model, wrapped)
     taken.wrap()
@@ -362,7 +362,7 @@ def test_a_generator_and_a_forward_function():
         pruner.compress()
 
 
-def test_a_layer_that_never_runs_stays_whole():
+def test_a_layer_that_never_runs_keeps_all_channels():
     model = Chain()
     model.spare = nn.Conv2d(3, 4, 3)
     with pytest.warns(UnscoredGroupWarning, match="'spare'"):
@@ -443,7 +443,7 @@ def test_a_model_that_nni_cannot_trace():
 
     model = Closed()
     before = snapshot(model)
-    with pytest.raises(ValueError, match="NNI's tracer cannot follow the model"):
+    with pytest.raises(ValueError, match="NNI's tracer cannot trace the model"):
         FOADPruner(model, conv_config(), data=IMAGES)
     assert snapshot(model) == before
 
