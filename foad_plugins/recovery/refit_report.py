@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LayerFit", "RefitReport"]
 
@@ -36,7 +40,7 @@ class LayerFit:
 
 @dataclass(frozen=True)
 class RefitReport:
-    """What :func:`~foad_plugins.refit` did; print it.
+    """What :func:`~foad_plugins.refit` did; print or plot it.
 
     Attributes:
         layers: those that could be solved, in the order in which they were.
@@ -56,6 +60,17 @@ class RefitReport:
     def changed(self) -> tuple[str, ...]:
         """Names of the layers with new weights."""
         return tuple(layer.name for layer in self.layers if layer.changed)
+
+    def plot(self) -> Figure:
+        """The error of each layer before and after, as a Matplotlib figure.
+
+        Raises:
+            ImportError: Matplotlib is not installed (extra ``plot``).
+            ValueError: there is no layer.
+        """
+        from .refit_figure import refit_figure
+
+        return refit_figure(self.layers)
 
     def __str__(self) -> str:
         width = max([len("layer"), *(len(layer.name) for layer in self.layers)])
