@@ -1,4 +1,4 @@
-"""The paper's greedy selection: which channels stay, and for whose sake each of the others goes."""
+"""The paper's greedy selection: which channels are kept, and which kept channel represents each removed one."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ __all__ = ["Selection", "greedy_select"]
 
 Similarity = npt.NDArray[np.floating]
 
+# Bounds the memory of a search for nearest channels.
+_ROWS_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class Selection:
-    """Which channels of one set stay, which go, and for whose sake: by :func:`greedy_select`, or cut from an order.
+    """Which channels of one set are kept and which are removed.
 
     Attributes:
-        kept: indices of the channels that stay, ascending.
-        removed: indices of the channels that go, ascending.
-        representative: for each removed channel, in the order of ``removed``, the kept channel it was removed for; of
-            a cut,
-            the kept channel it resembles most.
-        similarity: for each removed channel, its similarity to its representative, in (0, 1], in the order of
-            ``removed``.
-        neighbors: the paper's t; None of a cut.
-        threshold: the paper's s; None of a cut.
+        kept: indices of the kept channels, ascending.
+        removed: indices of the removed channels, ascending.
+        representative: the most similar kept channel of each removed one, in the order of ``removed``. Of
+            :func:`greedy_select`, it is the channel that removed it.
+        similarity: of each removed channel to its representative, in (0, 1], in the order of ``removed``.
+        neighbors: the paper's t; None if the selection was made from an order.
+        threshold: the paper's s; None if the selection was made from an order.
     """
 
     kept: tuple[int, ...]
@@ -42,7 +43,7 @@ class Selection:
 
     @property
     def num_channels(self) -> int:
-        """The number of channels there were."""
+        """The number of channels before."""
         return len(self.kept) + len(self.removed)
 
     def __str__(self) -> str:
@@ -61,22 +62,22 @@ class Selection:
 def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0) -> Selection:
     """Select channels by the rule of Shi et al. 2024 (section 3.2).
 
-    Channels are walked in index order. One that has been removed is skipped; any other is kept, and all channels not
-    removed, itself excluded, are ranked by their similarity to it, highest first, ties to the lower index. Of the
-    first ``neighbors``, each that is not kept already and is similar to at least ``threshold`` is removed. So the two
-    parameters decide how many channels remain, and no ratio is given.
+    Channels are visited in index order. A removed channel is skipped. Any other is kept, and all channels that are not
+    removed, except itself, are ranked by their similarity to it, highest first, ties to the lower index. Of the first
+    ``neighbors``, each one that is not already kept and has a similarity of at least ``threshold`` is removed. The two
+    parameters decide how many channels remain; there is no ratio.
 
-    A channel whose nearest neighbor was kept already removes nothing. Of many dead channels most survive therefore;
-    that is the published rule, and it is reproduced here.
+    A channel whose nearest neighbor is already kept removes nothing. This is why most of many dead channels are kept.
+    It is the published rule.
 
     Args:
         similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it. Row i ranks the neighbors of
-            channel i; the diagonal is not looked at.
-        neighbors: t, how many of the most similar channels may go for each channel kept; at least 1.
-        threshold: s, the least similarity at which a channel goes, in [0, 1].
+            channel i; the diagonal is not used.
+        neighbors: t, the largest number of channels removed for each kept channel; at least 1.
+        threshold: s, the least similarity of a removed channel, in [0, 1].
 
     Returns:
-        The selection. At least one channel is kept where there is one; with fewer than two nothing is removed.
+        The selection. At least one channel is kept if there is one; of fewer than two none is removed.
 
     Raises:
         TypeError: ``similarity`` is no tensor, or ``neighbors`` no integer.
@@ -103,21 +104,21 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
 
 
 def selection_of(similarity: Tensor, removed: Sequence[int]) -> Selection:
-    """The selection that removes some channels, each for the kept channel it resembles most.
+    """The selection that removes given channels, each represented by the most similar kept one.
 
     Args:
         similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
-        removed: the channels that go, fewer than C of them.
+        removed: the removed channels, fewer than C.
     """
     table = to_numpy(similarity)
-    gone = np.array(sorted(removed), dtype=np.intp)
-    kept = np.setdiff1d(np.arange(len(table)), gone)
-    nearest = kept[table[np.ix_(gone, kept)].argmax(1)] if len(gone) else gone
+    indices = np.array(sorted(removed), dtype=np.intp)
+    kept = np.setdiff1d(np.arange(len(table)), indices)
+    nearest = kept[table[np.ix_(indices, kept)].argmax(1)] if len(indices) else indices
     return Selection(
         kept=tuple(kept.tolist()),
-        removed=tuple(gone.tolist()),
+        removed=tuple(indices.tolist()),
         representative=tuple(nearest.tolist()),
-        similarity=tuple(float(table[a, b]) for a, b in zip(gone, nearest, strict=True)),
+        similarity=tuple(float(table[a, b]) for a, b in zip(indices, nearest, strict=True)),
     )
 
 
@@ -142,11 +143,11 @@ def validate_rule(neighbors: int, threshold: float) -> tuple[int, float]:
 
 
 def to_numpy(similarity: Tensor) -> Similarity:
-    """A similarity matrix as a NumPy array of its own, validated.
+    """A validated copy of a similarity matrix as a NumPy array.
 
     Raises:
         TypeError: not a tensor.
-        ValueError: not square, or NaN in it.
+        ValueError: not a square matrix, or it contains NaN.
     """
     if not isinstance(similarity, Tensor):
         raise TypeError(f"similarity must be a (C, C) tensor, got {type(similarity).__name__}")
@@ -155,15 +156,15 @@ def to_numpy(similarity: Tensor) -> Similarity:
     precision = torch.float64 if similarity.dtype == torch.float64 else torch.float32
     table: Similarity = similarity.detach().to("cpu", precision).numpy().copy()
     if np.isnan(table).any():
-        raise ValueError("similarity must not hold NaN")
+        raise ValueError("similarity must not contain NaN")
     return table
 
 
 class GreedyPass:
-    """Passes of the rule over one set of channels, each over the survivors of those before.
+    """Repeated passes of the rule over one set of channels, each over the channels that are left.
 
-    With one neighbor, each channel's nearest is remembered, looked for again only when it has gone, and a pass goes
-    only to the channels that can remove something. Over many passes this saves nearly all of the work.
+    With one neighbor, the nearest channel of each is stored and searched for again only after its removal, and a pass
+    visits only channels that can remove another. Over many passes this saves nearly all of the work.
 
     Args:
         table: (C, C) similarities.
@@ -172,75 +173,84 @@ class GreedyPass:
     def __init__(self, table: Similarity) -> None:
         self._table = table.copy()
         np.fill_diagonal(self._table, -np.inf)
-        self._gone = np.zeros(len(table), dtype=table.dtype)
-        self._first = self._table.argmax(1) if len(table) else np.empty(0, dtype=np.intp)
-        self._best = self._table[np.arange(len(table)), self._first]
+        # Added to a row: -inf for channels that have been removed, 0 for the others.
+        self._removed = np.zeros(len(table), dtype=table.dtype)
+        self._nearest = self._table.argmax(1) if len(table) else np.empty(0, dtype=np.intp)
+        self._best = self._table[np.arange(len(table)), self._nearest]
 
     @property
     def alive(self) -> npt.NDArray[np.intp]:
         """Indices of the channels that no pass has removed, ascending."""
-        return np.flatnonzero(self._gone == 0)
+        return np.flatnonzero(self._removed == 0)
 
     def select(self, neighbors: int, threshold: float) -> dict[int, int]:
-        """One pass: the channels that it removes, and the representative of each."""
-        # In the precision of the similarities: NumPy before 2 compares some in double precision, and some not.
+        """Make one pass.
+
+        Returns:
+            The channels that it removes, and the representative of each.
+        """
+        # In the precision of the similarities: NumPy before 2 compares some of them in double precision.
         threshold = float(self._table.dtype.type(threshold))
         if neighbors == 1:
             return self._select_nearest(threshold)
         kept = np.zeros(len(self._table), dtype=bool)
         representatives: dict[int, int] = {}
-        for here in self.alive.tolist():
-            if here in representatives:
+        for channel in self.alive.tolist():
+            if channel in representatives:
                 continue
-            kept[here] = True
-            for there in self._nearest(here, neighbors):
-                if self._gone[there] or not self._table[here, there] >= threshold:
+            kept[channel] = True
+            for other in self._most_similar(channel, neighbors):
+                if self._removed[other] or not self._table[channel, other] >= threshold:
                     break
-                if not kept[there]:
-                    self._gone[there] = -np.inf
-                    representatives[there] = here
+                if not kept[other]:
+                    self._removed[other] = -np.inf
+                    representatives[other] = channel
         return representatives
 
     def _select_nearest(self, threshold: float) -> dict[int, int]:
-        """One pass with one neighbor.
+        """Make one pass with one neighbor.
 
-        A channel removes its nearest only if that comes after it: those before it are kept, or gone already. So the
-        pass goes to the channels whose nearest comes after them, or has gone, or goes on the way.
+        A channel can remove its nearest one only if that has a higher index: lower ones are kept or already removed.
+        So the pass visits the channels whose nearest has a higher index, and those whose nearest is removed on the way.
         """
-        ahead = (self._first > np.arange(len(self._first))) & (self._best >= threshold)
-        waiting = (self._gone == 0) & (ahead | (self._gone[self._first] != 0))
-        queue: list[int] = np.flatnonzero(waiting).tolist()
+        self._refresh_nearest(np.flatnonzero((self._removed == 0) & (self._removed[self._nearest] != 0)))
+        higher = self._nearest > np.arange(len(self._nearest))
+        queued = (self._removed == 0) & higher & (self._best >= threshold)
+        queue: list[int] = np.flatnonzero(queued).tolist()
         representatives: dict[int, int] = {}
         while queue:
-            here = heapq.heappop(queue)
-            if self._gone[here]:
+            channel = heapq.heappop(queue)
+            if self._removed[channel]:
                 continue
-            there = self._refresh_nearest(here)
-            if there < here or self._gone[there] or not self._best[here] >= threshold:
+            if self._removed[self._nearest[channel]]:
+                self._refresh_nearest(np.array([channel]))
+            other = int(self._nearest[channel])
+            if other < channel or self._removed[other] or not self._best[channel] >= threshold:
                 continue
-            self._gone[there] = -np.inf
-            representatives[there] = here
-            for other in np.flatnonzero(self._first == there).tolist():
-                if other > here and not waiting[other]:
-                    waiting[other] = True
-                    heapq.heappush(queue, other)
+            self._removed[other] = -np.inf
+            representatives[other] = channel
+            for waiting in np.flatnonzero(self._nearest == other).tolist():
+                if waiting > channel and not queued[waiting]:
+                    queued[waiting] = True
+                    heapq.heappush(queue, waiting)
         return representatives
 
-    def _refresh_nearest(self, channel: int) -> int:
-        """The most similar channel alive, ties to the lower index; one that has gone where there is no other."""
-        there = int(self._first[channel])
-        if not self._gone[there]:
-            return there
-        self._first[channel] = there = int((self._table[channel] + self._gone).argmax())
-        self._best[channel] = self._table[channel, there]
-        return there
+    def _refresh_nearest(self, channels: npt.NDArray[np.intp]) -> None:
+        """Find the most similar channel left for each of some channels, ties to the lower index.
 
-    def _nearest(self, channel: int, count: int) -> list[int]:
-        """The ``count`` most similar channels alive, most similar first, ties to the lower index.
-
-        Where fewer are alive, channels that have gone and the channel itself follow.
+        If no other channel is left, the result is a removed one.
         """
-        row = self._table[channel] + self._gone
+        for start in range(0, len(channels), _ROWS_AT_ONCE):
+            some = channels[start : start + _ROWS_AT_ONCE]
+            self._nearest[some] = (self._table[some] + self._removed).argmax(1)
+        self._best[channels] = self._table[channels, self._nearest[channels]]
+
+    def _most_similar(self, channel: int, count: int) -> list[int]:
+        """The ``count`` most similar channels left, most similar first, ties to the lower index.
+
+        If fewer are left, removed channels and the channel itself follow.
+        """
+        row = self._table[channel] + self._removed
         if count < len(row):
             bound = np.partition(row, -count)[-count]
             above, level = np.flatnonzero(row > bound), np.flatnonzero(row == bound)

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .kernels.packed import empty_sums, unpacked
+from .kernels.packed import channel_pairs, empty_sums, unpacked
 from .kernels.panels import Sums, similarity_sums
 
 __all__ = ["ChannelStatistics", "channel_similarity", "not_finite"]
@@ -152,12 +152,12 @@ class ChannelStatistics:
         if self._sum is None:
             raise ValueError("no feature maps have been added yet: call update() first")
         similarity = unpacked((self._sum / self.count).float(), self.num_channels)
-        same = unpacked(self._sum == self.count, self.num_channels).triu_(1).nonzero()
-        if len(same):
-            # Rounding may tell two identical channels apart by their place in a matrix product. They share
-            # one row here, so that ties between them are exact and fall to the lower index.
+        higher, lower = channel_pairs((self._sum == self.count).nonzero()[:, 0], self.num_channels)
+        if (higher > lower).any():
+            # Rounding in a matrix product may separate two identical channels. They share one row here, so that ties
+            # between them are exact and are decided by the lower index.
             first = torch.arange(self.num_channels, device=similarity.device)
-            first = first.scatter_reduce(0, same[:, 1], same[:, 0], "amin")
+            first = first.scatter_reduce(0, higher, torch.minimum(lower, higher), "amin")
             similarity = similarity[first][:, first]
             similarity[first[:, None] == first[None, :]] = 1
         return similarity.fill_diagonal_(1)

@@ -7,7 +7,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["PANEL", "empty_sums", "offset", "packed_size", "tile_view", "unpacked", "unpacked_upper", "write_tiles"]
+__all__ = [
+    "PANEL",
+    "channel_pairs",
+    "empty_sums",
+    "offset",
+    "packed_size",
+    "tile_view",
+    "unpacked",
+    "unpacked_upper",
+    "write_tiles",
+]
 
 # Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
 PANEL = 64
@@ -51,6 +61,15 @@ def offset(channel: _Place, channels: int) -> _Place:
     """Where the sums of a channel's panel begin."""
     top = channel // PANEL * PANEL
     return top * channels - top * (top - PANEL) // 2
+
+
+def channel_pairs(places: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """The two channels of each of some packed sums, by their places in the row."""
+    panel = torch.arange(0, channels, PANEL, device=places.device)
+    top = panel[torch.searchsorted(offset(panel, channels), places, right=True) - 1]
+    rows = (channels - top).clamp(max=PANEL)
+    inside = places - offset(top, channels)
+    return top + inside // rows, top + inside % rows
 
 
 def tile_view(packed: Tensor, top: int, channels: int) -> Tensor:

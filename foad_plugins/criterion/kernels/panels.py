@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import NumbaSums, disable_triton, numba_sums, triton_sums
-from .packed import PANEL, empty_sums, offset, packed_size, tile_view, write_tiles
+from .packed import PANEL, channel_pairs, empty_sums, packed_size, tile_view, write_tiles
 from .tf32 import disable_tf32
 
 __all__ = ["Sums", "similarity_sums"]
@@ -228,11 +228,7 @@ def _recompute_close_sums(maps: Tensor, packed: Tensor, near: Tensor) -> None:
     places = near.nonzero()[:, 0]
     if not len(places):
         return
-    panel = torch.arange(0, channels, PANEL, device=maps.device)
-    top = panel[torch.searchsorted(offset(panel, channels), places, right=True) - 1]
-    rows = (channels - top).clamp(max=PANEL)
-    inside = places - offset(top, channels)
-    theirs, ours = top + inside // rows, top + inside % rows
+    theirs, ours = channel_pairs(places, channels)
     few = max(1, _DIFFERENCES // (images * positions))
     for start in range(0, len(places), few):
         some = slice(start, start + few)

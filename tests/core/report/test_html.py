@@ -151,7 +151,7 @@ def test_an_empty_report(written):
         (None, "was not measured"),
         (torch.ones(1, 1), "nothing to compare"),
         (torch.ones(0, 0), "nothing to compare"),
-        (torch.full((3, 3), float("nan")), "cannot be drawn: similarity must not hold NaN"),
+        (torch.full((3, 3), float("nan")), "cannot be drawn: similarity must not contain NaN"),
         (torch.full((3, 3), float("inf")), "cannot be drawn: similarity must be finite"),
         (torch.zeros(3, 3), "3 channels, similar ones"),
         (torch.ones(3, 3), "3 channels, similar ones"),
