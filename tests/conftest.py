@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foad_plugins.cost.latency import measure_latency
+from foad_plugins.cost import latency
 from tests.helpers.seeds import SEED
 
 ROOT = Path(os.environ.get("FOAD_DATA") or Path(__file__).resolve().parents[2] / "shared")
@@ -67,7 +67,7 @@ def mobilefacenet_weights() -> dict[str, Tensor]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
-    """No module draws from the global random state when it is imported: what it gets would hang on its neighbors."""
+    """No module draws from the global random state when it is imported: the numbers would depend on other modules."""
     before = torch.get_rng_state()
     report = yield
     if isinstance(collector, pytest.Module) and report.passed and not torch.equal(torch.get_rng_state(), before):
@@ -78,38 +78,19 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     return report
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _hurried() -> Iterator[dict[str, Any]]:
-    """Shorter measurements of latency: of a prune() of a small network they are four fifths, and few tests look."""
-    defaults = measure_latency.__kwdefaults__
-    usual, defaults["min_seconds"] = defaults["min_seconds"], 0.005
-    yield {"min_seconds": usual}
-    defaults["min_seconds"] = usual
-
-
-@pytest.fixture
-def unhurried(_hurried: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency is measured as long as for a user."""
-    monkeypatch.setitem(measure_latency.__kwdefaults__, "min_seconds", _hurried["min_seconds"])
+@pytest.fixture(autouse=True)
+def _short_latency(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements of latency end early, unless the test is marked ``usual_latency``."""
+    if request.node.get_closest_marker("usual_latency") is None:
+        monkeypatch.setattr(latency, "MIN_SECONDS", 0.005)
 
 
 @pytest.fixture(scope="module", params=["fused", "plain"])
 def either_sums(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Sums of similarities in one pass, where Numba is there, and by torch's own operations."""
+    """Sums of similarities by Numba, where it is installed, and by torch's own operations."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOAD_NUMBA", "1" if request.param == "fused" else "0")
         yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _settled() -> Iterator[None]:
-    # What is imported by now stays: looking through it after every test would take longer than most tests do.
-    gc.collect()
-    gc.freeze()
-    # What a fixture of the module draws comes before any test's own.
-    _seed()
-    yield
-    gc.unfreeze()
 
 
 def _seed() -> None:
@@ -118,11 +99,17 @@ def _seed() -> None:
     random.seed(SEED)
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    # One thread: the tests are small, and idle threads that wait for each other cost more than they bring.
-    torch.set_num_threads(1)
+@pytest.fixture(autouse=True, scope="module")
+def _collected() -> Iterator[None]:
+    """Torch-Pruning's graphs are cycles that hold whole activations."""
+    gc.collect()
     _seed()
     yield
-    # Torch-Pruning's graphs are cycles that hold whole activations.
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    # The tests are small: threads that wait for each other cost more than they save.
+    torch.set_num_threads(1)
+    _seed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -120,10 +121,10 @@ class ThiNet(DataDrivenCriterion):
             except ValueError as error:
                 self.skip(layer, str(error))
 
-        with torch.no_grad(), preserve_state(model):
+        with torch.no_grad(), preserve_state(model), ExitStack() as hooks:
             for layer in self.layers(model):
                 if not getattr(layer, "transposed", False):
-                    layer.register_forward_pre_hook(cut, with_kwargs=True)
+                    hooks.enter_context(layer.register_forward_pre_hook(cut, with_kwargs=True))
             for batch in self.batches(model):
                 count = len(batch)
                 model(batch)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,87 +20,26 @@ from foad_plugins.benchmarks.registry.registry import Spec
 from foad_plugins.benchmarks.suites.schema import Conditions, Suite, SuiteConditions
 from foad_plugins.benchmarks.suites.targets import Target
 from foad_plugins.benchmarks.training.recipe import Recipe
+from tests.networks.gray_networks import GrayChain, GrayDepthwise, GrayResidual
 
 GroupOf: TypeAlias = Callable[..., tp.Group]
 AddCriterion: TypeAlias = Callable[[str, Callable[..., Any]], CriterionSpec]
 MakeRecord: TypeAlias = Callable[..., RunRecord]
 
 
-class Chain(nn.Module):
-    """Two convolutions with BN, in-place ReLU and pooling, then a classifier that reads flattened maps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(6)
-        self.pool = nn.MaxPool2d(2)
-        self.conv2 = nn.Conv2d(6, 5, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(5)
-        self.relu = nn.ReLU(inplace=True)
-        self.classifier = nn.Linear(5 * 16, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.pool(self.relu(self.bn1(self.conv1(x))))
-        return self.classifier(self.relu(self.bn2(self.conv2(x))).flatten(1))
-
-
-class Residual(nn.Module):
-    """A stem and a block whose sum, taken in place, couples two producers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, 4, 3, padding=1)
-        self.conv = nn.Conv2d(4, 4, 3, padding=1)
-        self.bn = nn.BatchNorm2d(4)
-        self.classifier = nn.Linear(4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.relu(self.stem(x))
-        out = self.bn(self.conv(x))
-        out += x
-        return self.classifier(torch.relu(out).mean((2, 3)))
-
-
-class Depthwise(nn.Module):
-    """A depthwise convolution, which has no say of its own in who goes, between two that have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 6, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(6)
-        self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False)
-        self.bn2 = nn.BatchNorm2d(6)
-        self.pointwise = nn.Conv2d(6, 5, 1)
-        self.classifier = nn.Linear(5, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = torch.relu(self.bn1(self.conv(x)))
-        x = torch.relu(self.bn2(self.depthwise(x)))
-        return self.classifier(torch.relu(self.pointwise(x)).mean((2, 3)))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other make small networks slow, very slow on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def chain() -> nn.Module:
-    return _shaken(Chain())
+    return _shaken(GrayChain())
 
 
 @pytest.fixture
 def residual() -> nn.Module:
-    return _shaken(Residual())
+    return _shaken(GrayResidual())
 
 
 @pytest.fixture
 def depthwise() -> nn.Module:
-    return _shaken(Depthwise())
+    return _shaken(GrayDepthwise())
 
 
 def _shaken(model: nn.Module) -> nn.Module:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
+import random
 import resource
 import sys
 import tempfile
@@ -14,15 +16,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
 from .... import FOADImportance, load_pruned, save_pruned
-from .fingerprint import fingerprint
+from ...files import hash_tensors
 from .models import Case, attention_heads, case_of, flat, settle
 
-__all__ = ["CHECKS", "IMPORTANCES", "RATIO", "run_trial"]
+__all__ = ["CHECKS", "IMPORTANCES", "RATIO", "run_trial", "state_of"]
 
 RATIO = 0.3
 IMPORTANCES: dict[str, Callable[[Tensor], tp.importance.Importance]] = {
@@ -117,16 +120,31 @@ def _calibrate_once(model: nn.Module, pruner: Any, found: dict[str, Any]) -> Non
     some = [parameter for parameter in model.parameters() if parameter.numel() < 1e5]
     for parameter in some:
         parameter.grad = torch.ones_like(parameter)
-    before = fingerprint(model)
+    before = state_of(model)
     groups = pruner.DG.get_all_groups(ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types)
     pruner.importance(next(iter(groups)))
-    after = fingerprint(model)
+    after = state_of(model)
     changed = [name for name in before if before[name] != after[name]]
     found["checks"]["untouched"] = f"changed: {', '.join(changed)}" if changed else True
     for parameter in some:
         parameter.grad = None
     for module, training in zip(model.modules(), flags, strict=True):
         module.training = training
+
+
+def state_of(model: nn.Module) -> dict[str, object]:
+    """What a calibration could leave changed, in the model and in the generators of random numbers."""
+    modules, named = list(model.modules()), dict(model.named_parameters())
+    return {
+        "parameters": (hash_tensors(named), [id(each) for each in named.values()]),
+        "buffers": hash_tensors(dict(model.named_buffers())),
+        "gradients": hash_tensors({name: each.grad for name, each in named.items() if each.grad is not None}),
+        "flags": [module.training for module in modules],
+        "frozen": [each.requires_grad for each in named.values()],
+        "attributes": [sorted(vars(module)) for module in modules],
+        "hooks": [[list(v) for name, v in vars(module).items() if "_hooks" in name and v] for module in modules],
+        "random": pickle.dumps((torch.get_rng_state().numpy(), np.random.get_state(), random.getstate())),
+    }
 
 
 def _save_and_load(case: Case, model: nn.Module, images: Tensor, output: Any) -> None:

@@ -70,7 +70,7 @@ def test_a_latency_that_cannot_be_met_says_the_least_that_was_measured(monkeypat
     assert count_params(model) / size == pytest.approx(least, abs=0.001)
 
 
-@pytest.mark.usefixtures("unhurried")
+@pytest.mark.usual_latency
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 def test_a_latency_is_met_by_the_clock():

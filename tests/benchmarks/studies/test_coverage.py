@@ -17,7 +17,6 @@ pytest.importorskip("torchvision")
 from foad_plugins import FOADImportance
 from foad_plugins.benchmarks.studies.coverage import __main__ as coverage
 from foad_plugins.benchmarks.studies.coverage import trial as coverage_trial
-from foad_plugins.benchmarks.studies.coverage.fingerprint import fingerprint
 from foad_plugins.benchmarks.studies.coverage.models import OTHERS, Case, case_of, classifiers, flat
 from foad_plugins.benchmarks.studies.coverage.page import passed, write_coverage
 
@@ -89,10 +88,10 @@ def _give_gradient(model):
 )
 def test_every_trace_is_seen(change, what):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
-    before = fingerprint(model)
-    assert fingerprint(model) == before
+    before = coverage_trial.state_of(model)
+    assert coverage_trial.state_of(model) == before
     change(model)
-    after = fingerprint(model)
+    after = coverage_trial.state_of(model)
     assert what in {name for name in before if before[name] != after[name]}
 
 
