@@ -13,7 +13,7 @@ from ..data.leaderboard import Leaderboard, Row
 from ..data.published import published
 from ..formatting import escape_html, format_percent
 from .interactive import INTERVALS, PageFigure, chart_layout, height_for, page_figure, scatter
-from .png import GREY, draw_series, encode_png, escape_mathtext, legend_below, new_figure
+from .png import GREY, draw_series, encode_png, escape_mathtext, name_points, new_figure
 from .series import Series
 from .style import SeriesStyles, hover_text, percent_limits, row_key, series_styles
 
@@ -85,20 +85,30 @@ def _series(pairs: Sequence[tuple[Leaderboard, Row]], styles: SeriesStyles, stag
 def accuracy_flops_png(board: Leaderboard) -> bytes:
     """A PNG with a panel for each stage, because accuracies before and after fine-tuning can be far apart."""
     panels = accuracy_flops([board], series_styles([board]))
-    figure = new_figure(5 * max(2, len(panels)), 4.8, names=len(board.rows) + 1)
+    figure = new_figure(6 * max(2, len(panels)), max(4.4, 1.8 + 0.2 * len(board.rows)))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for place, panel in zip(axes, panels, strict=True):
-        for series in panel.series:
+        known = [series for series in panel.series if series.x]
+        for series in known:
             draw_series(place, series)
-        place.axhline(100 * panel.base.mean, color=GREY, linewidth=1, linestyle=":", label="base model")
+        base = 100 * panel.base.mean
+        place.axhline(base, color=GREY, linewidth=1, linestyle=":")
         place.set_title(panel.stage)
         place.set_xlim(*panel.x_limits)
         place.set_ylim(*panel.y_limits)
         place.set_xlabel("MFLOPs of one image (fvcore: multiply-adds)")
         place.grid(alpha=0.3)
+        place.annotate(
+            f"base {format_percent(panel.base)} %",
+            xy=(0.02, base),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            color=GREY,
+            fontsize=8,
+        )
+        name_points(place, [(series.name, series.x[0], series.y[0], series.style.color) for series in known])
     spread = f"\nmean and 95 % interval, {board.seed_count}" if len(board.seeds) > 1 else ""
     axes[0].set_ylabel(f"test accuracy (%){spread}")
-    legend_below(figure, axes[0])
     figure.suptitle(escape_mathtext(f"{board.title}\n{board.network}"))
     return encode_png(figure)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,7 +14,16 @@ from matplotlib.figure import Figure
 
 from .series import Series
 
-__all__ = ["GREY", "draw_series", "encode_png", "escape_mathtext", "legend_below", "new_figure"]
+__all__ = [
+    "GREY",
+    "draw_series",
+    "encode_png",
+    "escape_mathtext",
+    "legend_below",
+    "name_points",
+    "new_figure",
+    "spread_out",
+]
 
 GREY = "#555555"
 _LEGEND_COLUMNS = 6
@@ -51,6 +62,44 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     """One legend for all panels, from what the first contains."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), _LEGEND_COLUMNS), frameon=False)
+
+
+def name_points(axes: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
+    """Names to the right of the axes, each with a line to its point, so that points at one place can be told apart.
+
+    Args:
+        axes: whose limits are set.
+        points: name, x, y and color.
+    """
+    low, high = axes.get_ylim()
+    heights = spread_out(
+        [(y - low) / (high - low) for *_, y, _ in points], gap=0.2 / (axes.figure.get_figheight() - 1.4)
+    )
+    for (name, x, y, color), height in zip(points, heights, strict=True):
+        axes.annotate(
+            escape_mathtext(name),
+            xy=(x, y),
+            xytext=(1.03, height),
+            textcoords="axes fraction",
+            color=color,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "relpos": (0, 0.5)},
+        )
+
+
+def spread_out(values: Sequence[float], *, gap: float) -> list[float]:
+    """Values in [0, 1] moved apart by at least ``gap``, in their order, and as little as needed."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    up, down = list(values), list(values)
+    for below, above in pairwise(order):
+        up[above] = max(up[above], up[below] + gap)
+    for above, below in pairwise(reversed(order)):
+        down[below] = min(down[below], down[above] - gap)
+    middle = [(a + b) / 2 for a, b in zip(up, down, strict=True)]
+    for rank, place in enumerate(order):
+        middle[place] = min(max(middle[place], rank * gap), 1 - (len(order) - 1 - rank) * gap)
+    return middle
 
 
 def escape_mathtext(text: str) -> str:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from foad_plugins.benchmarks.report import Estimate, leaderboards
 from foad_plugins.benchmarks.report.charts.interactive import scatter
-from foad_plugins.benchmarks.report.charts.png import draw_series
+from foad_plugins.benchmarks.report.charts.png import draw_series, spread_out
 from foad_plugins.benchmarks.report.charts.series import Series
 from foad_plugins.benchmarks.report.charts.style import PALETTE, SeriesStyle, percent_limits, series_styles
 
@@ -67,3 +72,16 @@ def test_wide_intervals_do_not_squeeze_the_means() -> None:
     assert 79.6 < low < 79.9
     assert percent_limits([Estimate(0.998, 0.1, 2)])[1] < 100.2
     assert percent_limits([None]) == (0, 100)
+
+
+@given(st.lists(st.floats(0, 1), max_size=10))
+def test_names_are_moved_apart_within_the_axes_and_in_their_order(values: list[float]) -> None:
+    found = spread_out(values, gap=0.1)
+    pairs = sorted(zip(values, found, strict=True))
+    assert all(second[1] - first[1] >= 0.1 - 1e-9 for first, second in pairwise(pairs))
+    assert all(-1e-9 <= each <= 1 + 1e-9 for each in found)
+
+
+def test_names_with_room_stay_beside_their_points() -> None:
+    assert spread_out([0.9, 0.1, 0.5], gap=0.1) == [0.9, 0.1, 0.5]
+    assert spread_out([0.5, 0.5], gap=0.1) == pytest.approx([0.45, 0.55])
