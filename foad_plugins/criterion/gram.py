@@ -1,4 +1,4 @@
-"""Inner products between a layer's channels, summed over images and positions: what regression between them needs."""
+"""Inner products between a layer's channels, summed over images and positions, for regression between them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .similarity import not_finite
 
 __all__ = ["GramStatistics"]
 
-# Images are multiplied together until a product runs over about so many positions: long enough for the matrix product
-# to be efficient, short enough for its float32 sums to keep six digits.
+# Positions of one product, over several images: enough for the matrix product to be efficient, few enough for its
+# float32 sums to be exact to six digits.
 _POSITIONS = 4096
 _PANEL_ROWS = 256
 
@@ -21,15 +21,15 @@ _PANEL_ROWS = 256
 class GramStatistics:
     """Sums of ``x_i * x_j`` over all images and positions, for all pairs of channels.
 
-    Products are taken in float32 (float64 for float64 maps) over a few thousand positions and summed in float64. Memory
-    is one (C, C) matrix, whatever the number of images.
+    Products over a few thousand positions are float32 (float64 for float64 maps), and their sums are float64. Memory is
+    one (C, C) matrix for any number of images.
 
     Args:
         num_channels: C, 0 or more.
 
     Attributes:
         num_channels: C.
-        samples: images times positions seen so far.
+        samples: images times positions added so far.
 
     Example:
         >>> import torch
@@ -95,7 +95,7 @@ class GramStatistics:
         return added.diagonal().sum()
 
     def merge(self, other: GramStatistics) -> GramStatistics:
-        """Add what another object has seen; ``other`` is unchanged.
+        """Add the sums of another object; ``other`` is unchanged.
 
         Raises:
             ValueError: the numbers of channels differ.
@@ -105,11 +105,11 @@ class GramStatistics:
         return self if other._sum is None else self._add(other._sum, other.samples)
 
     def all_reduce(self, samples: int, device: torch.device) -> GramStatistics:
-        """Add the sums of all ranks of torch.distributed's default process group; each of them must call it.
+        """Add the sums of all ranks of torch.distributed's default process group; every rank must call it.
 
         Args:
-            samples: the ranks' samples, summed.
-            device: where the sums are kept if this rank has seen nothing.
+            samples: the sum of the ranks' samples.
+            device: the device of the sums on a rank without data.
         """
         if self._sum is None:
             self._sum = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=device)
@@ -118,13 +118,13 @@ class GramStatistics:
         return self
 
     def compute(self) -> Tensor:
-        """The mean products over everything seen.
+        """The mean products over everything added.
 
         Returns:
-            (C, C) float64 tensor on the CPU, symmetric; its diagonal holds the channels' mean squares.
+            (C, C) float64 tensor on the CPU, symmetric; its diagonal contains the channels' mean squares.
 
         Raises:
-            ValueError: nothing has been seen.
+            ValueError: nothing has been added.
         """
         if self._sum is None or not self.samples:
             raise ValueError("no feature maps have been added yet: call update() first")

@@ -18,22 +18,21 @@ __all__ = ["ORDERS", "ChannelOrder", "elimination_order"]
 
 ORDERS = ("backward", "patches", "reconstruction", "rounds")
 
-# Scores rise by this much from channel to channel where the criterion itself leaves a tie. It stays below the
+# Scores differ by at least this, also where the criterion itself leaves a tie. It is below the
 # resolution of float32 similarities for any layer of fewer than 60,000 channels.
 _STEP = 1e-12
 
 
 @dataclass(frozen=True)
 class ChannelOrder:
-    """All channels of a layer in the order in which they should go. Cutting it anywhere gives nested selections.
+    """All channels of a layer in the order of removal. Its prefixes are nested selections.
 
     Attributes:
-        sequence: channel indices, the most redundant first; the last one stays longest.
-        representative: for each channel in ``sequence``, the channel it resembled most among those that it left
-            behind, or -1
-            for the last.
+        sequence: channel indices, the most redundant first.
+        representative: for each channel in ``sequence``, the most similar of the channels that are left after it, or -1
+            for the last one. In passes, it is the channel that removed it.
         similarity: for each channel in ``sequence``, its similarity to that representative; NaN for the last.
-        round: for each channel in ``sequence``, the pass in which it went, from 0; all 0 for orders without passes.
+        round: for each channel in ``sequence``, the pass that removed it, from 0; all 0 for orders without passes.
         scores: importance by channel index, strictly increasing along ``sequence``: higher is more important.
         name: the order's name.
     """
@@ -60,18 +59,18 @@ def elimination_order(
 ) -> ChannelOrder:
     """Order all channels of a layer from most to least redundant.
 
-    ``"rounds"`` repeats the pass of :func:`~foad_plugins.greedy_select` over the survivors until one channel is left
+    ``"rounds"`` repeats the pass of :func:`~foad_plugins.greedy_select` over the channels left, until there is one
     (a pass that removes nothing at ``threshold`` is repeated at 0). A channel's score is its round plus 1 minus its
     similarity to its representative. The first round is the selection of Shi et al. 2024; the later ones are ours.
 
-    ``"backward"`` is ours too: remove, one at a time, the channel with the highest mean similarity to those still
-    alive, ties to the higher index. A channel's score is 1 minus that mean, made non-decreasing along the order.
+    ``"backward"`` is ours too: remove, one at a time, the channel with the highest mean similarity to those that are
+    left, ties to the higher index. A channel's score is 1 minus that mean, made non-decreasing along the order.
     ``neighbors`` and ``threshold`` are not used.
 
-    ``"reconstruction"``, ours as well: remove, one at a time, the channel whose removal costs its readers least when
-    the channels still alive take over; see :func:`.elimination_costs`. The score is that
-    cost, made non-decreasing along the order. It needs ``terms``; similarity decides the representatives and nothing
-    else.
+    ``"reconstruction"`` is ours as well: remove, one at a time, the channel whose removal changes its consumers'
+    outputs least when its weights are folded into the channels that are left; see :func:`.elimination_costs`. The
+    score is that cost, made non-decreasing along the order. It needs ``terms``; similarity only decides the
+    representatives.
 
     ``"patches"`` is for networks that are refitted: remove, one at a time, the channel without which the consumers'
     error rises least when all of their weights are solved again; see :func:`.block_elimination_costs`. It needs terms
@@ -82,14 +81,14 @@ def elimination_order(
         order: ``"rounds"``, ``"backward"``, ``"reconstruction"`` or ``"patches"``.
         neighbors: t of each pass, at least 1.
         threshold: s of each pass, in [0, 1].
-        terms: for ``"reconstruction"`` and ``"patches"``, what is read where, over the same C channels.
+        terms: for ``"reconstruction"`` and ``"patches"``, one for each tensor with the same C channels.
 
     Returns:
-        The order. Remaining ties fall as in the rule itself: the lower index stays.
+        The order. Remaining ties are decided as in the rule itself: the lower index is kept.
 
     Raises:
         TypeError: ``similarity`` is no tensor, or ``neighbors`` no integer.
-        ValueError: an unknown order, not a square matrix, NaN in it, a parameter out of its range, or no terms of C
+        ValueError: an unknown order, not a square matrix, NaN in it, a parameter out of its range, or no terms over C
             channels where they are needed.
     """
     neighbors, threshold = validate_rule(neighbors, threshold)
@@ -135,20 +134,22 @@ def check_order(order: str, orders: Sequence[str] = ORDERS) -> str:
 
 
 def _rounds(table: Similarity, neighbors: int, threshold: float) -> list[_Step]:
-    """Repeated passes; the last survivor has no representative and the round after the last."""
-    walk = GreedyPass(table)
+    """Repeated passes; the last channel has no representative, and the round after the last."""
+    passes = GreedyPass(table)
     steps: list[_Step] = []
     number = 0
-    while len(walk.alive) > 1:
-        representatives = walk.select(neighbors, threshold) or walk.select(neighbors, 0.0)
-        going = sorted(representatives, key=lambda channel: (-table[representatives[channel], channel], -channel))
-        steps += [_Step(c, representatives[c], number, number + 1 - float(table[representatives[c], c])) for c in going]
+    while len(passes.alive) > 1:
+        representatives = passes.select(neighbors, threshold) or passes.select(neighbors, 0.0)
+        removed = sorted(representatives, key=lambda channel: (-table[representatives[channel], channel], -channel))
+        steps += [
+            _Step(c, representatives[c], number, number + 1 - float(table[representatives[c], c])) for c in removed
+        ]
         number += 1
-    return steps + [_Step(int(channel), -1, number, number + 1.0) for channel in walk.alive]
+    return steps + [_Step(int(channel), -1, number, number + 1.0) for channel in passes.alive]
 
 
 def _backward(table: Similarity) -> list[_Step]:
-    """One channel at a time, by its summed similarity to those alive."""
+    """One channel at a time, by its summed similarity to those left."""
     work = table.astype(np.float64)
     np.fill_diagonal(work, 0)
     redundancy = work.sum(1)

@@ -1,4 +1,4 @@
-"""Channel similarity: how alike the feature maps of a layer's channels are, averaged over images."""
+"""Similarity of the feature maps of a layer's channels, averaged over images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def channel_similarity(features: Tensor) -> Tensor:
 
     Returns:
         (C, C) float32 tensor on the device of ``features``, symmetric, in (0, 1], with a diagonal of exactly 1.
-        Higher means more alike; identical channels have similarity 1 and identical rows.
+        Higher means more similar; identical channels have similarity 1 and identical rows.
 
     Raises:
         TypeError: ``features`` is not a floating-point tensor.
@@ -38,17 +38,18 @@ def channel_similarity(features: Tensor) -> Tensor:
 
 
 class ChannelStatistics:
-    """Similarity sums that add up over batches, layers that read the same channels, and processes.
+    """Sums of similarities over batches, over tensors with the same channels, and over processes.
 
-    The sums are kept in float64. Each image adds float32 numbers of at most 1, so that the order of images and the
-    split into batches do not change the result. Memory is half a (C, C) matrix, whatever the number of images.
+    The sums are float64. Each image adds float32 numbers of at most 1, so the order of images and the split into
+    batches do not change the result. (Numba's loops, used for large work, differ from torch by rounding.) Memory is
+    half a (C, C) matrix for any number of images.
 
     Args:
         num_channels: C, 0 or more.
 
     Attributes:
         num_channels: C.
-        count: the number of feature maps (images times tensors) seen so far.
+        count: the number of maps of each channel (images times tensors) added so far.
 
     Example:
         >>> import torch
@@ -109,10 +110,10 @@ class ChannelStatistics:
         return sums
 
     def merge(self, other: ChannelStatistics) -> ChannelStatistics:
-        """Add what another object has seen, from other batches or from another process.
+        """Add the sums of another object, over other batches or from another process.
 
         Args:
-            other: statistics over as many channels.
+            other: statistics of the same number of channels.
 
         Returns:
             This object; ``other`` is unchanged.
@@ -128,11 +129,11 @@ class ChannelStatistics:
         return self
 
     def all_reduce(self, count: int, device: torch.device) -> ChannelStatistics:
-        """Add the sums of all ranks of torch.distributed's default process group; each of them must call it.
+        """Add the sums of all ranks of torch.distributed's default process group; every rank must call it.
 
         Args:
-            count: the ranks' counts, summed.
-            device: where the sums are kept if this rank has seen nothing.
+            count: the sum of the ranks' counts.
+            device: the device of the sums on a rank without data.
         """
         if self._sum is None:
             self._sum = empty_sums(self.num_channels, device)
@@ -141,13 +142,13 @@ class ChannelStatistics:
         return self
 
     def compute(self) -> Tensor:
-        """The mean similarity over everything seen.
+        """The mean similarity over everything added.
 
         Returns:
             (C, C) float32 tensor, as :func:`channel_similarity` returns it.
 
         Raises:
-            ValueError: nothing has been seen.
+            ValueError: nothing has been added.
         """
         if self._sum is None:
             raise ValueError("no feature maps have been added yet: call update() first")
@@ -176,8 +177,8 @@ class ChannelStatistics:
 
 
 def not_finite(features: Tensor) -> str:
-    """What is wrong with maps whose squares do not have a finite sum."""
-    return f"the feature maps hold NaN, Inf or values too large to square (shape {tuple(features.shape)})"
+    """The error message for maps whose squares do not have a finite sum."""
+    return f"the feature maps contain NaN, Inf or values too large to square (shape {tuple(features.shape)})"
 
 
 def _as_rows(features: Tensor) -> Tensor:

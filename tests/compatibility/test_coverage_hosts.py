@@ -289,7 +289,7 @@ def test_one_channel():
         (IMAGES[0], ValueError, "without a batch dimension"),
         (list(IMAGES), ValueError, "without a batch dimension"),
         (DataLoader(TensorDataset(IMAGES[:0]), batch_size=2), ValueError, "the loader is empty"),
-        (IMAGES * float("nan"), ValueError, "layer 'second': the feature maps hold NaN"),
+        (IMAGES * float("nan"), ValueError, "layer 'second': the feature maps contain NaN"),
         ([{"image": IMAGES, "label": torch.zeros(12)}], TypeError, "unexpected keyword argument 'image'"),
         (IMAGES[:, :1], RuntimeError, r"expected input.* to have 3 channels, but got 1 channels"),
         (IMAGES.double(), RuntimeError, r"\(double\) and bias type \(float\) should be the same"),

@@ -1,4 +1,4 @@
-"""Sums of similarities in one pass over products or maps, compiled by Numba; imported only where Numba is there."""
+"""Sums of similarities in one pass over products or maps, compiled by Numba; imported only with Numba."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 
 __all__ = ["DIRECT_POSITIONS", "add_differences", "add_products"]
 
-# Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
+# Maps with at most this many positions are as fast to subtract as to multiply, and nothing is lost to cancellation.
 DIRECT_POSITIONS = 9
-# Pairs that are worth a second thread.
+# Pairs for each thread: fewer are not worth starting one.
 _PAIRS = 2**18
 _ONE = np.float32(1)
 
 
 def add_products(products: Tensor, maps: Tensor, norms: Tensor, near: float, sums: Tensor) -> None:
-    """Add up the similarities of some images.
+    """Add the similarities of some images.
 
-    Pairs whose squared distance is below a share of the squared norm are measured by direct differences. What an image
-    adds depends neither on the others nor on the number of threads.
+    Pairs whose squared distance is below a share of the squared norm are measured by direct differences. The summand
+    of an image depends neither on the other images nor on the number of threads.
 
     Args:
         products: (n, K, R) float32, contiguous: minus two products of K channels' maps with the first R of them. The
@@ -31,7 +31,7 @@ def add_products(products: Tensor, maps: Tensor, norms: Tensor, near: float, sum
         maps: (n, K, L) float32: the maps.
         norms: (n, K) float32: their squared norms.
         near: the share.
-        sums: (K * R,) float64, to which similarities are added. That of a channel to itself means nothing.
+        sums: (K * R,) float64, to which similarities are added. That of a channel with itself has no meaning.
     """
     images, columns, rows = products.shape
     arguments = products.numpy(), norms.contiguous().numpy(), maps.numpy(), np.float32(near)
@@ -39,7 +39,7 @@ def add_products(products: Tensor, maps: Tensor, norms: Tensor, near: float, sum
 
 
 def add_differences(maps: Tensor, sums: Tensor) -> None:
-    """Add up the similarities of some images by direct differences, in which nothing is lost.
+    """Add the similarities of some images by direct differences, without cancellation.
 
     Args:
         maps: (n, L, K) float32, contiguous: the maps of K channels.
@@ -50,7 +50,7 @@ def add_differences(maps: Tensor, sums: Tensor) -> None:
 
 
 def _in_threads(compiled: Any, arguments: tuple[Any, ...], columns: int, pairs: int) -> None:
-    """Let every thread of torch's do columns of its own."""
+    """Divide the columns between as many threads as torch uses."""
     threads = min(torch.get_num_threads(), columns, max(1, pairs // _PAIRS))
     if threads == 1:
         compiled(*arguments, 0, columns)
@@ -69,7 +69,7 @@ def _squared_distance(one, other):
     return total
 
 
-# No reassociation here: sums must come out the same wherever an image stands in its batch.
+# No reassociation here: the summand of an image must not depend on its place in the batch.
 @njit(
     "void(float32[:, :, ::1], float32[:, ::1], float32[:, :, :], float32, float64[:, ::1], int64, int64)",
     nogil=True,

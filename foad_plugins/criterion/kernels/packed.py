@@ -1,4 +1,4 @@
-"""Half a symmetric matrix in one row: sums over pairs of channels, panel by panel."""
+"""Packed sums over pairs of channels: half a symmetric matrix in one row, panel by panel."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = [
     "write_tiles",
 ]
 
-# Channels of a panel: few, so that little is computed twice; enough for the matrix product to be efficient.
+# Channels of a panel: few, so that few pairs are computed twice; enough for an efficient matrix product.
 PANEL = 64
 
 _Place = TypeVar("_Place", int, Tensor)
 
 
 def empty_sums(channels: int, device: torch.device) -> Tensor:
-    """Packed sums over no image."""
+    """Packed sums over no image, all zero."""
     return torch.zeros(packed_size(channels), dtype=torch.float64, device=device)
 
 
 def unpacked(packed: Tensor, channels: int) -> Tensor:
-    """Packed sums as a symmetric (C, C) matrix; its diagonal means nothing."""
+    """Packed sums as a symmetric (C, C) matrix; its diagonal has no meaning."""
     matrix = packed.new_empty(channels, channels)
     for top in range(0, channels, PANEL):
         rows = min(PANEL, channels - top)
@@ -53,12 +53,12 @@ def unpacked_upper(packed: Tensor, channels: int) -> Tensor:
 
 
 def packed_size(channels: int) -> int:
-    """How many sums there are."""
+    """The number of packed sums of C channels."""
     return sum(min(PANEL, channels - top) * (channels - top) for top in range(0, channels, PANEL))
 
 
 def offset(channel: _Place, channels: int) -> _Place:
-    """Where the sums of a channel's panel begin."""
+    """The place of the first sum of a channel's panel."""
     top = channel // PANEL * PANEL
     return top * channels - top * (top - PANEL) // 2
 
@@ -73,18 +73,18 @@ def channel_pairs(places: Tensor, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def tile_view(packed: Tensor, top: int, channels: int) -> Tensor:
-    """The sums of the panel that begins with a channel, (K, R) in one row."""
+    """The sums of the panel whose first channel is ``top``, (K, R) in one row."""
     start = offset(top, channels)
     return packed[start : start + (channels - top) * min(PANEL, channels - top)]
 
 
 def write_tiles(block: Tensor, packed: Tensor, top: int) -> None:
-    """Write the sums of several panels to where they belong.
+    """Write the sums of several panels into packed sums.
 
     Args:
-        block: (K, R), all K channels from the first of these panels on beside their R channels.
-        packed: what they are written into.
-        top: the first channel.
+        block: (K, R), pairs of the K channels from ``top`` on with the R channels of these panels.
+        packed: the packed sums.
+        top: the first channel of the first panel.
     """
     columns, rows = block.shape
     for first in range(0, rows, PANEL):

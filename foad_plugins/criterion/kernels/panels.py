@@ -1,4 +1,4 @@
-"""Sums of similarities over images, for all pairs of channels, computed a panel of channels at a time."""
+"""Sums of similarities over images for all pairs of channels, one panel of channels at a time."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .tf32 import disable_tf32
 
 __all__ = ["Sums", "similarity_sums"]
 
-# Squared distances below this share of the channel's squared norm are taken from the direct difference: the Gram
-# expansion loses them to cancellation, and identical channels must come out at distance zero.
+# Squared distances below this share of the channel's squared norm are computed by direct difference: the expansion of
+# the square loses them to cancellation, and identical channels must have distance 0.
 _CANCELLATION = 2.0**-7
-# Added to squares: too small to count, but a CPU's square root is twenty times slower at zero.
+# Added to squares: too small to matter, but the square root of a CPU is twenty times slower at zero.
 _TINY = 1e-36
-# Maps of so few positions are as fast to subtract as to multiply, and then nothing is lost at all.
+# Maps with at most this many positions are as fast to subtract as to multiply, and nothing is lost to cancellation.
 _DIRECT_POSITIONS = 4
-# Elements of one block of distances for each thread of a CPU: it stays in the caches from step to step, and starting a
-# step costs little beside it.
+# Elements of one block of distances for each thread of a CPU: few enough for the caches, enough to make the cost of
+# starting a step small.
 _BLOCK_CPU = 2**17
-# In one pass a block is touched twice only, and larger ones are worth it.
+# Numba's loops use a block only twice, so larger ones pay.
 _NUMBA_BLOCK_FACTOR = 4
-# On a GPU a step is over before the host has started the next: fewer and larger ones, of several panels together.
+# On a GPU a step ends before the host has started the next one: fewer and larger steps, of several panels.
 _BLOCK_GPU = 2**25
 _ROWS_GPU = 8 * PANEL
-# Elements of the direct differences that are taken at once where the host does not look at each block.
+# Elements of the direct differences computed at once on a GPU.
 _DIFFERENCES = 2**25
 
 
@@ -67,7 +67,7 @@ def similarity_sums(maps: Tensor, out: Tensor | None = None, *, products: bool =
             return Sums(sums, add(maps, sums, grams), grams)
         except torch.OutOfMemoryError:
             raise
-        # Compiling needs a compiler for C and a driver that fits; nothing has been added before it succeeds.
+        # Compiling needs a C compiler and a matching driver. If it fails, nothing has been added yet.
         except Exception as error:
             disable_triton(error)
     if maps.dtype not in (torch.float32, torch.float64):
@@ -89,13 +89,13 @@ def _sums_torch(maps: Tensor) -> tuple[Tensor, Tensor]:
     images, channels, positions = maps.shape
     direct = positions <= _DIRECT_POSITIONS
     if direct:
-        # Position by position, so that each of them is read in one piece.
+        # Position by position, so that reads are contiguous.
         maps = maps.transpose(1, 2).contiguous().transpose(1, 2)
     on_cpu, budget = _on_cpu(maps), _budget(maps)
     height = PANEL if on_cpu else _ROWS_GPU
     norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
     most = min(max(budget, channels * height), images * channels * height)
-    # Large allocations begin at the same place of a page; in step with each other they would alias in the caches.
+    # Large allocations begin at the same offset in a page, and would evict each other from the caches.
     memory, scratch = maps.new_empty(most), maps.new_empty((most if direct and positions > 1 else 0) + 272)[272:]
     wide = maps.new_empty((most if on_cpu else 0) + 264, dtype=torch.float64)[264:]
     ones = wide.new_ones(images)
@@ -164,7 +164,7 @@ def _budget(maps: Tensor) -> int:
 
 
 def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The first elements of a flat tensor in another shape, so that blocks of all sizes share the same memory."""
+    """The first elements of a flat tensor in another shape: blocks of all sizes share one memory."""
     return memory[: math.prod(shape)].view(shape)
 
 
@@ -183,8 +183,8 @@ def _subtract(theirs: Tensor, ours: Tensor, out: Tensor, scratch: Tensor) -> Non
 def _multiply(theirs: Tensor, ours: Tensor, out: Tensor, norms: Tensor) -> None:
     """Minus two products, (n, K, L) and (n, R, L) to (n, K, R); the first R of ``theirs`` are ``ours``.
 
-    The squared norms of ``ours`` are read off the product's own diagonal, where the same rounding is at work as beside
-    it, and written into ``norms`` (n, K), which holds those of the later channels already.
+    The squared norms of ``ours`` come from the diagonal of the product, which has the same rounding as the rest. They
+    are written into ``norms`` (n, K), which already contains those of the later channels.
     """
     torch.baddbmm(out, theirs, ours.transpose(1, 2), beta=0, alpha=-2, out=out)
     torch.add(_TINY, out.diagonal(dim1=1, dim2=2), alpha=-0.5, out=norms[:, : ours.shape[1]])
@@ -197,14 +197,14 @@ def _expand(products: Tensor, norms: Tensor) -> None:
 
 
 def _on_cpu(maps: Tensor) -> bool:
-    """Where the caches are small, and the host may look at every block without waiting for a device."""
+    """Whether the host can check every block without waiting for a device."""
     return maps.device.type == "cpu"
 
 
 def _recompute_close_pairs(squares: Tensor, theirs: Tensor, ours: Tensor, limit: Tensor) -> None:
-    """Put direct differences in the place of squares (n, K, R) below the limit (n, R).
+    """Replace squares (n, K, R) below the limit (n, R) by direct differences.
 
-    Image by image: what one contributes must not depend on which others are in its batch.
+    Image by image: the result of one image must not depend on the others in its batch.
     """
     image, column = (squares.amin(1) < limit).nonzero(as_tuple=True)
     if not len(image):
@@ -217,12 +217,12 @@ def _recompute_close_pairs(squares: Tensor, theirs: Tensor, ours: Tensor, limit:
 
 
 def _recompute_close_sums(maps: Tensor, packed: Tensor, near: Tensor) -> None:
-    """Put sums over direct differences in the place of those of pairs that are near in any image.
+    """Replace the sums of pairs that are close in any image by sums over direct differences.
 
     Args:
         maps: (N, C, L).
         packed: the sums.
-        near: which of them, booleans.
+        near: booleans, which sums to replace.
     """
     images, channels, positions = maps.shape
     places = near.nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""Matrix products on a GPU in float32 as it is, whatever the process has allowed for its networks."""
+"""Full float32 precision for matrix products on a GPU, whatever the process allows for its networks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["disable_tf32"]
 
 @contextmanager
 def disable_tf32(maps: Tensor) -> Iterator[None]:
-    """Keep TF32 out of products of maps on a GPU: its ten bits are for training, and distances are lost in them."""
+    """Disable TF32 for products of maps on a GPU: its ten bits are enough for training, but not for distances."""
     if not maps.is_cuda:
         yield
         return
     settings = torch.backends.cuda.matmul
-    # Settings made in torch's older way must be changed in that way, and those made in the newer way in the newer one.
+    # torch has an old and a new interface for this setting, and a process must not mix them.
     name: str
     full: bool | str
     try:
