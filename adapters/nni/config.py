@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
+
+from ...utils.text import did_you_mean
 
 __all__ = ["check_config"]
 
@@ -123,8 +124,7 @@ def _check_names(where: str, model: nn.Module, config: Mapping[str, Any]) -> Non
     for key, known in (("op_names", names), ("exclude_op_names", names), ("op_types", types)):
         for wanted in config.get(key, ()):
             if wanted not in known:
-                near = difflib.get_close_matches(wanted, known, n=3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+                hint = did_you_mean(wanted, known)
                 raise ValueError(f"{where}: {key} has {wanted!r}, which matches no layer of the model{hint}")
     for key in ("op_names_re", "exclude_op_names_re"):
         for expression in config.get(key, ()):

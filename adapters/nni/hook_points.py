@@ -1,4 +1,4 @@
-"""Where the output channels of the layers that NNI prunes are read, found before NNI wraps the model."""
+"""Where to observe the output channels of the layers that NNI prunes, found before NNI wraps the model."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import Call
+from ...calibration.data import Call, ForwardFn
 from ...calibration.observers import ChannelSet
 from ...calibration.preserve import preserve_state
 from ..torch_pruning.graph import build_graph
-from ..torch_pruning.groups import group_reads, num_channel_groups
+from ..torch_pruning.groups import CoupledGroup
 
-__all__ = ["LayerReads", "check_traceable", "model_call", "reads_by_layer"]
+__all__ = ["LayerChannels", "channels_by_layer", "check_traceable", "model_call"]
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerReads:
-    """Where a layer's output channels are read.
+class LayerChannels:
+    """The output channels of a layer.
 
     Attributes:
-        reads: the taps, in the order of the layer's own channels.
-        parts: into how many equal parts the channels fall that must lose the same relative indices.
+        channels: their hook points, in the order of the layer's own channels.
+        channel_groups: the number of equal parts of the channels that must lose the same relative indices.
     """
 
-    reads: ChannelSet
-    parts: int
+    channels: ChannelSet
+    channel_groups: int
 
 
 def model_call(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> Call:
-    """How the model itself is called where a ``forward_fn`` calls it.
+    """The call of the model itself where a ``forward_fn`` makes it.
 
     Raises:
         ValueError: the ``forward_fn`` does not call the model.
@@ -68,31 +67,29 @@ def check_traceable(model: nn.Module, call: Call) -> None:
         raise ValueError(f"NNI's tracer cannot trace the model, so its speedup would fail: {error!r}") from error
 
 
-def reads_by_layer(model: nn.Module, call: Call, onto: nn.Module | None = None) -> dict[str, LayerReads]:
-    """For every convolution and linear layer that runs, by name, where its output channels are read.
+def channels_by_layer(model: nn.Module, call: Call, onto: nn.Module | None = None) -> dict[str, LayerChannels]:
+    """For every convolution and linear layer that runs, by name, its output channels.
 
     Args:
         model: the model, without NNI's wrappers.
         call: how to call it.
-        onto: another copy of the model, wrapped or not, whose modules the taps shall name; by default ``model``.
+        onto: another copy of the model, wrapped or not, in which to observe the channels; by default ``model``.
 
     Raises:
         ValueError: Torch-Pruning cannot trace the model.
     """
     with preserve_state(model):
         graph = build_graph(model, call)
-    twin = model if onto is None else onto
+    observed = model if onto is None else onto
     found = {}
     for module in list(graph.module2node):
         if isinstance(module, (_ConvNd, nn.Linear)):
             prune = graph.get_pruner_of_module(module).prune_out_channels
-            group = graph.get_pruning_group(module, prune, list(range(graph.get_out_channels(module))))
-            reads = group_reads(group)
-            taps = [
-                dataclasses.replace(tap, module=twin.get_submodule(graph._module2name[tap.module]))
-                for tap in reads.hook_points
-            ]
-            found[graph._module2name[module]] = LayerReads(
-                dataclasses.replace(reads, hook_points=tuple(taps)), num_channel_groups(group)
+            group = CoupledGroup.of(graph.get_pruning_group(module, prune, list(range(graph.get_out_channels(module)))))
+            points = tuple(
+                dataclasses.replace(point, module=observed.get_submodule(graph._module2name[point.module]))
+                for point in group.hook_points
             )
+            channels = ChannelSet(group.name, group.num_channels, points)
+            found[graph._module2name[module]] = LayerChannels(channels, group.channel_groups)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from itertools import chain
 from types import MethodType
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ...calibration.collect import ForwardFn, calibrate_channels
-from ...calibration.data import Call, check_data, first_images, is_iterator, iter_calls, model_device
+from ...calibration.collect import calibrate
+from ...calibration.data import CalibrationData, Call, ForwardFn, first_images, is_iterator, model_device
 from ...calibration.preflight import check_forward
 from ...calibration.preserve import preserve_state
 from ...criterion.ordering import check_order, elimination_order
@@ -22,13 +21,12 @@ from ...criterion.selection import greedy_select, validate_rule
 from ...criterion.similarity import ChannelStatistics
 from ...utils.rollback import rollback_on_error
 from ...utils.warnings import UnscoredGroupWarning, warn
-from ..torch_pruning.calibration import CalibrationData
 from ..torch_pruning.groups import mean_over_channel_groups
 from ..torch_pruning.guards import check_prunable
 from .batch_norm_masks import batch_norm_masks, batch_norm_wrappers
 from .compat import repair_nni
 from .config import check_config
-from .hook_points import check_traceable, model_call, reads_by_layer
+from .hook_points import channels_by_layer, check_traceable, model_call
 
 # NNI's pruners import its tracer, so the repairs come first.
 repair_nni()
@@ -101,24 +99,21 @@ class FOADPruner(_NormPruner):
         check_prunable(model)
         check_config(model, config_list)
         self.training_steps = training_steps
-        CalibrationData(max_batches, forward_fn, progress)
-        self._options: dict[str, Any] = {"max_batches": max_batches, "forward_fn": forward_fn, "progress": progress}
-        self._data = data
+        source = CalibrationData(data, max_batches, forward_fn, progress)
+        self._data: CalibrationData | None = None
         self._statistics: dict[Any, ChannelStatistics] = {}
         self._rule_counts: dict[str, int] = {}
         self._original: nn.Module | None = None
         self._steps_seen = 0
         self._hook: RemovableHandle | None = None
         if data is not None:
-            check_data(data)
             with preserve_state(model):
                 # Loaders draw random numbers, also those that do not shuffle.
-                first = first_images(call := next(iter_calls(data, model_device(model), 1)))
+                call, self._data = source.peek(model_device(model))
+            first = first_images(call)
             check_forward(model, first, forward_fn)
-            if is_iterator(data):
-                self._data = chain([call.batch], data)
             self._call = model_call(model, first, forward_fn)
-            self._reads = reads_by_layer(model, self._call)
+            self._channels = channels_by_layer(model, self._call)
             check_traceable(model, self._call)
         elif evaluator is None or training_steps is None or training_steps < 1:
             raise ValueError(
@@ -156,18 +151,18 @@ class FOADPruner(_NormPruner):
 
     def _collect_data(self) -> _ByTarget:
         if self._data is not None:
-            if is_iterator(self._data) and self._statistics:
+            if is_iterator(self._data.data) and self._statistics:
                 raise ValueError(
                     "the calibration data can be read only once, and masks are computed again: give a tensor, a list "
                     "or a DataLoader instead of a generator"
                 )
             self._statistics = {}
-            self._observe(self._data, **self._options)
+            self._observe(self._data)
         elif not self._statistics:
             raise ValueError("the evaluator's training gave no batch to calibrate on")
         data: _ByTarget = {}
-        for members in self._decided_together():
-            keys = dict.fromkeys(self._reads[name].reads.key() for name in members if name in self._reads)
+        for members in self._dependency_groups():
+            keys = dict.fromkeys(self._channels[name].channels.key() for name in members if name in self._channels)
             seen = [self._statistics[key].compute() for key in keys if self._statistics[key].count]
             for name in members:
                 if seen:
@@ -180,25 +175,26 @@ class FOADPruner(_NormPruner):
 
     def _calculate_metrics(self, data: _ByTarget) -> _ByTarget:
         metrics: _ByTarget = {}
-        for members in self._decided_together():
+        for members in self._dependency_groups():
             if members[0] not in data:
                 continue
             similarity = data[members[0]]["weight"]
             blocks = [self._target_spaces[name]["weight"].internal_metric_block or 1 for name in members]
-            parts = math.lcm(*blocks, *(self._reads[name].parts for name in members if name in self._reads))
+            known = [self._channels[name].channel_groups for name in members if name in self._channels]
+            channel_groups = math.lcm(*blocks, *known)
             by_rule = _by_rule(self._target_spaces[members[0]]["weight"])
-            joint = mean_over_channel_groups(similarity, parts)
-            alive = self._alive(members[0]).view(parts, -1).any(0).nonzero().flatten().to(joint.device)
+            joint = mean_over_channel_groups(similarity, channel_groups)
+            alive = self._alive(members[0]).view(channel_groups, -1).any(0).nonzero().flatten().to(joint.device)
             rule: dict[str, Any] = {"neighbors": self.neighbors, "threshold": self.threshold}
             left = joint[alive][:, alive]
             scores = torch.full((len(joint),), -1.0, dtype=torch.float64)
             scores[alive.cpu()] = elimination_order(left, "rounds" if by_rule else self.order, **rule).importance()
             for name in members:
                 dims = self._target_spaces[name]["weight"].target.dim()
-                metrics[name] = {"weight": scores.repeat(parts).view(-1, *[1] * (dims - 1))}
+                metrics[name] = {"weight": scores.repeat(channel_groups).view(-1, *[1] * (dims - 1))}
                 if by_rule:
                     removed = len(joint) - len(alive) + len(greedy_select(left, **rule).removed)
-                    self._rule_counts[name] = removed * parts
+                    self._rule_counts[name] = removed * channel_groups
         return metrics
 
     def _generate_sparsity(self, metrics: _ByTarget) -> _ByTarget:
@@ -208,7 +204,7 @@ class FOADPruner(_NormPruner):
         for name in spaces.keys() - by_ratio.keys():
             masks[name] = _rule_masks(spaces[name], metrics[name]["weight"], self._rule_counts[name])
         for name, found in masks.items():
-            _keep_best(found, metrics[name]["weight"])
+            _keep_at_least_one(found, metrics[name]["weight"])
         norms = batch_norm_masks(self.bound_model, masks, self._call)
         return {**masks, **{name: found for name, found in norms.items() if name in self._module_wrappers}}
 
@@ -246,21 +242,24 @@ class FOADPruner(_NormPruner):
         try:
             if self._original is not None:
                 self._call = first_images(Call(args, args, kwargs))
-                self._reads = reads_by_layer(self._original, self._call, onto=model)
+                self._channels = channels_by_layer(self._original, self._call, onto=model)
                 self._original = None
-            self._observe([(args, kwargs)], forward_fn=lambda network, batch: network(*batch[0], **batch[1]))
+            self._observe(
+                CalibrationData([(args, kwargs)], forward_fn=lambda network, batch: network(*batch[0], **batch[1]))
+            )
             self._steps_seen += 1
             self._seen_any = True
         finally:
             self._busy = False
 
-    def _observe(self, data: Any, **options: Any) -> None:
-        wanted = {read.reads.key(): read.reads for name, read in self._reads.items() if name in self._target_spaces}
-        found = calibrate_channels(self.bound_model, data, list(wanted.values()), **options)
+    def _observe(self, data: CalibrationData) -> None:
+        sets = [layer.channels for name, layer in self._channels.items() if name in self._target_spaces]
+        wanted = {channels.key(): channels for channels in sets}
+        found, _ = calibrate(self.bound_model, data, list(wanted.values()))
         for key, statistics in zip(wanted, found, strict=True):
             self._statistics[key] = self._statistics[key].merge(statistics) if key in self._statistics else statistics
 
-    def _decided_together(self) -> list[list[str]]:
+    def _dependency_groups(self) -> list[list[str]]:
         together: dict[Any, list[str]] = defaultdict(list)
         for name, targets in self._target_spaces.items():
             group = targets["weight"].dependency_group_id
@@ -277,7 +276,7 @@ def _by_rule(space: Any) -> bool:
     return space.sparse_ratio is None and space.sparse_threshold is None and space.global_group_id is None
 
 
-def _keep_best(masks: dict[str, Tensor], scores: Tensor) -> None:
+def _keep_at_least_one(masks: dict[str, Tensor], scores: Tensor) -> None:
     """Keep the best channel of each part in a layer that a threshold or a global ratio would empty."""
     if not masks["weight"].any():
         best = scores == scores.max()

@@ -1,43 +1,39 @@
-"""Pruning in one call, on Torch-Pruning: by the published rule, or to a target, with readers taking over what goes."""
+"""Pruning in one call, on Torch-Pruning: by the published rule, or to a target with compensation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import Call, check_data, first_images, iter_calls, model_device, reusable
+from ...calibration.data import CalibrationData, Call, ForwardFn, check_data, model_device
 from ...calibration.preflight import check_forward
 from ...calibration.preserve import preserve_state
 from ...cost.latency import measure_latency
 from ...recovery.compensation import COMPENSATIONS
 from ...report.prune_report import PruneReport
-from ...utils.rollback import rollback_on_error
+from ...utils.rollback import Rollback, rollback_on_error
 from ...utils.warnings import NoEffectWarning, warn
-from ..torch_pruning.calibration import CalibrationData
 from ..torch_pruning.guards import check_prunable
 from ..torch_pruning.importance import FOADImportance
 from .arguments import (
-    Goal,
-    Share,
+    Ratio,
     check_choices,
     check_no_target_options,
     check_ratio,
     parse_target,
     resolve_layers,
-    resolve_shares,
+    resolve_ratios,
 )
-from .model_size import Size, layer_widths, measure
+from .model_size import ModelSize, layer_widths, measure
 from .planner import Planner
 from .search import Ranking, TargetError
-from .settings import Settings
-from .step import PROOF_IMAGES, StepResult, take_step
+from .settings import PruneConfig
+from .step import StepResult, take_step
 
 __all__ = ["TargetError", "prune"]
 
@@ -60,7 +56,7 @@ def prune(
     ranking: Ranking = "local",
     round_to: int = 1,
     pruning_ratio_dict: Mapping[nn.Module | str, float] | None = None,
-    max_pruning_ratio: Share = 1.0,
+    max_pruning_ratio: Ratio = 1.0,
     compensate: str | None = "auto",
     reestimate_bn: bool | None = None,
     steps: int = 1,
@@ -76,52 +72,53 @@ def prune(
 
     ``prune(model, images)`` removes exactly the channels that the rule of :func:`~foad_plugins.greedy_select` removes
     in every coupled group, and changes nothing else. ``prune(model, images, flops=0.5)`` ranks all channels, removes
-    as many as the target takes, lets the layers that read them take over what they said, and moves the statistics
-    of batch normalization by what the calibration data says.
+    as many as the target needs, compensates for them in the layers that consume them, and corrects the statistics of
+    batch normalization by the shift observed on the calibration data.
 
-    Groups that reach the model's output keep all channels, so that the output keeps its shape. Whatever
-    fails, the model is left as it was; with ``steps`` and a ``callback``, as the last finished step left it.
+    Groups that reach the model's output keep all channels, so that the output keeps its shape. After an error the
+    model is unchanged; with ``steps`` and a ``callback``, it is as after the last finished step.
 
     Args:
-        model: the network; train flags, frozen parameters and hooks stay as they are.
+        model: the network; train flags, frozen parameters and hooks are kept.
         data: calibration data as for :class:`~foad_plugins.FOADImportance`.
-        neighbors: t of the published rule, at least 1 (default 1): how many neighbors may go for each channel kept.
-        threshold: s of the published rule, in [0, 1] (default 0): the least similarity at which a channel goes.
-        ignored_layers: layers whose output channels all stay, as modules or dotted names.
-        flops: share of the original's FLOPs to end at, in (0, 1); met within 1 % of the original's, where widths allow.
+        neighbors: t of the published rule, at least 1 (default 1): how many neighbors may be removed for each kept
+            channel.
+        threshold: s of the published rule, in [0, 1] (default 0): the least similarity at which a channel is removed.
+        ignored_layers: layers whose output channels are all kept, as modules or dotted names.
+        flops: share of the original's FLOPs to keep, in (0, 1); met within 1 % of the original's, where widths allow.
         params: the same for parameters.
-        latency: share of the original's time for a call on the first calibration batch to end at, in (0, 1), measured
-            on the model's device. Widths in multiples that run fast are tried too.
+        latency: share of the original's time for a call on the first calibration batch, in (0, 1), measured on
+            the model's device. Widths in multiples that run fast are tried too.
         pruning_ratio: share of the channels to remove, in [0, 1).
-        importance: any importance of Torch-Pruning to rank by in place of FOAD's; one that needs gradients must have
+        importance: any importance of Torch-Pruning to rank by instead of FOAD's; one that needs gradients must have
             them.
         order: how FOAD ranks: ``"reconstruction"``, ``"rounds"`` or ``"backward"``, see
             :func:`~foad_plugins.elimination_order`.
-        ranking: ``"local"`` takes the same share of every group; ``"global"`` goes by score over all groups;
-            ``"isomorphic"`` goes by score among groups of the same structure and takes the same share of each kind.
-        round_to: widths of the groups' roots end at multiples of this, or stay.
+        ranking: ``"local"`` takes the same share of every group; ``"global"`` takes the lowest scores of all
+            groups; ``"isomorphic"`` takes the same share of every kind of group, by score within groups of the same
+            structure.
+        round_to: widths of the groups' roots end at multiples of this, or are unchanged.
         pruning_ratio_dict: layers, as modules or names, whose groups lose this share whatever the target, in [0, 1).
-            A container means all layers in it that no entry of their own has.
+            A container means all layers in it without an entry of their own.
         max_pruning_ratio: the share that any group may lose at most, in [0, 1]; or a dict of such shares by layer.
         compensate: ``"least_squares"``, ``"representative"`` or None; see :class:`~foad_plugins.Compensator`.
-            ``"auto"`` is
-            least squares with a target, and None with the rule.
-        reestimate_bn: whether to move the statistics of batch normalization, by ``update_bn`` on the network before and
-            after. None does so with a target, and not with the rule.
-        steps: reach the target in so many steps, each calibrated anew; the rule is applied so many times.
+            ``"auto"`` is least squares with a target, and None with the rule.
+        reestimate_bn: whether to correct the running statistics of batch normalization by the shift of its inputs
+            between the network before and after, see :func:`~foad_plugins.recovery.batch_norm.shift_running_stats`.
+            None does so with a target, and not with the rule.
+        steps: reach the target in this many steps, each with its own calibration; the rule is applied in each.
         callback: called as ``callback(model, step)`` after every step but the last, to fine-tune; steps count from 1.
-        verify: check on calibration images that the pruned network says what the original says when the removed
-            channels are zeroed where they are read.
-        dry_run: leave the model as it was; the report is of what would have been done.
+        verify: check on calibration images that the pruned network gives the outputs of the original with the removed
+            channels zeroed.
+        dry_run: leave the model unchanged; the report is of what would have been done.
         measure_latency: time a call on the first calibration batch before and after, for the report.
-        max_batches: use so many batches of ``data`` at most; None uses all.
+        max_batches: use at most this many batches of ``data``; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
 
     Returns:
         Widths, removed channels with their representatives, parameters, FLOPs and latency, before and after; print it.
-        FLOPs
-        are None where fvcore cannot trace the model, or a ``forward_fn`` calls it.
+        FLOPs are None where fvcore cannot trace the model, or a ``forward_fn`` calls it.
 
     Raises:
         TypeError: data or an argument of another form.
@@ -132,21 +129,21 @@ def prune(
         RuntimeError: Torch-Pruning cannot remove channels from this model, or removes the wrong ones.
 
     Warns:
-        UnscoredGroupWarning: a group has no feature map that can be read, and stays whole.
+        UnscoredGroupWarning: no feature map of a group was observed; it is not pruned.
         InsufficientDataWarning: fewer samples than channels.
         NoEffectWarning: nothing was removed.
     """
     check_prunable(model)
     targets = {"flops": flops, "params": params, "latency": latency, "pruning_ratio": pruning_ratio}
-    if pruning_ratio_dict and neighbors is None and threshold is None and not any(map(_given, targets.values())):
+    if pruning_ratio_dict and all(value is None for value in (neighbors, threshold, *targets.values())):
         targets["pruning_ratio"] = 0.0
-    goal = parse_target(neighbors, threshold, **targets)
-    targeted = goal.kind != "rule"
+    target = parse_target(neighbors, threshold, **targets)
+    has_target = target.kind != "rule"
     check_data(data)
-    options = CalibrationData(max_batches, forward_fn, progress)
+    source = CalibrationData(data, max_batches, forward_fn, progress)
     check_choices(order, ranking, round_to, steps, callback)
     check_no_target_options(
-        goal,
+        target,
         importance=importance is not None,
         order=order != "reconstruction",
         ranking=ranking != "local",
@@ -155,114 +152,63 @@ def prune(
         max_pruning_ratio=max_pruning_ratio != 1.0,
     )
     ignored = resolve_layers(model, ignored_layers, "ignored_layers")
-    ratios = resolve_shares(model, pruning_ratio_dict, "pruning_ratio_dict", closed=False)
-    caps = (
-        (resolve_shares(model, max_pruning_ratio, "max_pruning_ratio", closed=True), 1.0)
-        if isinstance(max_pruning_ratio, Mapping)
-        else ({}, check_ratio("max_pruning_ratio", max_pruning_ratio, closed=True))
-    )
-    method = _method(compensate, targeted)
+    ratios = resolve_ratios(model, pruning_ratio_dict, "pruning_ratio_dict", closed=False)
+    by_layer = isinstance(max_pruning_ratio, Mapping)
+    max_ratios = resolve_ratios(model, max_pruning_ratio if by_layer else None, "max_pruning_ratio", closed=True)
+    max_ratio = 1.0 if by_layer else check_ratio("max_pruning_ratio", max_pruning_ratio, closed=True)
+    method = _compensation(compensate, has_target)
     with preserve_state(model):
         # Loaders draw random numbers, also those that do not shuffle.
-        data = reusable(data, max_batches)
-        batch = next(iter_calls(data, model_device(model), 1))
-    example = first_images(batch)
-    measurer, ranker = _importances(importance, goal, order, method, data, options)
-    check_forward(model, example, forward_fn)
-    before = measure(model, example, forward_fn)
-    if goal.kind == "flops" and not before.counted:
+        source = source.reusable()
+        batch = source.first(model_device(model))
+    measurer, ranker = _importances(importance, order if has_target else "rounds", method, source)
+    config = PruneConfig(
+        data=source,
+        batch=batch,
+        importance=measurer,
+        ranker=ranker,
+        ignored=[module for layer in ignored for module in layer.modules()],
+        ranking=ranking,
+        round_to=round_to,
+        ratios=ratios,
+        max_ratios=max_ratios,
+        max_ratio=max_ratio,
+        compensate=method,
+        reestimate_bn=has_target if reestimate_bn is None else reestimate_bn,
+        verify=verify,
+    )
+    check_forward(model, config.example, forward_fn)
+    before = measure(model, config.example, forward_fn)
+    if target.kind == "flops" and not before.counted:
         raise ValueError(
             "FLOPs of this model cannot be counted (fvcore cannot trace it, or a forward_fn calls it): give params=, "
             "latency= or pruning_ratio= instead of flops="
         )
-    run = _Run(
-        Settings(
-            data=data,
-            options=options,
-            importance=measurer,
-            ranker=ranker,
-            planner=Planner(before, first_images(batch, PROOF_IMAGES), batch, ranking, round_to, ratios, caps),
-            ignored=[module for layer in ignored for module in layer.modules()],
-            compensate=method,
-            reestimate_bn=targeted if reestimate_bn is None else reestimate_bn,
-            verify=verify,
-        ),
-        goal,
-        steps,
-        callback,
-        example,
-        measure_latency,
-    )
-    report = run.dry(model, before) if dry_run else run(model, before)
+    latencies = [_latency(model, config) if measure_latency else None]
+    planner = Planner(config, before)
+    results: list[StepResult] = []
+    with ExitStack() as stack:
+        if callback is None or dry_run:
+            # A callback writes into weights, which cannot be undone: then each step is undone by itself.
+            stack.enter_context(rollback_on_error(model))
+        for step in range(1, steps + 1):
+            size = results[-1].size if results else before
+            results.append(take_step(model, planner, config, target.at_step(step / steps), size))
+            if callback is not None and step < steps and not dry_run:
+                callback(model, step)
+        latencies.append(_latency(model, config) if measure_latency else None)
+        if dry_run:
+            raise Rollback
+    report = _report(before, results, latencies, _num_images(batch) if measure_latency else None, dry_run)
     if not report.removed:
-        reason = f"{goal.kind}={goal.value:g} takes no channel" if targeted else "no channel is redundant"
+        reason = f"{target.kind}={target.value:g} takes no channel" if has_target else "no channel is redundant"
         warn(f"nothing was pruned: {reason} at these parameters", NoEffectWarning)
     return report
 
 
-class _DryRunOver(Exception):  # noqa: N818 - it is no error, but a way back
-    """Leaves the transaction of a dry run."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """One call of :func:`prune`, its arguments checked."""
-
-    settings: Settings
-    goal: Goal
-    steps: int
-    callback: Callable[[nn.Module, int], Any] | None
-    example: Call
-    timed: bool
-
-    def dry(self, model: nn.Module, before: Size) -> PruneReport:
-        """The report of a run, and the model as it was."""
-        try:
-            with rollback_on_error(model):
-                report = self(model, before, dry=True)
-                raise _DryRunOver
-        except _DryRunOver:
-            return report
-
-    def __call__(self, model: nn.Module, before: Size, *, dry: bool = False) -> PruneReport:
-        batch, forward_fn = self.settings.planner.batch, self.settings.options.forward_fn
-        first = measure_latency(model, batch, forward_fn=forward_fn) if self.timed else None
-        results: list[StepResult] = []
-        with ExitStack() as stack:
-            if self.callback is None:
-                # A callback writes into weights, which cannot be undone: then each step stands for itself.
-                stack.enter_context(rollback_on_error(model))
-            for number in range(1, self.steps + 1):
-                size = results[-1].size if results else before
-                results.append(take_step(model, self.settings, self.goal.part(number / self.steps), self.example, size))
-                if self.callback is not None and number < self.steps and not dry:
-                    self.callback(model, number)
-            after = results[-1].size
-            return PruneReport(
-                layers=layer_widths(before, after),
-                groups=tuple(group for result in results for group in result.groups),
-                params_before=before.table.params,
-                params_after=after.table.params,
-                flops_before=before.flops,
-                flops_after=after.flops,
-                latency_before=first,
-                latency_after=measure_latency(model, batch, forward_fn=forward_fn) if self.timed else None,
-                batch_size=_images(batch) if self.timed else None,
-                compensated=tuple(dict.fromkeys(name for result in results for name in result.compensated)),
-                not_compensated=tuple(dict.fromkeys(name for result in results for name in result.not_compensated)),
-                latency_trials=tuple(trial for result in results for trial in result.trials),
-                notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
-                dry_run=dry,
-            )
-
-
-def _given(value: float | None) -> bool:
-    return value is not None
-
-
-def _method(compensate: str | None, targeted: bool) -> str | None:
+def _compensation(compensate: str | None, has_target: bool) -> str | None:
     if compensate == "auto":
-        return "least_squares" if targeted else None
+        return "least_squares" if has_target else None
     if compensate is not None and compensate not in COMPENSATIONS:
         raise ValueError(
             f"compensate must be 'auto', None or one of {', '.join(map(repr, COMPENSATIONS))}, got {compensate!r}"
@@ -271,39 +217,58 @@ def _method(compensate: str | None, targeted: bool) -> str | None:
 
 
 def _importances(
-    importance: tp.importance.Importance | None,
-    goal: Goal,
-    order: str,
-    method: str | None,
-    data: Any,
-    options: CalibrationData,
+    importance: tp.importance.Importance | None, order: str, method: str | None, data: CalibrationData
 ) -> tuple[FOADImportance, tp.importance.Importance | None]:
-    """What measures, and what ranks if that is something else."""
+    """What collects statistics, and what ranks if that is something else."""
     if importance is not None and (isinstance(importance, type) or not callable(importance)):
         raise TypeError(f"importance must be an importance of Torch-Pruning, got {importance!r}")
-    settings: dict[str, Any] = {"order": order if goal.kind != "rule" else "rounds"}
+    settings: dict[str, Any] = {"order": order if importance is None else "rounds"}
     ranker = importance
     if isinstance(importance, FOADImportance) and importance.data is None:
-        # Its settings on this data: one calibration does for both.
-        settings = {
-            "order": importance.order,
-            "neighbors": importance.neighbors,
-            "threshold": importance.threshold,
-        }
+        # Its settings on this data: one calibration serves both purposes.
+        settings = {name: getattr(importance, name) for name in ("order", "neighbors", "threshold")}
         ranker = None
-    elif importance is not None:
-        settings = {"order": "rounds"}
     measurer = FOADImportance(
-        data,
-        max_batches=options.max_batches,
-        forward_fn=options.forward_fn,
-        progress=options.progress,
+        data.data,
+        max_batches=data.max_batches,
+        forward_fn=data.forward_fn,
+        progress=data.progress,
         products=method is not None,
         **settings,
     )
     return measurer, ranker
 
 
-def _images(call: Call) -> int | None:
+def _latency(model: nn.Module, config: PruneConfig) -> float:
+    return measure_latency(model, config.batch, forward_fn=config.forward_fn)
+
+
+def _report(
+    before: ModelSize,
+    results: Sequence[StepResult],
+    latencies: Sequence[float | None],
+    batch_size: int | None,
+    dry_run: bool,
+) -> PruneReport:
+    after = results[-1].size
+    return PruneReport(
+        layers=layer_widths(before, after),
+        groups=tuple(group for result in results for group in result.groups),
+        params_before=before.table.params,
+        params_after=after.table.params,
+        flops_before=before.flops,
+        flops_after=after.flops,
+        latency_before=latencies[0],
+        latency_after=latencies[1],
+        batch_size=batch_size,
+        compensated=tuple(dict.fromkeys(name for result in results for name in result.compensated)),
+        not_compensated=tuple(dict.fromkeys(name for result in results for name in result.not_compensated)),
+        latency_trials=tuple(trial for result in results for trial in result.trials),
+        notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
+        dry_run=dry_run,
+    )
+
+
+def _num_images(call: Call) -> int | None:
     tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor) and value.dim()]
     return len(tensors[0]) if tensors else None

@@ -1,8 +1,7 @@
-"""What a pruning call is asked to reach."""
+"""The arguments of a pruning call, validated."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -12,32 +11,33 @@ from torch import nn
 
 from ...criterion.ordering import check_order
 from ...criterion.selection import validate_rule
+from ...utils.text import did_you_mean
 from .search import RANKINGS
 
 __all__ = [
-    "Goal",
-    "Share",
+    "Ratio",
+    "Target",
     "check_choices",
     "check_no_target_options",
     "check_ratio",
     "parse_target",
+    "ratios_of",
     "resolve_layers",
-    "resolve_shares",
-    "shares_of",
+    "resolve_ratios",
 ]
 
 Kind = Literal["rule", "flops", "params", "latency", "pruning_ratio"]
 
-Share = float | Mapping[nn.Module | str, float]
+Ratio = float | Mapping[nn.Module | str, float]
 
 
 @dataclass(frozen=True)
-class Goal:
-    """One target.
+class Target:
+    """What a pruning call should reach.
 
     Attributes:
-        kind: what ``value`` is a share of; ``"rule"`` is the published rule, which takes no share.
-        value: for flops, params and latency the share of the original's to end at, in (0, 1); for pruning_ratio the
+        kind: what ``value`` is a share of; ``"rule"`` is the published rule, which has no share.
+        value: for flops, params and latency the share of the original's to keep, in (0, 1); for pruning_ratio the
             share of the channels to remove, in [0, 1).
         neighbors: t of the rule.
         threshold: s of the rule.
@@ -48,13 +48,13 @@ class Goal:
     neighbors: int = 1
     threshold: float = 0.0
 
-    def part(self, done: float) -> Goal:
-        """The goal of an intermediate step, when a share ``done`` of the way should be covered."""
+    def at_step(self, done: float) -> Target:
+        """The target of an intermediate step, when a share ``done`` of the way should be covered."""
         if self.kind == "pruning_ratio":
-            return Goal(self.kind, self.value * done)
+            return Target(self.kind, self.value * done)
         if self.kind == "rule":
             return self
-        return Goal(self.kind, 1 - (1 - self.value) * done)
+        return Target(self.kind, 1 - (1 - self.value) * done)
 
 
 def parse_target(
@@ -65,11 +65,11 @@ def parse_target(
     params: float | None,
     latency: float | None,
     pruning_ratio: float | None,
-) -> Goal:
-    """The one target that was given; the published rule with its usual parameters if none was.
+) -> Target:
+    """The one target that was given; the published rule if none was.
 
     Raises:
-        TypeError: a target that is no number.
+        TypeError: a target is not a number.
         ValueError: more than one target, or one out of its range.
     """
     targets: dict[Kind, float | None] = {
@@ -82,7 +82,7 @@ def parse_target(
     given += [name for name, value in (("neighbors", neighbors), ("threshold", threshold)) if value is not None]
     chosen: list[Kind] = [name for name, value in targets.items() if value is not None]
     if not chosen:
-        return Goal("rule", 0.0, *validate_rule(1 if neighbors is None else neighbors, threshold or 0.0))
+        return Target("rule", 0.0, *validate_rule(1 if neighbors is None else neighbors, threshold or 0.0))
     if len(given) > 1:
         raise ValueError(
             f"give one target, got {' and '.join(given)}: flops=, params=, latency=, pruning_ratio=, or neighbors= and "
@@ -93,15 +93,15 @@ def parse_target(
     if kind == "pruning_ratio" and not 0 <= value < 1:
         raise ValueError(f"pruning_ratio is the share of channels to remove, in [0, 1), got {value!r}")
     if kind != "pruning_ratio" and not 0 < value < 1:
-        raise ValueError(f"{kind} is the share of the original's to end at, above 0 and below 1, got {value!r}")
-    return Goal(kind, value)
+        raise ValueError(f"{kind} is the share of the original's to keep, above 0 and below 1, got {value!r}")
+    return Target(kind, value)
 
 
 def check_ratio(name: str, value: object, *, closed: bool) -> float:
     """A share of channels, validated.
 
     Raises:
-        TypeError: no number.
+        TypeError: not a number.
         ValueError: outside [0, 1), or [0, 1] if ``closed``.
     """
     number = _number(name, value)
@@ -114,7 +114,7 @@ def check_choices(order: str, ranking: str, round_to: int, steps: int, callback:
     """The other arguments of a pruning call, validated.
 
     Raises:
-        TypeError: no integer, or nothing to call.
+        TypeError: not an integer, or not callable.
         ValueError: an unknown name, or a number below 1.
     """
     check_order(order)
@@ -129,17 +129,17 @@ def check_choices(order: str, ranking: str, round_to: int, steps: int, callback:
         raise TypeError(f"callback must be callable, got {callback!r}")
 
 
-def check_no_target_options(goal: Goal, **given: bool) -> None:
-    """Refuse what needs a target beside the published rule.
+def check_no_target_options(target: Target, **given: bool) -> None:
+    """Refuse options of a target where there is none, but the published rule.
 
     Raises:
         ValueError: something was given.
     """
     names = [name for name, value in given.items() if value]
-    if goal.kind == "rule" and names:
+    if target.kind == "rule" and names:
         raise ValueError(
-            f"{' and '.join(names)} can do nothing with the published rule, which decides by itself what goes: give a "
-            "target as well, flops=, params=, latency= or pruning_ratio="
+            f"{' and '.join(names)} has no effect with the published rule, which decides by itself what is removed: "
+            "give a target as well, flops=, params=, latency= or pruning_ratio="
         )
 
 
@@ -164,9 +164,7 @@ def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str] | None, a
     for layer in [layers] if isinstance(layers, (str, nn.Module)) else layers or ():
         if isinstance(layer, str):
             if layer not in names:
-                near = difflib.get_close_matches(layer, names, n=3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise ValueError(f"{argument}: the model has no layer {layer!r}{hint}")
+                raise ValueError(f"{argument}: the model has no layer {layer!r}{did_you_mean(layer, names)}")
             layer = names[layer]
         elif not isinstance(layer, nn.Module):
             raise TypeError(f"{argument} takes modules and names, got {layer!r}")
@@ -176,24 +174,24 @@ def resolve_layers(model: nn.Module, layers: Sequence[nn.Module | str] | None, a
     return resolved
 
 
-def resolve_shares(model: nn.Module, shares: Share | None, argument: str, *, closed: bool) -> dict[nn.Module, float]:
-    """Shares by layer, as modules, validated."""
-    if shares is None:
+def resolve_ratios(model: nn.Module, ratios: Ratio | None, argument: str, *, closed: bool) -> dict[nn.Module, float]:
+    """Ratios by layer, as modules, validated."""
+    if ratios is None:
         return {}
-    if not isinstance(shares, Mapping):
-        raise TypeError(f"{argument} must be a dict of layers and shares of channels, got {shares!r}")
-    layers = resolve_layers(model, list(shares), argument)
+    if not isinstance(ratios, Mapping):
+        raise TypeError(f"{argument} must be a dict of layers and shares of channels, got {ratios!r}")
+    layers = resolve_layers(model, list(ratios), argument)
     return {
-        layer: check_ratio(argument, value, closed=closed) for layer, value in zip(layers, shares.values(), strict=True)
+        layer: check_ratio(argument, value, closed=closed) for layer, value in zip(layers, ratios.values(), strict=True)
     }
 
 
-def shares_of(shares: Mapping[nn.Module, float], layers: Iterable[nn.Module]) -> list[float]:
-    """What is said of some layers, ascending: by the entries of their own, else by the smallest containers around."""
-    said: dict[int, set[float]] = {}
+def ratios_of(ratios: Mapping[nn.Module, float], layers: Iterable[nn.Module]) -> list[float]:
+    """The ratios of some layers, ascending: of their own entries, else of the smallest containers around them."""
+    found: dict[int, set[float]] = {}
     wanted = set(layers)
-    for entry, share in shares.items():
+    for entry, ratio in ratios.items():
         inside = list(entry.modules())
         if not wanted.isdisjoint(inside):
-            said.setdefault(len(inside), set()).add(share)
-    return sorted(said[min(said)]) if said else []
+            found.setdefault(len(inside), set()).add(ratio)
+    return sorted(found[min(found)]) if found else []

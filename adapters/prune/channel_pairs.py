@@ -1,4 +1,4 @@
-"""Removed channels beside their representatives, as images."""
+"""Removed channels and their representatives, as images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_pruning.dependency import Group
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import Call
+from ...calibration.data import Call, ForwardFn
 from ...calibration.observers import HookPoint
 from ...calibration.preserve import preserve_state
 from ...criterion.selection import Selection
 from ...report.data import ChannelPair
-from ..torch_pruning.groups import group_reads
+from ...utils.layers import first_input
+from ..torch_pruning.groups import CoupledGroup
 
 __all__ = ["channel_pairs"]
 
@@ -25,25 +24,25 @@ def channel_pairs(
     model: nn.Module,
     call: Call,
     forward_fn: ForwardFn | None,
-    selections: Sequence[tuple[Group, Selection]],
+    selections: Sequence[tuple[CoupledGroup, Selection]],
     most: int = 4,
 ) -> list[tuple[ChannelPair, ...]]:
-    """For each group its most similar pairs, read on the first image; none where the maps are no images.
+    """For each group its most similar pairs, on the first image; none where the maps are not images.
 
     Args:
-        model: before anything is removed; left as it was.
+        model: before anything is removed; left unchanged.
         call: with at least one image.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
-        selections: full groups and what is decided for them.
-        most: pairs for each group.
+        selections: groups and what is decided for them.
+        most: how many pairs for each group.
     """
     names = {module: name for name, module in model.named_modules()}
     found: list[tuple[ChannelPair, ...]] = [() for _ in selections]
 
-    def keep(number: int, tap: HookPoint, selection: Selection, tensor: Any) -> None:
+    def keep(number: int, point: HookPoint, selection: Selection, tensor: Any) -> None:
         if found[number] or not isinstance(tensor, Tensor):
             return
-        maps = tap.maps(tensor)
+        maps = point.maps(tensor)
         # Channels picked from a concatenation come with an axis of their own.
         maps = maps.squeeze(2) if maps.dim() == 5 and maps.shape[2] == 1 else maps
         if maps.dim() != 4 or min(maps.shape[2:]) < 2:
@@ -51,7 +50,7 @@ def channel_pairs(
         ranked = sorted(range(len(selection.removed)), key=lambda place: -selection.similarity[place])
         found[number] = tuple(
             ChannelPair(
-                names[tap.module],
+                names[point.module],
                 selection.removed[place],
                 selection.representative[place],
                 selection.similarity[place],
@@ -63,21 +62,19 @@ def channel_pairs(
     with ExitStack() as stack, torch.no_grad():
         stack.enter_context(preserve_state(model))
         for number, (group, selection) in enumerate(selections):
-            for tap in group_reads(group).hook_points:
-                if selection.removed and tap.side == "input":
+            for point in group.hook_points:
+                if selection.removed and point.side == "input":
 
                     def hook(
                         _: nn.Module,
                         args: tuple[Any, ...],
+                        kwargs: dict[str, Any],
                         number: int = number,
-                        tap: HookPoint = tap,
+                        point: HookPoint = point,
                         selection: Selection = selection,
                     ) -> None:
-                        keep(number, tap, selection, args[0] if args else None)
+                        keep(number, point, selection, first_input(args, kwargs))
 
-                    stack.callback(tap.module.register_forward_pre_hook(hook).remove)
-        if forward_fn is not None:
-            forward_fn(model, call.batch)
-        else:
-            model(*call.args, **call.kwargs)
+                    stack.callback(point.module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        call.run(model, forward_fn)
     return found

@@ -1,4 +1,4 @@
-"""What a network would cost at other widths, from its coupled groups alone: no copy is pruned to find out."""
+"""The cost of a network at other widths, computed from its coupled groups without pruning a copy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
-from torch_pruning.dependency import Group
 
 from ...cost.flops import FlopsTable
-from ..torch_pruning.groups import group_reads, num_channel_groups
+from ...utils.layers import layer_width
+from ..torch_pruning.groups import CoupledGroup
 
-__all__ = ["Cost", "Costs"]
+__all__ = ["Cost", "CostModel"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Cost:
 
 
 class _Layer(NamedTuple):
-    """A layer or parameter that groups take channels from.
+    """A layer or parameter that loses channels with some groups.
 
     Attributes:
         wide: parameters that shrink with the output and, in convolutions and linear layers, with the input as well.
         narrow: parameters that shrink with the output alone.
         flops: of the layer as it is.
         outputs: its output channels.
-        inputs: its input channels; layers that lose outputs and inputs as one, as depthwise ones do, lose outputs.
+        inputs: its input channels; in depthwise layers, which lose both as one, the outputs count.
     """
 
     wide: int
@@ -43,50 +43,50 @@ class _Layer(NamedTuple):
     inputs: int
 
 
-class Costs:
-    """Cost of a network as a function of how many channels go in each group.
+class CostModel:
+    """Cost of a network as a function of how many channels each group loses.
 
     Exact for convolutions, linear layers, normalization and single parameters; work outside of layers (attention
     products) and layers of other kinds count as if they did not shrink, or shrank with their width.
 
     Args:
-        groups: full groups.
+        groups: the groups.
         table: parameters and FLOPs of the network as it is.
         counted: whether its FLOPs can be counted.
     """
 
-    def __init__(self, groups: Sequence[Group], table: FlopsTable, *, counted: bool = True) -> None:
+    def __init__(self, groups: Sequence[CoupledGroup], table: FlopsTable, *, counted: bool = True) -> None:
         self.base = Cost(table.params, table.flops if counted else None)
         layers: dict[int, _Layer] = {}
-        # For each layer and group, the share of its outputs and inputs that goes with one channel of the group.
+        # For each layer and group, the share of its outputs and inputs that is removed with one channel of the group.
         taken: dict[tuple[int, int, bool], float] = {}
         flops = {layer.name: layer.flops for layer in table.layers}
         for number, group in enumerate(groups):
-            graph = group._DG
-            # A removal takes the same relative index of every part, so that a step takes one channel from each.
-            step = num_channel_groups(group) / group_reads(group).num_channels
-            for item in group:
+            graph = group.group._DG
+            # A removal takes the same relative index of every channel group: one channel from each.
+            step = group.channel_groups / group.num_channels
+            for item in group.group:
                 module, handler = item.dep.target.module, item.dep.handler
                 layer = layers.get(id(module)) or _layer(graph, item, flops.get(graph._module2name.get(module, ""), 0))
                 if layer is None:
                     continue
                 layers[id(module)] = layer
-                reads = graph.is_in_channel_pruning_fn(handler) and not graph.is_out_channel_pruning_fn(handler)
-                share = len(set(item.idxs)) * step / (layer.inputs if reads else layer.outputs)
-                key = id(module), number, reads
+                consumes = graph.is_in_channel_pruning_fn(handler) and not graph.is_out_channel_pruning_fn(handler)
+                share = len(set(item.idxs)) * step / (layer.inputs if consumes else layer.outputs)
+                key = id(module), number, consumes
                 taken[key] = max(taken.get(key, 0.0), share)
         rows = {module: row for row, module in enumerate(layers)}
         sizes = [layer[:3] for layer in layers.values()]
         self._wide, self._narrow, self._flops = np.array(sizes, float).reshape(-1, 3).T
         self._out, self._in = np.zeros((2, len(self._wide), len(groups)))
-        for (module, number, reads), share in taken.items():
-            (self._in if reads else self._out)[rows[module], number] = share
+        for (module, number, consumes), share in taken.items():
+            (self._in if consumes else self._out)[rows[module], number] = share
 
     def at(self, removed: Sequence[int]) -> Cost:
-        """The cost with so many channels (of each part) removed from each group."""
-        gone = np.asarray(removed, dtype=float)
-        out = np.maximum(0, 1 - self._out @ gone)
-        both = out * np.maximum(0, 1 - self._in @ gone)
+        """The cost with this many channels of each channel group removed from each group."""
+        counts = np.asarray(removed, dtype=float)
+        out = np.maximum(0, 1 - self._out @ counts)
+        both = out * np.maximum(0, 1 - self._in @ counts)
         params = self.base.params - float(self._wide @ (1 - both) + self._narrow @ (1 - out))
         if self.base.flops is None:
             return Cost(params, None)
@@ -103,9 +103,7 @@ def _layer(graph: Any, item: Any, flops: int) -> _Layer | None:
     if not total and not flops:
         return None
     if isinstance(module, (_ConvNd, nn.Linear)):
-        outputs = module.out_channels if isinstance(module, _ConvNd) else module.out_features
-        inputs = module.in_channels if isinstance(module, _ConvNd) else module.in_features
         wide = int(np.prod(module.weight.shape))
-        return _Layer(wide, total - wide, flops, outputs, inputs)
+        return _Layer(wide, total - wide, flops, layer_width(module, "output") or 1, layer_width(module, "input") or 1)
     outputs = graph.get_out_channels(item.dep.target)
     return _Layer(0, total, flops, int(outputs), 1) if outputs else None

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import Call
+from ...calibration.data import Call, ForwardFn
 from ...cost.flops import FlopsTable, LayerFlops, count_params, flops_table
 from ...report.data import LayerWidth
+from ...utils.layers import layer_width
 from ...utils.outputs import output_tensors
 
-__all__ = ["Size", "layer_widths", "measure", "output_shapes"]
+__all__ = ["ModelSize", "layer_widths", "measure", "output_shapes"]
 
 
 @dataclass(frozen=True)
-class Size:
+class ModelSize:
     """What a network costs.
 
     Attributes:
@@ -36,22 +36,26 @@ class Size:
         """FLOPs of the example, None if not countable."""
         return self.table.flops if self.counted else None
 
+    def cost(self, kind: str) -> int:
+        """Parameters for ``"params"``, else FLOPs."""
+        return self.table.params if kind == "params" else self.table.flops
+
     def layer_flops(self) -> dict[str, int]:
         """FLOPs by layer; empty if not countable."""
         return {layer.name: layer.flops for layer in self.table.layers} if self.counted else {}
 
 
-def measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> Size:
-    """The size of a model; FLOPs are countable where fvcore can trace the model itself."""
+def measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> ModelSize:
+    """The size of a model; FLOPs can be counted where fvcore can trace the model itself."""
     widths = {
-        name: module.out_channels if isinstance(module, _ConvNd) else module.out_features
+        name: layer_width(module, "output") or 0
         for name, module in model.named_modules()
         if isinstance(module, (_ConvNd, nn.Linear))
     }
     if forward_fn is None:
         try:
-            return Size(widths, flops_table(model, example.kwargs or example.args), True)
-        # A tracer hands a model tensors for sizes, at which its own code may fail in any way.
+            return ModelSize(widths, flops_table(model, example.kwargs or example.args), True)
+        # The tracer passes tensors where the model expects integers, so its own code may raise anything.
         except Exception:
             pass
     layers = tuple(
@@ -59,10 +63,10 @@ def measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> Si
         for name, module in model.named_modules()
         if not any(module.children())
     )
-    return Size(widths, FlopsTable(layers, count_params(model), 0), False)
+    return ModelSize(widths, FlopsTable(layers, count_params(model), 0), False)
 
 
-def layer_widths(before: Size, after: Size) -> tuple[LayerWidth, ...]:
+def layer_widths(before: ModelSize, after: ModelSize) -> tuple[LayerWidth, ...]:
     """Both sizes side by side."""
     first, second = before.layer_flops(), after.layer_flops()
     return tuple(
@@ -74,5 +78,4 @@ def layer_widths(before: Size, after: Size) -> tuple[LayerWidth, ...]:
 @torch.no_grad()
 def output_shapes(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> list[tuple[int, ...]]:
     """The shapes of all tensors that a call returns."""
-    output = forward_fn(model, example.batch) if forward_fn is not None else model(*example.args, **example.kwargs)
-    return [tuple(tensor.shape) for tensor in output_tensors(output)]
+    return [tuple(tensor.shape) for tensor in output_tensors(example.run(model, forward_fn))]

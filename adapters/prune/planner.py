@@ -1,264 +1,265 @@
-"""From coupled groups and a goal to the channels that go."""
+"""From coupled groups and a target to the channels that are removed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch_pruning.dependency import Group
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import Call
 from ...cost.latency import measure_latency
 from ...criterion.selection import Selection, greedy_select, selection_of
 from ...report.data import LatencyTrial
-from ..torch_pruning.groups import group_name, mean_over_channel_groups, num_channel_groups
-from .arguments import Goal, shares_of
-from .cost_model import Costs
-from .model_size import Size
+from ...utils.text import enumerate_some
+from ..torch_pruning.groups import CoupledGroup, mean_over_channel_groups
+from .arguments import Target, ratios_of
+from .cost_model import CostModel
+from .latency_search import narrowed_copy, search_latency
+from .model_size import ModelSize
 from .ranking import RankingCache
-from .search import Candidate, Limits, Ranking, TargetError, after, cut_at_ratio, search, sequence
-from .verify import is_provable
+from .search import (
+    Attempt,
+    Candidate,
+    Limits,
+    Schedule,
+    TargetError,
+    counts_after,
+    cut_at_ratio,
+    removal_schedule,
+    search,
+)
+from .settings import PruneConfig
 
-if TYPE_CHECKING:
-    from .settings import Settings
-
-__all__ = ["TOLERANCE", "Choice", "Plan", "Planner"]
+__all__ = ["TOLERANCE", "GroupDecision", "Plan", "Planner"]
 
 TOLERANCE = 0.01
 """How far from a target FLOPs and parameters may end, as a share of the original's."""
 
-Outcome = tuple[float, float]
-"""What a plan was predicted to leave of what the goal counts, and what it left."""
-
 
 @dataclass(frozen=True, eq=False)
-class Choice:
-    """A group and what is decided for it, with what is known of it before anything is removed.
+class GroupDecision:
+    """A group, and which of its relative indices are kept and removed."""
 
-    Attributes:
-        group: over all channels of its root.
-        name: of the root layer.
-        parts: into how many equal parts the channels fall that lose the same relative indices.
-        provable: whether the removal can be proved.
-        selection: the relative indices kept and removed.
-    """
-
-    group: Group
-    name: str
-    parts: int
-    provable: bool
+    group: CoupledGroup
     selection: Selection
-
-    @classmethod
-    def of(cls, group: Group, selection: Selection) -> Choice:
-        """Looks up the rest."""
-        return cls(group, group_name(group), num_channel_groups(group), is_provable(group), selection)
 
     @property
     def representatives(self) -> dict[int, int]:
-        """The channels of the root that go, each with its representative."""
-        size, chosen = self.selection.num_channels, self.selection
-        return {
-            part * size + channel: part * size + representative
-            for part in range(self.parts)
-            for channel, representative in zip(chosen.removed, chosen.representative, strict=True)
-        }
+        """The channels of the root that are removed, each with its representative."""
+        removed, kept = (
+            self.group.root_indices(part) for part in (self.selection.removed, self.selection.representative)
+        )
+        return dict(zip(removed, kept, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What should go.
+    """What to remove.
 
     Attributes:
-        choices: all groups that could be read, and what is decided for them.
-        sample: images to prove the removal on.
+        decisions: for all groups that were scored.
         similarity: (C, C) by name of the group.
-        predicted: what the goal counts, after the removal; None where nothing is counted.
-        floor: whether all goes that may go, because no less is predicted to do.
-        trials: networks timed on the way.
+        predicted: cost after the removal, in the target's unit; None where nothing is counted.
+        at_minimum: whether everything is removed that may be removed, since no smaller plan is predicted to suffice.
+        trials: networks that were timed.
         notes: for the report.
     """
 
-    choices: tuple[Choice, ...]
-    sample: Call
-    similarity: Mapping[str, Tensor]
+    decisions: tuple[GroupDecision, ...] = ()
+    similarity: Mapping[str, Tensor] = field(default_factory=dict)
     predicted: float | None = None
-    floor: bool = False
+    at_minimum: bool = False
     trials: tuple[LatencyTrial, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def changing(self) -> list[GroupDecision]:
+        """The decisions that remove channels."""
+        return [decision for decision in self.decisions if decision.selection.removed]
 
-@dataclass(eq=False)
+
 class Planner:
     """Plans the steps of one call.
 
     Args:
-        base: size of the network before the first step, which targets are shares of.
-        sample: images to prove removals on.
-        batch: the first calibration batch, which latency is measured on.
-        ranking: how groups compete.
-        round_to: widths end at multiples of this.
-        ratios: share that the groups of some layers lose whatever the target.
-        caps: share that a group may lose at most, by layer; and of all others.
+        config: of the call.
+        base: size of the network before the first step; targets are shares of it.
     """
 
-    base: Size
-    sample: Call
-    batch: Call
-    ranking: Ranking
-    round_to: int
-    ratios: Mapping[nn.Module, float]
-    caps: tuple[Mapping[nn.Module, float], float]
-    _ranked: RankingCache = field(default_factory=RankingCache)
-    _latency: float | None = None
+    def __init__(self, config: PruneConfig, base: ModelSize) -> None:
+        self._config = config
+        self._base = base
+        self._rankings = RankingCache()
+        self._latency: float | None = None
 
     def plan(
         self,
         model: nn.Module,
-        groups: Sequence[Group],
-        settings: Settings,
-        goal: Goal,
-        size: Size,
-        came: Sequence[Outcome],
+        groups: Sequence[CoupledGroup],
+        target: Target,
+        size: ModelSize,
+        previous_attempts: Sequence[Attempt],
     ) -> Plan:
-        """Decide for every group that can be read what goes, knowing what earlier plans of this step came to."""
+        """Decide for every group with a feature map what to remove.
+
+        Args:
+            model: as it is.
+            groups: its groups.
+            target: of this step.
+            size: of the model.
+            previous_attempts: what earlier plans of this step led to.
+
+        Raises:
+            TargetError: no plan meets the target.
+            ValueError: a ranker fails, or ratios contradict each other.
+        """
+        importance, ranker = self._config.importance, self._config.ranker
+        if not previous_attempts:
+            self._rankings.clear()
         candidates: list[Candidate] = []
         similarities: dict[str, Tensor] = {}
-        choices: list[Choice] = []
-        if not came:
-            self._ranked.forget()
+        decisions: list[GroupDecision] = []
         for group in groups:
-            found = settings.importance.similarity(group)
+            found = importance.similarity(group)
             if found is None:
                 continue
-            similarity = mean_over_channel_groups(found, num_channel_groups(group))
-            similarities[group_name(group)] = similarity.cpu()
-            if goal.kind == "rule":
-                choices.append(Choice.of(group, greedy_select(similarity, goal.neighbors, goal.threshold)))
-            else:
-                ranked = self._ranked.candidate(group, settings.importance, settings.ranker, found)
-                if ranked is not None:
-                    candidates.append(ranked)
-        if goal.kind == "rule":
-            return Plan(tuple(choices), self.sample, similarities)
-        counts, predicted, floor, trials, notes = self._count(model, candidates, settings, goal, size, came)
-        unscored = self._ranked.unscored
-        if unscored:
-            some = f"{', '.join(map(repr, unscored[:5]))}{' and others' if len(unscored) > 5 else ''}"
-            notes = (*notes, f"{type(settings.ranker).__name__} scores no channels of {some}, which stay whole")
-        choices = [
-            Choice.of(candidate.group, selection_of(similarities[candidate.name], candidate.sequence[:count]))
-            for candidate, count in zip(candidates, counts, strict=True)
-        ]
-        return Plan(tuple(choices), self.sample, similarities, predicted, floor, trials, notes)
+            similarity = mean_over_channel_groups(found, group.channel_groups)
+            similarities[group.name] = similarity.cpu()
+            if target.kind == "rule":
+                decisions.append(GroupDecision(group, greedy_select(similarity, target.neighbors, target.threshold)))
+            elif (candidate := self._rankings.candidate(group, importance, ranker, found)) is not None:
+                candidates.append(candidate)
+        if target.kind == "rule":
+            return Plan(tuple(decisions), similarities)
+        counts, plan = self._count(model, candidates, target, size, previous_attempts)
+        decided = tuple(
+            GroupDecision(one.group, selection_of(similarities[one.group.name], one.sequence[:count]))
+            for one, count in zip(candidates, counts, strict=True)
+        )
+        notes = plan.notes
+        if self._rankings.unscored:
+            unscored = enumerate_some(map(repr, self._rankings.unscored))
+            notes = (*notes, f"{type(ranker).__name__} scores no channels of {unscored}, which are not pruned")
+        return replace(plan, decisions=decided, similarity=similarities, notes=notes)
 
-    def missed(self, goal: Goal, plan: Plan, size: Size, came: Sequence[Outcome]) -> Outcome | None:
-        """What came of a plan, if aiming elsewhere may meet the goal; None if it is met or there is no more to try."""
-        if plan.predicted is None or self.note(goal, size) is None or plan.predicted in dict(came):
+    def correction(
+        self, target: Target, plan: Plan, size: ModelSize, previous_attempts: Sequence[Attempt]
+    ) -> Attempt | None:
+        """The outcome of a plan, if a corrected target may end nearer; None if it is met or nothing is left to try."""
+        known = {attempt.predicted for attempt in previous_attempts}
+        if plan.predicted is None or self.note(target, size) is None or plan.predicted in known:
             return None
-        actual = self._counted(goal, size)
-        right = not came and abs(plan.predicted - actual) < 1e-3 * self._counted(goal, self.base)
-        return None if right and not plan.floor else (plan.predicted, actual)
+        measured = size.cost(target.kind)
+        exact = not previous_attempts and abs(plan.predicted - measured) < 1e-3 * self._base.cost(target.kind)
+        return None if exact and not plan.at_minimum else Attempt(plan.predicted, measured)
 
-    def note(self, goal: Goal, size: Size) -> str | None:
-        """For the report, if FLOPs or parameters ended away from the goal."""
-        if goal.kind not in ("flops", "params"):
+    def note(self, target: Target, size: ModelSize) -> str | None:
+        """For the report, if FLOPs or parameters ended away from the target."""
+        if target.kind not in ("flops", "params"):
             return None
-        share = self._counted(goal, size) / self._counted(goal, self.base)
-        if abs(share - goal.value) <= TOLERANCE:
+        share = size.cost(target.kind) / self._base.cost(target.kind)
+        if abs(share - target.value) <= TOLERANCE:
             return None
-        return f"{goal.kind}={goal.value:g} is met to {share:.3f} only: no widths were found that end nearer"
-
-    def original_latency(self, model: nn.Module, forward_fn: ForwardFn | None) -> float:
-        """Seconds of a call before the first step, measured once and while the model is still whole."""
-        if self._latency is None:
-            self._latency = measure_latency(model, self.batch, forward_fn=forward_fn)
-        return self._latency
-
-    def _counted(self, goal: Goal, size: Size) -> int:
-        return size.table.params if goal.kind == "params" else size.table.flops
-
-    def limits(self, candidates: Sequence[Candidate], round_to: int) -> Limits:
-        """What may be removed from some candidates."""
-        caps, other = self.caps
-        most, fixed, made = [], {}, set()
-        for number, candidate in enumerate(candidates):
-            makes = candidate.group._DG.is_out_channel_pruning_fn
-            layers = [item.dep.target.module for item in candidate.group if makes(item.dep.handler)]
-            made.update(layers)
-            most.append(min(shares_of(caps, layers), default=other))
-            shares = shares_of(self.ratios, layers)
-            if len(shares) > 1:
-                raise ValueError(
-                    f"pruning_ratio_dict gives the coupled group of layer {candidate.name!r} several ratios: "
-                    f"{', '.join(map(str, shares))}"
-                )
-            if shares:
-                fixed[number] = shares[0]
-        for layer, share in self.ratios.items():
-            if share and made.isdisjoint(layer.modules()):
-                names = candidates[0].group._DG._module2name if candidates else {}
-                raise ValueError(
-                    f"pruning_ratio_dict: layer {names.get(layer, type(layer).__name__)!r} has no channels that may go "
-                    "(it is ignored, makes the model's output or has none)"
-                )
-        return Limits(round_to, most, fixed)
+        return f"{target.kind}={target.value:g} is met to {share:.3f} only: no widths were found that end nearer"
 
     def _count(
         self,
         model: nn.Module,
         candidates: Sequence[Candidate],
-        settings: Settings,
-        goal: Goal,
-        size: Size,
-        came: Sequence[Outcome],
-    ) -> tuple[list[int], float | None, bool, tuple[LatencyTrial, ...], tuple[str, ...]]:
-        """How many channels go from each candidate, and the rest of a :class:`Plan`."""
-        if goal.kind == "latency":
-            from .latency_search import search_latency
+        target: Target,
+        size: ModelSize,
+        previous_attempts: Sequence[Attempt],
+    ) -> tuple[list[int], Plan]:
+        """How many channels each candidate loses, and a plan without decisions."""
+        if target.kind == "latency":
+            return self._count_by_latency(model, candidates, target, size)
+        ranking = self._config.ranking
+        start, steps = removal_schedule(candidates, ranking, self._limits(candidates, self._config.round_to))
+        if target.kind == "pruning_ratio":
+            return cut_at_ratio(candidates, (start, steps), target.value, ranking), Plan()
+        costs = _cost_model(candidates, size)
 
-            counts, trials, notes = search_latency(self, model, candidates, settings, goal, size)
-            return counts, None, False, trials, notes
-        start, steps = sequence(candidates, self.ranking, self.limits(candidates, self.round_to))
-        if goal.kind == "pruning_ratio":
-            return cut_at_ratio(candidates, start, steps, goal.value, self.ranking), None, False, (), ()
-        costs = Costs([candidate.group for candidate in candidates], size.table, counted=size.counted)
-
-        def cost(removed: Sequence[int]) -> float:
-            found = costs.at(removed)
-            counted = found.params if goal.kind == "params" else found.flops
+        def cost(counts: Sequence[int]) -> float:
+            found = costs.at(counts)
+            counted = found.params if target.kind == "params" else found.flops
             assert counted is not None
             return counted
 
-        base = self._counted(goal, self.base)
-        aim = _aim(goal.value * base, self._counted(goal, size), came)
+        base = self._base.cost(target.kind)
+        aim = _corrected_target(target.value * base, size.cost(target.kind), previous_attempts)
         try:
             counts = search(start, steps, cost, aim, TOLERANCE * base)
-            floor = False
+            return counts, Plan(predicted=cost(counts))
         except TargetError:
-            counts, floor = after(start, steps), True
-            least = dict(came).get(cost(counts))
-            if least is not None:
-                raise TargetError(
-                    f"{goal.kind}={goal.value:g} cannot be met: with all that may go removed, {least / base:.1%} of "
-                    f"the original's {'parameters' if goal.kind == 'params' else 'FLOPs'} are left (ignored_layers, "
-                    "the output's layers, round_to, pruning_ratio_dict and max_pruning_ratio set that floor)"
-                ) from None
-        return counts, cost(counts), floor, (), ()
+            counts = counts_after(start, steps)
+        least = dict(previous_attempts).get(cost(counts))
+        if least is not None:
+            raise TargetError(
+                f"{target.kind}={target.value:g} cannot be met: with everything removed that may be removed, "
+                f"{least / base:.1%} of the original's {'parameters' if target.kind == 'params' else 'FLOPs'} are left "
+                "(limited by ignored_layers, the output's layers, round_to, pruning_ratio_dict and max_pruning_ratio)"
+            )
+        return counts, Plan(predicted=cost(counts), at_minimum=True)
+
+    def _count_by_latency(
+        self, model: nn.Module, candidates: Sequence[Candidate], target: Target, size: ModelSize
+    ) -> tuple[list[int], Plan]:
+        config, base, costs = self._config, self._base, _cost_model(candidates, size)
+        if self._latency is None:
+            # Of the network before the first step.
+            self._latency = measure_latency(model, config.batch, forward_fn=config.forward_fn)
+        original = self._latency
+
+        def schedule_for(round_to: int) -> Schedule:
+            return removal_schedule(candidates, config.ranking, self._limits(candidates, round_to))
+
+        def measure(counts: Sequence[int]) -> tuple[float, float]:
+            wanted = {one.group.name: count for one, count in zip(candidates, counts, strict=True)}
+            narrow = narrowed_copy(model, config.sample, config.forward_fn, wanted)
+            cost = costs.at(counts)
+            share = cost.params / base.table.params if cost.flops is None or not base.flops else cost.flops / base.flops
+            return share, measure_latency(narrow, config.batch, forward_fn=config.forward_fn) / original
+
+        counts, trials, notes = search_latency(schedule_for, measure, target.value, config.round_to)
+        return counts, Plan(trials=trials, notes=notes)
+
+    def _limits(self, candidates: Sequence[Candidate], round_to: int) -> Limits:
+        config = self._config
+        most, fixed = [], {}
+        for number, candidate in enumerate(candidates):
+            most.append(min(ratios_of(config.max_ratios, candidate.group.layers), default=config.max_ratio))
+            ratios = ratios_of(config.ratios, candidate.group.layers)
+            if len(ratios) > 1:
+                raise ValueError(
+                    f"pruning_ratio_dict gives the coupled group of layer {candidate.group.name!r} several ratios: "
+                    f"{', '.join(map(str, ratios))}"
+                )
+            if ratios:
+                fixed[number] = ratios[0]
+        prunable = {layer for candidate in candidates for layer in candidate.group.layers}
+        for layer, ratio in config.ratios.items():
+            if ratio and prunable.isdisjoint(layer.modules()):
+                names = candidates[0].group.group._DG._module2name if candidates else {}
+                raise ValueError(
+                    f"pruning_ratio_dict: layer {names.get(layer, type(layer).__name__)!r} has no channels that may be "
+                    "removed (it is ignored, produces the model's output or has none)"
+                )
+        return Limits(round_to, most, fixed)
 
 
-def _aim(wanted: float, now: float, came: Sequence[Outcome]) -> float:
-    """What to aim at by prediction: off the goal, by what earlier predictions came to."""
-    if not came:
+def _cost_model(candidates: Sequence[Candidate], size: ModelSize) -> CostModel:
+    return CostModel([candidate.group for candidate in candidates], size.table, counted=size.counted)
+
+
+def _corrected_target(wanted: float, now: float, previous_attempts: Sequence[Attempt]) -> float:
+    """The predicted cost to plan for: the target, corrected by the errors of earlier predictions (regula falsi)."""
+    if not previous_attempts:
         return wanted
-    below = [outcome for outcome in came if outcome[1] <= wanted]
-    above = [outcome for outcome in [*came, (now, now)] if outcome[1] > wanted]
+    below = [attempt for attempt in previous_attempts if attempt.measured <= wanted]
+    above = [attempt for attempt in [*previous_attempts, Attempt(now, now)] if attempt.measured > wanted]
     if below and above:
         (low, little), (high, much) = max(below, key=itemgetter(1)), min(above, key=itemgetter(1))
         return low + (high - low) * (wanted - little) / (much - little)
-    predicted, actual = came[-1]
-    return predicted + wanted - actual
+    predicted, measured = previous_attempts[-1]
+    return predicted + wanted - measured

@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -19,12 +19,11 @@ from ...allocation.carry import carried_losses
 from ...allocation.curves import GroupCurve
 from ...allocation.loss import LOSSES, OutputDifference
 from ...calibration.collect import calibrate
-from ...calibration.data import Call, model_device
+from ...calibration.data import CalibrationData, Call, model_device
 from ...calibration.preserve import preserve_state
 from ...calibration.split import EVERY, FitPart, measured_part
-from ..torch_pruning.calibration import CalibrationData
+from ..torch_pruning.consumers import find_consumers
 from ..torch_pruning.groups import NORMS
-from ..torch_pruning.readers import find_readers
 from ..torch_pruning.replacement import ConsumerGrams, GroupReplacement, replaced_inputs
 from .search import Candidate
 
@@ -65,8 +64,7 @@ class MeasuredCurves:
 def measure_curves(
     model: nn.Module,
     candidates: Sequence[Candidate],
-    data: Any,
-    options: CalibrationData,
+    data: CalibrationData,
     *,
     method: str | None,
     loss: Loss = "output",
@@ -83,7 +81,6 @@ def measure_curves(
         model: unchanged, also after an exception.
         candidates: groups with the order in which their channels are removed.
         data: calibration data that can be read more than once.
-        options: how to run it.
         method: how removed channels will be compensated for; None for not at all.
         loss: ``"output"``, ``"kl"``, or a function of the model that gives a number, lower for better.
         probes: shares of the channels in (0, 1) at which the loss is measured.
@@ -94,19 +91,19 @@ def measure_curves(
             the model itself.
     """
     started = time.perf_counter()
-    consumers = find_readers(candidate.group for candidate in candidates)
-    reads = [consumer.reads for consumer in consumers]
+    consumers = find_consumers(candidate.group for candidate in candidates)
+    sets = [consumer.channel_set for consumer in consumers]
     with preserve_state(model):
         device = model_device(model)
-        calls = measured_part(data, device, options.max_batches)
-        shared: dict[str, Any] = {"forward_fn": options.forward_fn, "progress": options.progress}
-        fitted = calibrate(model, FitPart(data, device, options.max_batches), [], reads, **shared)[1]
-        held_out = calibrate(model, calls, [], reads, forward_fn=options.forward_fn)[1]
+        calls = measured_part(data.data, device, data.max_batches)
+        fit_part = FitPart(data.data, device, data.max_batches)
+        fitted = calibrate(model, replace(data, data=fit_part, max_batches=None), [], sets)[1]
+        held_out = calibrate(model, CalibrationData(calls, forward_fn=data.forward_fn), [], sets)[1]
     grams = ConsumerGrams(consumers, fitted, held_out)
     with preserve_state(model), torch.inference_mode(False), torch.no_grad():
-        difference = _Difference(model, calls, options, loss)
+        difference = _Difference(model, calls, data, loss)
         curves, notes = [], []
-        for candidate in tqdm(candidates, desc="sensitivity", unit="group", disable=not options.progress):
+        for candidate in tqdm(candidates, desc="sensitivity", unit="group", disable=not data.progress):
             curve, note = _curve(candidate, grams, method, difference, probes)
             curves.append(curve)
             notes += note
@@ -153,8 +150,8 @@ class _Difference:
         calls: how many batches the model was called with.
     """
 
-    def __init__(self, model: nn.Module, batches: Sequence[Call], options: CalibrationData, loss: Loss) -> None:
-        self._model, self._batches, self._forward_fn, self._loss = model, batches, options.forward_fn, loss
+    def __init__(self, model: nn.Module, batches: Sequence[Call], data: CalibrationData, loss: Loss) -> None:
+        self._model, self._batches, self._forward_fn, self._loss = model, batches, data.forward_fn, loss
         self.calls = 0
         if isinstance(loss, str):
             self._output: OutputDifference | None = OutputDifference(self._run(), loss)
@@ -192,10 +189,7 @@ class _Difference:
             # Dropout and the like draw the same numbers each time.
             _start_generators()
             self.calls += 1
-            if self._forward_fn is not None:
-                yield self._forward_fn(self._model, call.batch)
-            else:
-                yield self._model(*call.args, **call.kwargs)
+            yield call.run(self._model, self._forward_fn)
 
 
 def _curve(
@@ -213,7 +207,7 @@ def _curve(
     counts = [count for count in shares if 0 < count < channels]
 
     def roots(count: int) -> list[int]:
-        return [part * channels + c for part in range(candidate.parts) for c in candidate.sequence[:count]]
+        return candidate.group.root_indices(candidate.sequence[:count])
 
     inputs = {count: replacement.at(roots(count)) for count in counts}
     errors = [float(count / channels) if error is None else error for count, (_, error) in inputs.items()]
@@ -249,23 +243,19 @@ def _curve(
     notes = []
     if limit is not None:
         notes.append(
-            f"the output is not finite when more than {limit} of {channels} channels of layer {candidate.name!r} are "
-            "replaced, so no more are removed"
+            f"the output is not finite when more than {limit} of {channels} channels of layer "
+            f"{candidate.group.name!r} are replaced, so no more are removed"
         )
         counts = [count for count in counts if count <= limit]
         errors = errors[: len(counts)]
-    graph = candidate.group._DG
-    made = [
-        item.dep.target.module
-        for item in candidate.group
-        if graph.is_out_channel_pruning_fn(item.dep.handler) and not isinstance(item.dep.target.module, NORMS)
-    ]
-    names = dict.fromkeys(graph._module2name[layer] for layer in made if graph._module2name.get(layer))
+    graph_names = candidate.group.group._DG._module2name
+    layers = [layer for layer in candidate.group.layers if not isinstance(layer, NORMS)]
+    names = dict.fromkeys(graph_names[layer] for layer in layers if graph_names.get(layer))
     curve = GroupCurve(
-        name=candidate.name,
+        name=candidate.group.name,
         layers=tuple(names),
         channels=channels,
-        parts=candidate.parts,
+        parts=candidate.group.channel_groups,
         removed=tuple(counts),
         errors=tuple(errors),
         losses=tuple(carried_losses(counts, errors, losses)),

@@ -1,4 +1,4 @@
-"""Which channels of which groups go: one sequence over all groups, cut where a target is met."""
+"""How many channels each group loses: one schedule over all groups, cut where a target is met."""
 
 from __future__ import annotations
 
@@ -6,14 +6,35 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
-from torch_pruning.dependency import Group
+from torch import nn
 
-__all__ = ["RANKINGS", "Candidate", "Limits", "Ranking", "TargetError", "after", "cut_at_ratio", "search", "sequence"]
+from ...utils.rollback import Rollback, rollback_on_error
+from ..torch_pruning.groups import CoupledGroup, structure
+
+__all__ = [
+    "RANKINGS",
+    "Attempt",
+    "Candidate",
+    "Limits",
+    "Ranking",
+    "Schedule",
+    "Step",
+    "TargetError",
+    "counts_after",
+    "cut_at_ratio",
+    "meet_target",
+    "removal_schedule",
+    "search",
+]
 
 Ranking = Literal["local", "global", "isomorphic"]
 RANKINGS = ("local", "global", "isomorphic")
+
+_ATTEMPTS = 6
+_Plan = TypeVar("_Plan")
+_Result = TypeVar("_Result")
 
 
 class TargetError(ValueError):
@@ -25,26 +46,20 @@ class Candidate:
     """A group that can lose channels.
 
     Attributes:
-        group: over all channels of its root.
-        name: of the root layer.
-        parts: into how many equal parts the channels fall that lose the same relative indices.
-        sequence: relative indices in the order in which they should go.
+        group: the group.
+        sequence: relative indices in the order of removal.
         scores: of the channels along ``sequence``, non-decreasing.
         width: how many relative indices there were before the first step of pruning.
     """
 
-    group: Group
-    name: str
-    parts: int
+    group: CoupledGroup
     sequence: tuple[int, ...]
     scores: tuple[float, ...]
     width: int
 
     def kind(self) -> Hashable:
-        """Equal for groups of the same structure, which isomorphic ranking lets compete (Fang et al., ECCV 2024)."""
-        return tuple(
-            (type(item.dep.target.module).__name__, getattr(item.dep.handler, "__name__", "")) for item in self.group
-        )
+        """Equal for groups of the same structure, which compete in isomorphic ranking."""
+        return structure(self.group.group)
 
 
 @dataclass(frozen=True)
@@ -63,35 +78,71 @@ class Limits:
 
 
 class Step(NamedTuple):
-    """The next channels of a group to go: the group's number, and how many."""
+    """The next removal from a group: the group's number, and how many channels."""
 
     group: int
     size: int
 
 
-def sequence(candidates: Sequence[Candidate], ranking: Ranking, limits: Limits) -> tuple[list[int], list[Step]]:
-    """All removals that are allowed, in the order in which they should happen.
+class Attempt(NamedTuple):
+    """Predicted and measured cost after one attempt, in the target's unit: FLOPs or parameters."""
 
-    Local ranking takes the same share of every group at any time; global ranking goes by score; isomorphic ranking
-    takes the same share of every kind of group, by score within a kind.
+    predicted: float
+    measured: float
 
-    Returns:
-        How many channels go from each group in any case, and the steps beyond.
+
+Schedule = tuple[list[int], list[Step]]
+"""How many channels each group loses in any case, and the steps beyond, in order."""
+
+
+def meet_target(
+    model: nn.Module,
+    plan: Callable[[Sequence[Attempt]], _Plan],
+    apply: Callable[[_Plan], _Result],
+    correction: Callable[[_Plan, _Result, Sequence[Attempt]], Attempt | None],
+) -> _Result:
+    """Plan and apply until the target is met, at most six times; every attempt but the last one is undone.
+
+    The cost model may miss something that shrinks as well, or does not: then a corrected target is planned for.
+
+    Args:
+        model: changed by ``apply``; unchanged after an exception.
+        plan: makes a plan from the previous attempts.
+        apply: carries a plan out.
+        correction: the attempt to correct; None if the result is accepted.
+    """
+    previous: list[Attempt] = []
+    while True:
+        planned = plan(previous)
+        with rollback_on_error(model):
+            result = apply(planned)
+            attempt = correction(planned, result, previous) if len(previous) + 1 < _ATTEMPTS else None
+            if attempt is None:
+                return result
+            raise Rollback
+        previous.append(attempt)
+
+
+def removal_schedule(candidates: Sequence[Candidate], ranking: Ranking, limits: Limits) -> Schedule:
+    """All removals that are allowed, in order.
+
+    Local ranking takes the same share of every group at any time; global ranking takes the lowest scores of all groups;
+    isomorphic ranking takes the same share of every kind of group, the lowest scores within a kind first.
     """
     start = [0] * len(candidates)
     keyed: list[tuple[float, int, int, Step]] = []
     for number, candidate in enumerate(candidates):
-        blocks = _blocks(candidate, limits.round_to, limits.most[number])
+        removals = _allowed_removals(candidate, limits.round_to, limits.most[number])
+        removed = candidate.width - len(candidate.sequence)
         if number in limits.fixed:
-            least = _share(candidate.width, limits.fixed[number]) - _gone(candidate, 0) // candidate.parts
-            start[number] = next((end for end in [0, *blocks] if end >= least), max(blocks, default=0))
+            least = _share(candidate.width, limits.fixed[number]) - removed
+            start[number] = next((end for end in [0, *removals] if end >= least), max(removals, default=0))
             continue
         begin, score = 0, -math.inf
-        for place, end in enumerate(blocks):
-            # The mean over a block, never falling along a group: its own order holds whatever the ranking.
+        for place, end in enumerate(removals):
+            # The mean over a step, never falling along a group: its own order holds whatever the ranking.
             score = max(score, sum(candidate.scores[begin:end]) / (end - begin))
-            gone = candidate.width - len(candidate.sequence) + end
-            key = gone / candidate.width if ranking == "local" else score
+            key = (removed + end) / candidate.width if ranking == "local" else score
             keyed.append((key, number, place, Step(number, end - begin)))
             begin = end
     if ranking == "isomorphic":
@@ -100,8 +151,8 @@ def sequence(candidates: Sequence[Candidate], ranking: Ranking, limits: Limits) 
     return start, [entry[3] for entry in keyed]
 
 
-def after(start: Sequence[int], steps: Sequence[Step]) -> list[int]:
-    """How many channels are gone from each group after some steps."""
+def counts_after(start: Sequence[int], steps: Sequence[Step]) -> list[int]:
+    """How many channels are removed from each group after some steps."""
     counts = list(start)
     for step in steps:
         counts[step.group] += step.size
@@ -115,10 +166,10 @@ def search(
     target: float,
     tolerance: float,
 ) -> list[int]:
-    """How many channels go from each group so that a cost falls to a target.
+    """How many channels to remove from each group so that a cost falls to a target.
 
     Args:
-        start: channels that go in any case.
+        start: channels that are removed in any case.
         steps: the removals beyond, in order.
         cost: of the network with so many channels removed from each group; it never rises with them.
         target: where the cost should end.
@@ -126,28 +177,28 @@ def search(
 
     Returns:
         The counts of the fewest steps that reach the target. Where the last of these overshoots by more than the
-        tolerance, smaller steps from further down the sequence are taken in its place, or it is left out, whichever
-        ends nearer.
+        tolerance, smaller steps from later in the schedule are taken instead, or it is left out, whichever ends
+        nearer.
 
     Raises:
         TargetError: all steps together do not reach the target within the tolerance.
     """
     low, high = 0, len(steps)
-    least = cost(after(start, steps))
+    least = cost(counts_after(start, steps))
     if least > target + tolerance:
         raise TargetError(f"{least:.6g}")
     if least > target:
-        return after(start, steps)
+        return counts_after(start, steps)
     while low < high:
         middle = (low + high) // 2
-        if cost(after(start, steps[:middle])) <= target:
+        if cost(counts_after(start, steps[:middle])) <= target:
             high = middle
         else:
             low = middle + 1
-    reached = after(start, steps[:low])
+    reached = counts_after(start, steps[:low])
     if low == 0 or cost(reached) >= target - tolerance:
         return reached
-    filled = after(start, steps[: low - 1])
+    filled = counts_after(start, steps[: low - 1])
     nearest = min(((abs(cost(counts) - target), counts) for counts in (reached, filled)), key=itemgetter(0))
     blocked: set[int] = set()
     for step in steps[low - 1 :]:
@@ -166,10 +217,8 @@ def search(
     return nearest[1]
 
 
-def cut_at_ratio(
-    candidates: Sequence[Candidate], start: Sequence[int], steps: Sequence[Step], ratio: float, ranking: Ranking
-) -> list[int]:
-    """How many channels go from each group when a share of all goes: of each group (local), kind of group, or together.
+def cut_at_ratio(candidates: Sequence[Candidate], schedule: Schedule, ratio: float, ranking: Ranking) -> list[int]:
+    """How many channels to remove from each group for a share of each group (local), of each kind, or of all groups.
 
     Rounded up, as Torch-Pruning does.
     """
@@ -177,50 +226,54 @@ def cut_at_ratio(
     for number, candidate in enumerate(candidates):
         pool: Hashable = {"local": number, "global": 0}.get(ranking, candidate.kind())
         pools.setdefault(pool, []).append(number)
+    start, steps = schedule
     counts = list(start)
     for members in pools.values():
-        width = sum(candidates[number].width * candidates[number].parts for number in members)
-        gone = sum(_gone(candidates[number], counts[number]) for number in members)
-        goal = _share(width, ratio)
+        width, removed = _pool(candidates, members, counts)
+        wanted = _share(width, ratio)
         for step in (step for step in steps if step.group in members):
-            if gone >= goal:
+            if removed >= wanted:
                 break
             counts[step.group] += step.size
-            gone += step.size * candidates[step.group].parts
+            removed += step.size * candidates[step.group].group.channel_groups
     return counts
 
 
 def _share(width: int, ratio: float) -> int:
-    """A share of some channels, rounded up as Torch-Pruning does, but for what is rounding in the ratio itself."""
+    """A share of some channels, rounded up as Torch-Pruning does, except for rounding errors in the ratio itself."""
     return width - math.floor(width * (1 - ratio) + 1e-9)
 
 
-def _gone(candidate: Candidate, count: int) -> int:
-    return (candidate.width - len(candidate.sequence) + count) * candidate.parts
+def _num_removed(candidate: Candidate, count: int) -> int:
+    return (candidate.width - len(candidate.sequence) + count) * candidate.group.channel_groups
 
 
-def _blocks(candidate: Candidate, round_to: int, most: float) -> list[int]:
-    """How many channels may be gone after each removal, ascending: all counts that leave an allowed width."""
+def _pool(candidates: Sequence[Candidate], members: Sequence[int], counts: Sequence[int]) -> tuple[int, int]:
+    """Channels of some groups before the first step of pruning, and how many of them are removed."""
+    width = sum(candidates[number].width * candidates[number].group.channel_groups for number in members)
+    return width, sum(_num_removed(candidates[number], counts[number]) for number in members)
+
+
+def _allowed_removals(candidate: Candidate, round_to: int, most: float) -> list[int]:
+    """How many channels may be removed in all after each step, ascending: all counts that leave an allowed width."""
     alive = len(candidate.sequence)
-    unit = round_to // math.gcd(round_to, candidate.parts)
-    left = range(alive - 1, 0, -1)
+    unit = round_to // math.gcd(round_to, candidate.group.channel_groups)
     fewest = candidate.width - math.floor(candidate.width * most + 1e-9)
-    return [alive - width for width in left if width % unit == 0 and width >= fewest]
+    return [alive - width for width in range(alive - 1, 0, -1) if width % unit == 0 and width >= fewest]
 
 
 def _by_share_of_kind(
     candidates: Sequence[Candidate], start: Sequence[int], keyed: list[tuple[float, int, int, Step]]
 ) -> list[tuple[float, int, int, Step]]:
-    """Scores replaced by the share of all channels of a kind that are gone by then."""
+    """Scores replaced by the share of all channels of a kind that are removed by then."""
     kinds: dict[Hashable, list[tuple[float, int, int, Step]]] = {}
     for entry in keyed:
         kinds.setdefault(candidates[entry[1]].kind(), []).append(entry)
     shared = []
     for kind, entries in kinds.items():
         members = [number for number, candidate in enumerate(candidates) if candidate.kind() == kind]
-        width = sum(candidates[number].width * candidates[number].parts for number in members)
-        gone = sum(_gone(candidates[number], start[number]) for number in members)
+        width, removed = _pool(candidates, members, start)
         for _, number, place, step in sorted(entries, key=lambda entry: entry[:3]):
-            gone += step.size * candidates[number].parts
-            shared.append((gone / width, number, place, step))
+            removed += step.size * candidates[number].group.channel_groups
+            shared.append((removed / width, number, place, step))
     return shared

@@ -12,21 +12,18 @@ from torch import nn
 from ...allocation.costs import LayerCosts
 from ...allocation.curves import Sensitivity
 from ...allocation.identity import model_digest
-from ...calibration.collect import ForwardFn
-from ...calibration.data import check_data, first_images, iter_calls, model_device, reusable
+from ...calibration.data import CalibrationData, ForwardFn, check_data, model_device
 from ...calibration.preflight import check_forward
 from ...calibration.preserve import preserve_state
 from ...calibration.split import check_two_parts
 from ...criterion.ordering import check_order
 from ...recovery.compensation import COMPENSATIONS
-from ..torch_pruning.calibration import CalibrationData
 from ..torch_pruning.graph import build_graph, prunable_groups
-from ..torch_pruning.groups import group_name, is_output
 from ..torch_pruning.guards import check_no_parametrization, check_prunable
 from ..torch_pruning.importance import FOADImportance
 from .arguments import resolve_layers
-from .cost_model import Costs
-from .model_size import Size, measure
+from .cost_model import CostModel
+from .model_size import ModelSize, measure
 from .probes import DEFAULT_PROBES, Loss, check_loss, check_probes, measure_curves
 from .ranking import RankingCache
 from .search import Candidate
@@ -101,24 +98,24 @@ def sensitivity(
         raise ValueError(f"compensate must be None or one of {', '.join(map(repr, COMPENSATIONS))}, got {compensate!r}")
     if importance is not None and (isinstance(importance, type) or not callable(importance)):
         raise TypeError(f"importance must be an importance of Torch-Pruning, got {importance!r}")
-    options = CalibrationData(max_batches, forward_fn, progress)
+    source = CalibrationData(data, max_batches, forward_fn, progress)
     ignored = resolve_layers(model, ignored_layers, "ignored_layers")
     with preserve_state(model):
-        data = reusable(data, max_batches)
-        check_two_parts(data, max_batches)
-        example = first_images(next(iter_calls(data, model_device(model), 1)))
+        source = source.reusable()
+        check_two_parts(source.data, max_batches)
+        example = source.first(model_device(model), images=1)
     check_forward(model, example, forward_fn)
     with preserve_state(model):
         graph = build_graph(model, example, forward_fn)
     left_out = [module for layer in ignored for module in layer.modules()]
-    groups = [group for group in prunable_groups(graph, left_out) if not is_output(group)]
+    groups = [group for group in prunable_groups(graph, left_out) if not group.is_output]
     if not groups:
         raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
     place = {name: number for number, (name, _) in enumerate(model.named_modules())}
-    groups.sort(key=lambda group: place.get(group_name(group), len(place)))
+    groups.sort(key=lambda group: place.get(group.name, len(place)))
     check_no_parametrization(model, groups)
     foad = FOADImportance(
-        data,
+        source.data,
         order=order if importance is None else "rounds",
         max_batches=max_batches,
         forward_fn=forward_fn,
@@ -131,7 +128,7 @@ def sensitivity(
         candidate = None if similarity is None else ranked.candidate(group, foad, importance, similarity)
         if candidate is not None:
             candidates.append(candidate)
-    found = measure_curves(model, candidates, data, options, method=compensate, loss=loss, probes=shares)
+    found = measure_curves(model, candidates, source, method=compensate, loss=loss, probes=shares)
     notes = found.notes
     if ranked.unscored:
         notes = (*notes, f"{type(importance).__name__} scores no channels of {', '.join(ranked.unscored)}: no curve")
@@ -196,9 +193,9 @@ def sensitivity_ratios(
     )
 
 
-def layer_costs(candidates: Sequence[Candidate], size: Size) -> LayerCosts:
+def layer_costs(candidates: Sequence[Candidate], size: ModelSize) -> LayerCosts:
     """The cost model of some candidates as data."""
-    costs = Costs([candidate.group for candidate in candidates], size.table, counted=size.counted)
+    costs = CostModel([candidate.group for candidate in candidates], size.table, counted=size.counted)
     shares = [
         tuple((int(row), int(column), float(side[row, column])) for row, column in zip(*side.nonzero(), strict=True))
         for side in (costs._out, costs._in)

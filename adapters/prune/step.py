@@ -1,44 +1,37 @@
-"""One step of pruning: plan, let readers take over, remove, prove, move the statistics; wholly or not at all."""
+"""One step of pruning: plan, compensate, remove, verify, correct the statistics; completely or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch_pruning.dependency import DependencyGraph, Group
 
-from ...calibration.data import Call
 from ...calibration.preserve import preserve_state
 from ...recovery.batch_norm import MomentsByLayer, input_moments, shift_running_stats
-from ...report.data import GroupReport, LatencyTrial, Proof
-from ...utils.rollback import rollback_on_error
+from ...report.data import GroupReport, LatencyTrial, Verification
+from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.compensator import Removal, WeightUpdate
+from ..torch_pruning.consumers import layers_without_compensation
 from ..torch_pruning.graph import build_graph, prunable_groups
-from ..torch_pruning.groups import group_name, is_output, of_root
+from ..torch_pruning.groups import CoupledGroup, root_channels
 from ..torch_pruning.guards import check_no_parametrization, check_no_shared_parameters
-from ..torch_pruning.readers import layers_without_compensation
-from .arguments import Goal
+from .arguments import Target
 from .channel_pairs import channel_pairs
-from .model_size import Size, measure, output_shapes
-from .planner import Choice, Outcome, Plan
-from .settings import Settings
-from .skipped_layers import unseen_notes
-from .verify import differs, outputs, outputs_with_zeroed_channels
+from .model_size import ModelSize, measure, output_shapes
+from .planner import GroupDecision, Plan, Planner
+from .search import Attempt, meet_target
+from .settings import PruneConfig
+from .skipped_layers import skipped_layer_notes
+from .verify import outputs, outputs_differ, outputs_with_zeroed_channels
 
-__all__ = [
-    "StepResult",
-    "take_step",
-]
+__all__ = ["StepResult", "take_step"]
 
 _T = TypeVar("_T")
 
-# A calibration batch of so many images is enough to tell wrong channels from right ones.
-PROOF_IMAGES = 2
-_ATTEMPTS = 6
 _FAILS = "the pruned network fails"
 
 
@@ -47,7 +40,7 @@ class StepResult:
     """What a step did."""
 
     groups: tuple[GroupReport, ...]
-    size: Size
+    size: ModelSize
     compensated: tuple[str, ...]
     not_compensated: tuple[str, ...]
     trials: tuple[LatencyTrial, ...]
@@ -55,202 +48,193 @@ class StepResult:
 
 
 class _WrongRemovalError(Exception):
-    """The pruned network fails, or says something else than it should."""
+    """The pruned network fails, or its outputs are wrong."""
 
 
-class _Undo(Exception):  # noqa: N818 - it is no error, but a way back
-    """Leaves a transaction as if nothing had happened."""
-
-
-def take_step(model: nn.Module, settings: Settings, goal: Goal, example: Call, size: Size) -> StepResult:
+def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: Target, size: ModelSize) -> StepResult:
     """Prune a model once, in place.
 
     Args:
-        model: as it is.
-        settings: of the whole call.
-        goal: what this step should reach.
-        example: one image.
-        size: of the model as it is.
+        model: unchanged after an exception.
+        planner: of the whole call.
+        config: of the whole call.
+        target: what this step should reach.
+        size: of the model.
 
     Raises:
-        ValueError: nothing to prune, shared or computed parameters, or a goal that cannot be met.
-        RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them. The model is as it was.
+        ValueError: nothing to prune, shared or computed parameters, or a target that cannot be met.
+        RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them.
     """
-    moments: MomentsByLayer | None = None
-    came: list[Outcome] = []
-    for attempt in range(_ATTEMPTS):
-        graph, groups = _groups(model, settings, example)
-        check_no_parametrization(model, groups)
-        plan = settings.planner.plan(model, groups, settings, goal, size, came)
-        changing = [choice.group for choice in plan.choices if choice.selection.removed]
+    groups = _trace(model, config)
+    check_no_parametrization(model, groups)
+    notes = skipped_layer_notes(model, groups[0].group._DG, config.ignored)
+    # One pass over the data for all groups.
+    config.importance.calibration_of(groups[0])
+    moments: MomentsByLayer = {}
+    plan = Plan()
+
+    def make_plan(previous_attempts: Sequence[Attempt]) -> Plan:
+        nonlocal groups, moments, plan
+        if previous_attempts:
+            groups = _trace(model, config)
+        plan = planner.plan(model, groups, target, size, previous_attempts)
+        changing = [decision.group for decision in plan.changing]
         check_no_shared_parameters(model, changing)
-        if moments is None and settings.reestimate_bn and changing:
-            moments = input_moments(model, settings.data, **_how(settings))
-        try:
-            with rollback_on_error(model):
-                result = _apply(model, settings, graph, plan, example, moments or {})
-                missed = settings.planner.missed(goal, plan, result.size, came)
-                if missed is not None and attempt + 1 < _ATTEMPTS:
-                    raise _Undo
-        except _Undo:
-            # Something that widths do not tell shrank as well, or did not: aim off.
-            came += [missed] if missed is not None else []
-        except _WrongRemovalError as error:
-            raise RuntimeError(_blame(model, settings, plan, example, str(error))) from error.__cause__
-        else:
-            note = settings.planner.note(goal, result.size)
-            return replace(result, notes=(*result.notes, note)) if note else result
-    raise AssertionError("unreachable")
+        if not moments and config.reestimate_bn and changing:
+            moments = input_moments(model, config.data)
+        return plan
+
+    def correction(plan: Plan, result: StepResult, previous_attempts: Sequence[Attempt]) -> Attempt | None:
+        return planner.correction(target, plan, result.size, previous_attempts)
+
+    try:
+        result = meet_target(model, make_plan, lambda plan: _apply(model, config, plan, moments), correction)
+    except _WrongRemovalError as error:
+        raise RuntimeError(_locate_failing_groups(model, config, plan, str(error))) from error.__cause__
+    note = planner.note(target, result.size)
+    return replace(result, notes=(*result.notes, *notes, *([note] if note else [])))
 
 
-def _groups(model: nn.Module, settings: Settings, example: Call) -> tuple[DependencyGraph, list[Group]]:
+def _trace(model: nn.Module, config: PruneConfig) -> list[CoupledGroup]:
+    """The groups that may be pruned, in the order of their roots in the model."""
     with preserve_state(model):
-        graph = build_graph(model, example, settings.options.forward_fn)
-    groups = [group for group in prunable_groups(graph, list(settings.ignored)) if not is_output(group)]
+        graph = build_graph(model, config.example, config.forward_fn)
+    groups = [group for group in prunable_groups(graph, list(config.ignored)) if not group.is_output]
     if not groups:
         raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
     place = {name: number for number, (name, _) in enumerate(model.named_modules())}
-    return graph, sorted(groups, key=lambda group: place.get(group_name(group), len(place)))
+    return sorted(groups, key=lambda group: place.get(group.name, len(place)))
 
 
-def _how(settings: Settings) -> dict[str, Any]:
-    return {"max_batches": settings.options.max_batches, "forward_fn": settings.options.forward_fn}
+def _apply(model: nn.Module, config: PruneConfig, plan: Plan, moments: MomentsByLayer) -> StepResult:
+    """Carry a plan out and verify it.
 
-
-def _apply(
-    model: nn.Module, settings: Settings, graph: DependencyGraph, plan: Plan, example: Call, moments: MomentsByLayer
-) -> StepResult:
-    forward_fn = settings.options.forward_fn
-    changing = [choice for choice in plan.choices if choice.selection.removed]
+    Raises:
+        _WrongRemovalError: the pruned network fails, or its outputs are wrong.
+        RuntimeError: Torch-Pruning cannot remove the channels.
+    """
+    example, forward_fn = config.example, config.forward_fn
     names = {module: name for name, module in model.named_modules()}
-    passed_by = unseen_notes(model, graph, settings.ignored)
     with preserve_state(model):
         shapes = output_shapes(model, example, forward_fn)
-    pairs = channel_pairs(model, example, forward_fn, [(choice.group, choice.selection) for choice in plan.choices])
-    layers = [_layers(choice.group) for choice in plan.choices]
-    left = list(dict.fromkeys(name for choice in changing for name in layers_without_compensation(choice.group)))
+    pairs = channel_pairs(model, example, forward_fn, [(one.group, one.selection) for one in plan.decisions])
+    not_compensated = [name for one in plan.changing for name in layers_without_compensation(one.group)]
     compensated: list[nn.Module] = []
-    if settings.compensate is not None and changing:
-        take_over = WeightUpdate(settings.importance.calibration, settings.compensate)
-        compensated = take_over(
-            [Removal(choice.group, list(choice.representatives), choice.representatives) for choice in changing]
+    if config.compensate is not None and plan.changing:
+        update = WeightUpdate(config.importance.calibration, config.compensate)
+        compensated = update(
+            [Removal(one.group, list(one.representatives), one.representatives) for one in plan.changing]
         )
-    provable = [choice for choice in changing if choice.provable]
-    expected: list[Tensor] | None = None
-    if settings.verify and provable:
-        without = [(choice.group, list(choice.representatives)) for choice in provable]
-        expected = _or_wrong(
-            "Torch-Pruning has lost track of the channels",
-            lambda: outputs_with_zeroed_channels(model, plan.sample, forward_fn, without),
-        )
-    tracked: dict[nn.Module, Tensor] = {
-        norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)
-    }
-    for choice in provable:
-        _remove(graph, choice, tracked)
-    if expected is not None:
-        _compare(expected, _or_wrong(_FAILS, lambda: outputs(model, plan.sample, forward_fn)))
-    for choice in changing:
-        if not choice.provable:
-            _remove(graph, choice, tracked)
+    kept = _remove_verified(model, config, plan)
     with preserve_state(model):
-        if _or_wrong(_FAILS, lambda: output_shapes(model, example, forward_fn)) != shapes:
+        if _as_wrong_removal(_FAILS, lambda: output_shapes(model, example, forward_fn)) != shapes:
             raise _WrongRemovalError("the shape of the model's output changed")
     if moments:
-        shift_running_stats(model, moments, tracked, settings.data, **_how(settings))
+        shift_running_stats(model, moments, kept, config.data)
     return StepResult(
         groups=tuple(
             GroupReport(
-                choice.name,
-                names_of,
-                choice.selection,
-                choice.parts,
-                _proof(choice, settings),
-                plan.similarity.get(choice.name),
+                one.group.name,
+                one.group.layer_names,
+                one.selection,
+                one.group.channel_groups,
+                _verification(one, config),
+                plan.similarity.get(one.group.name),
                 shown,
             )
-            for choice, names_of, shown in zip(plan.choices, layers, pairs, strict=True)
+            for one, shown in zip(plan.decisions, pairs, strict=True)
         ),
         size=measure(model, example, forward_fn),
         compensated=tuple(names[layer] for layer in compensated),
-        not_compensated=tuple(left) if settings.compensate is not None else (),
+        not_compensated=tuple(dict.fromkeys(not_compensated)) if config.compensate is not None else (),
         trials=plan.trials,
-        notes=(*plan.notes, *passed_by),
+        notes=plan.notes,
     )
 
 
-def _or_wrong(what: str, call: Callable[[], _T]) -> _T:
+def _remove_verified(model: nn.Module, config: PruneConfig, plan: Plan) -> dict[nn.Module, Tensor]:
+    """Remove the channels, and compare the outputs with the original's; the kept channels by normalization layer."""
+    verifiable = [one for one in plan.changing if one.group.verifiable]
+    expected: list[Tensor] | None = None
+    if config.verify and verifiable:
+        zeroed = [(one.group, list(one.representatives)) for one in verifiable]
+        expected = _as_wrong_removal(
+            "Torch-Pruning has lost track of the channels",
+            lambda: outputs_with_zeroed_channels(model, config.sample, config.forward_fn, zeroed),
+        )
+    kept: dict[nn.Module, Tensor] = {
+        norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)
+    }
+    for one in verifiable:
+        _remove(one, kept)
+    if expected is not None:
+        actual = _as_wrong_removal(_FAILS, lambda: outputs(model, config.sample, config.forward_fn))
+        if outputs_differ(expected, actual):
+            raise _WrongRemovalError("the outputs differ from those of the original with the removed channels zeroed")
+    for one in plan.changing:
+        if not one.group.verifiable:
+            _remove(one, kept)
+    return kept
+
+
+def _remove(decision: GroupDecision, kept: dict[nn.Module, Tensor]) -> None:
+    """Remove channels, and update which ones are kept in the normalization layers."""
+    group, channels = decision.group, sorted(decision.representatives)
+    try:
+        partial = group.partial(channels)
+        if root_channels(partial) != set(channels):
+            raise _WrongRemovalError("other channels of a layer would be removed as well")
+        if not group.group._DG.check_pruning_group(partial):
+            raise RuntimeError("a layer of the group would be left without channels")
+        removed: dict[nn.Module, set[int]] = {}
+        for item in partial:
+            if item.dep.target.module in kept:
+                removed.setdefault(item.dep.target.module, set()).update(item.idxs)
+        partial.prune()
+    except _WrongRemovalError:
+        raise
+    except Exception as error:
+        raise RuntimeError(
+            f"Torch-Pruning cannot remove channels of the group of layer {group.name!r}: {error}. The model is "
+            "unchanged; name that layer in ignored_layers"
+        ) from error
+    for norm, indices in removed.items():
+        left = [place for place in range(len(kept[norm])) if place not in indices]
+        kept[norm] = kept[norm][left]
+
+
+def _as_wrong_removal(what: str, call: Callable[[], _T]) -> _T:
     try:
         return call()
     except Exception as error:
         raise _WrongRemovalError(f"{what}: {error}") from error
 
 
-def _compare(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> None:
-    if differs(expected, actual):
-        raise _WrongRemovalError("the pruned network does not say what the original says without these channels")
+def _verification(decision: GroupDecision, config: PruneConfig) -> Verification:
+    if not config.verify or not decision.selection.removed:
+        return "skipped"
+    return "verified" if decision.group.verifiable else "not verifiable"
 
 
-def _proof(choice: Choice, settings: Settings) -> Proof:
-    if not settings.verify or not choice.selection.removed:
-        return "not checked"
-    return "proved" if choice.provable else "not provable here"
-
-
-def _layers(group: Group) -> tuple[str, ...]:
-    """Names of the layers that lose outputs with a group, the root first."""
-    graph = group._DG
-    made = [item.dep.target.module for item in group if graph.is_out_channel_pruning_fn(item.dep.handler)]
-    return tuple(dict.fromkeys(graph._module2name[layer] for layer in made if graph._module2name.get(layer)))
-
-
-def _remove(graph: DependencyGraph, choice: Choice, tracked: dict[nn.Module, Tensor]) -> None:
-    """Remove channels, and keep account of which ones are left in the layers tracked."""
-    root, channels = choice.group[0].dep, sorted(choice.representatives)
-    try:
-        cut = graph.get_pruning_group(root.target.module, root.handler, channels)
-        if of_root(cut) != set(channels):
-            raise _WrongRemovalError("other channels of a layer would go as well")
-        if not graph.check_pruning_group(cut):
-            raise RuntimeError("a layer of the group would be left without channels")
-        gone: dict[nn.Module, set[int]] = {}
-        for item in cut:
-            if item.dep.target.module in tracked:
-                gone.setdefault(item.dep.target.module, set()).update(item.idxs)
-        cut.prune()
-    except _WrongRemovalError:
-        raise
-    except Exception as error:
-        raise RuntimeError(
-            f"Torch-Pruning cannot remove channels of the group of layer {choice.name!r}: {error}. The model is as it "
-            "was; name that layer in ignored_layers"
-        ) from error
-    for norm, indices in gone.items():
-        left = [place for place in range(len(tracked[norm])) if place not in indices]
-        tracked[norm] = tracked[norm][left]
-
-
-def _blame(model: nn.Module, settings: Settings, plan: Plan, example: Call, what: str) -> str:
-    """Which groups it was: each is removed alone, and put back."""
-    alone = replace(settings, compensate=None, reestimate_bn=False)
-    wrong: list[Choice] = []
-    for choice in [choice for choice in plan.choices if choice.selection.removed]:
-        graph, groups = _groups(model, settings, example)
-        again = [replace(choice, group=group) for group in groups if group_name(group) == choice.name]
+def _locate_failing_groups(model: nn.Module, config: PruneConfig, plan: Plan, what: str) -> str:
+    """An error message with the groups that fail, found by removing each one alone and undoing it."""
+    alone = replace(config, compensate=None, reestimate_bn=False)
+    failing: list[CoupledGroup] = []
+    for decision in plan.changing:
+        groups = [group for group in _trace(model, config) if group.name == decision.group.name]
+        single = replace(plan, decisions=tuple(replace(decision, group=group) for group in groups))
         try:
             with rollback_on_error(model):
-                _apply(model, alone, graph, replace(plan, choices=tuple(again)), example, {})
-                raise _Undo
-        except _Undo:
-            continue
+                _apply(model, alone, single, {})
+                raise Rollback
         except (_WrongRemovalError, RuntimeError):
-            wrong.append(choice)
-    if not wrong:
-        return f"{what}, though each group alone can be removed. The model is as it was"
-    first, *others = wrong
-    more = f", nor of those of {', '.join(repr(choice.name) for choice in others)}" if others else ""
+            failing.append(decision.group)
+    if not failing:
+        return f"{what}, though each group alone can be removed. The model is unchanged"
+    first, *others = failing
+    more = f", nor of those of {', '.join(repr(group.name) for group in others)}" if others else ""
     return (
         f"{what}: Torch-Pruning does not remove the right channels of the group of layer {first.name!r} "
-        f"({', '.join(map(repr, _layers(first.group)))}){more}. The model is as it was; name "
+        f"({', '.join(map(repr, first.layer_names))}){more}. The model is unchanged; name "
         f"{'these layers' if others else 'that layer'} in ignored_layers"
     )

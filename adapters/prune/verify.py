@@ -1,4 +1,4 @@
-"""Proof that Torch-Pruning removed what it was told to: the original, with those channels zeroed, says the same."""
+"""Check a removal: the original with the removed channels zeroed must give the outputs of the pruned network."""
 
 from __future__ import annotations
 
@@ -10,38 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_map
-from torch_pruning.dependency import Group
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import Call
+from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import preserve_state
 from ...utils.outputs import output_tensors
-from ..torch_pruning.groups import read_columns
+from ..torch_pruning.groups import CoupledGroup
 
-__all__ = ["differs", "is_provable", "outputs", "outputs_with_zeroed_channels"]
+__all__ = ["outputs", "outputs_differ", "outputs_with_zeroed_channels"]
 
 # Greatest difference that counts as rounding, relative to the greatest output.
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 _COARSE = 3e-2
-
-_MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.MultiheadAttention, nn.Softmax, nn.RMSNorm)
-
-
-def is_provable(group: Group) -> bool:
-    """Whether zeroing channels where they are read is the same as removing them.
-
-    It is not where a normalization goes over removed and kept channels together, or where nothing reads the channels.
-    """
-    modules = [item.dep.target.module for item in group]
-    if any(isinstance(module, _MIXING) for module in modules) or not any(read_columns(group, [0]).values()):
-        return False
-    makes = group._DG.is_out_channel_pruning_fn
-    # Where one root channel is several of a layer's, as in queries, keys and values, they also meet in products.
-    return all(
-        len(set(item.root_idxs)) == len(item.root_idxs)
-        for item in group
-        if isinstance(item.dep.target.module, nn.Linear) and makes(item.dep.handler)
-    )
 
 
 def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[Tensor]:
@@ -50,25 +29,25 @@ def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[
         try:
             found = _run(model, call, forward_fn, torch.float64)
         except Exception:
-            # Operators or hard-coded types without double precision; the model's own must do.
+            # The model has operators or hard-coded types without double precision.
             found = _run(model, call, forward_fn, None)
     return [tensor.detach().clone() for tensor in output_tensors(found)]
 
 
 def outputs_with_zeroed_channels(
-    model: nn.Module, call: Call, forward_fn: ForwardFn | None, removals: Sequence[tuple[Group, Sequence[int]]]
+    model: nn.Module, call: Call, forward_fn: ForwardFn | None, removals: Sequence[tuple[CoupledGroup, Sequence[int]]]
 ) -> list[Tensor]:
-    """What the model returns when some channels are zero wherever they are read.
+    """What the model returns when some channels are zero at the input of their consumers.
 
     Args:
-        model: before those channels are removed; left as it was.
+        model: before those channels are removed; left unchanged.
         call: what to call it with.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
-        removals: full groups, and the channels of their roots.
+        removals: groups, and channels of their roots.
     """
     zeroed: dict[nn.Module, set[int]] = {}
     for group, channels in removals:
-        for module, columns in read_columns(group, channels).items():
+        for module, columns in group.consumed(channels).items():
             zeroed.setdefault(module, set()).update(columns)
     with ExitStack() as stack:
         for module, indices in zeroed.items():
@@ -77,16 +56,16 @@ def outputs_with_zeroed_channels(
         return outputs(model, call, forward_fn)
 
 
-def differs(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> bool:
+def outputs_differ(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> bool:
     """Whether two lists of outputs differ by more than rounding."""
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in actual]:
         return True
-    return any(_far(first, second) for first, second in zip(expected, actual, strict=True))
+    return any(_exceeds_tolerance(first, second) for first, second in zip(expected, actual, strict=True))
 
 
-def _far(expected: Tensor, actual: Tensor) -> bool:
+def _exceeds_tolerance(expected: Tensor, actual: Tensor) -> bool:
     if not expected.is_floating_point() or expected.numel() == 0:
-        # Indices and masks follow from what is compared beside them, and may flip on a tie.
+        # Indices and masks follow from tensors that are compared as well, and may flip on a tie.
         return False
     coarser = min(expected.dtype, actual.dtype, key=lambda dtype: -torch.finfo(dtype).eps)
     first, second = expected.double(), actual.double()
@@ -116,13 +95,13 @@ def _zero(module: nn.Module, columns: Tensor) -> Callable[..., Any]:
 
 def _run(model: nn.Module, call: Call, forward_fn: ForwardFn | None, dtype: torch.dtype | None) -> Any:
     if dtype is None:
-        return forward_fn(model, call.batch) if forward_fn is not None else model(*call.args, **call.kwargs)
+        return call.run(model, forward_fn)
 
     def cast(value: Any) -> Any:
         return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
     caller = _Caller(model, forward_fn)
-    # Every module once and nothing tied: a module with two names would be swapped twice, and put back wrongly.
+    # Every module once and nothing tied: a module with two names would be swapped twice, and restored wrongly.
     state: Mapping[str, Tensor] = {
         f"{prefix}.{name}": cast(value)
         for prefix, module in caller.named_modules()
@@ -134,7 +113,7 @@ def _run(model: nn.Module, call: Call, forward_fn: ForwardFn | None, dtype: torc
 
 
 class _Caller(nn.Module):
-    """A model behind one argument, so that its parameters can be swapped for others during a call."""
+    """A model behind one argument, so that its parameters can be replaced during a call."""
 
     def __init__(self, model: nn.Module, forward_fn: ForwardFn | None) -> None:
         super().__init__()
@@ -143,6 +122,4 @@ class _Caller(nn.Module):
 
     def forward(self, call: Call) -> Any:
         """Call the model."""
-        if self._forward_fn is not None:
-            return self._forward_fn(self.model, call.batch)
-        return self.model(*call.args, **call.kwargs)
+        return call.run(self.model, self._forward_fn)

@@ -1,4 +1,4 @@
-"""Before channels go, their readers take over what they said."""
+"""Compensation: the layers that consume removed channels get new weights for the kept ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import check_data, first_images, iter_calls, model_device, reusable
+from ...calibration.data import CalibrationData, ForwardFn, model_device
 from ...calibration.preserve import preserve_state
 from ...recovery.compensation import (
     COMPENSATIONS,
@@ -20,37 +19,35 @@ from ...recovery.compensation import (
     least_squares_coefficients,
     representative_coefficients,
 )
-from .calibration import Calibration, CalibrationData, Places
+from .calibration import Calibration, CalibrationPlan
+from .consumers import Consumer, consumer_units
 from .graph import build_graph, prunable_groups
-from .groups import full_group, group_reads
-from .readers import Reader, place
+from .groups import CoupledGroup
 
-__all__ = ["Compensator", "Removal", "WeightUpdate"]
+__all__ = ["Compensator", "Removal", "WeightUpdate", "check_method"]
 
 
 class Compensator:
-    """Lets layers take over channels that Torch-Pruning is about to remove, whatever importance chose them.
+    """Compensates for channels that Torch-Pruning is about to remove, whatever importance chose them.
 
-    For the interactive mode of Torch-Pruning's pruners, whose groups it takes before they are pruned::
+    For the interactive mode of Torch-Pruning's pruners; call it with each group before the group is pruned::
 
         compensator = Compensator(model, images)
         for group in pruner.step(interactive=True):
             compensator(group)
             group.prune()
 
-    Every convolution and linear layer that reads a removed channel gets new weights for the channels that stay, so that
+    Every convolution and linear layer that consumes a removed channel gets new weights for the kept channels, so that
     its output changes as little as a linear combination allows. Depthwise layers in between, flattened and concatenated
     maps and residual stages are followed to the layers that mix channels.
 
     Args:
-        model: the network, before anything is removed; it is calibrated at once and left as it is until a group is
-            given.
+        model: the network, before anything is removed. It is calibrated at once and unchanged until the first group.
         data: calibration data as for :class:`~foad_plugins.FOADImportance`.
-        method: ``"least_squares"`` spreads a removed channel over all that stay, ``"representative"`` hands it to the
-            one that
-            it resembles most.
+        method: ``"least_squares"`` replaces a removed channel by a combination of all kept ones, ``"representative"``
+            by the kept channel that it resembles most.
         ridge: see :func:`~foad_plugins.recovery.compensation.least_squares_coefficients`.
-        max_batches: use so many batches of ``data`` at most; None uses all.
+        max_batches: use at most this many batches of ``data``; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
 
@@ -59,7 +56,7 @@ class Compensator:
         ValueError: an unknown method, no data, or NaN or Inf in a feature map (names the layer).
 
     Warns:
-        InsufficientDataWarning: some layers saw fewer samples than they have channels.
+        InsufficientDataWarning: some layers got fewer samples than they have channels.
     """
 
     def __init__(
@@ -74,50 +71,47 @@ class Compensator:
         progress: bool = False,
     ) -> None:
         check_method(method)
-        check_data(data)
-        options = CalibrationData(max_batches, forward_fn, progress)
+        source = CalibrationData(data, max_batches, forward_fn, progress)
         with preserve_state(model):
-            data = reusable(data, max_batches)
-            first = next(iter_calls(data, model_device(model), 1))
-            groups = prunable_groups(build_graph(model, first_images(first), forward_fn), [])
-        self._take_over = WeightUpdate(
-            Calibration(model, Places.of(groups, products=True), data, options, products=True), method, ridge
-        )
+            source = source.reusable()
+            example = source.first(model_device(model), images=1)
+            groups = prunable_groups(build_graph(model, example, forward_fn), [])
+        plan = CalibrationPlan.of(groups, products=True)
+        self._update = WeightUpdate(Calibration(model, plan, source, products=True), method, ridge)
 
     def __call__(self, group: tp.Group) -> list[nn.Module]:
-        """Let the readers of a group take over the channels that ``group.prune()`` will remove.
+        """Compensate for the channels that ``group.prune()`` will remove.
 
         Args:
-            group: as the pruner gives it, over the channels to be removed; groups given before have been pruned.
+            group: from the pruner, over the channels to be removed; earlier groups have been pruned.
 
         Returns:
             The layers with new weights.
 
         Raises:
-            RuntimeError: a layer is not as wide as the groups given before have left it.
+            RuntimeError: a layer does not have the width that the earlier groups leave.
         """
-        return self._take_over([Removal(full_group(group), sorted(set(group[0].idxs)))])
+        return self._update([Removal(CoupledGroup.of(group), sorted(set(group[0].idxs)))])
 
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """Channels of a group that are about to go.
+    """Channels of a group that are about to be removed.
 
     Attributes:
-        group: over all channels of its root.
-        channels: of its root, that go.
-        representative: for each of them the channel that it is handed to, where representatives take over; by default
-            the kept channel
-            with the least mean squared distance at each reader.
+        group: the group.
+        channels: channels of its root that are removed.
+        representatives: for each of them the channel that replaces it with the method ``"representative"``; by default
+            the kept channel with the least mean squared distance at each consumer.
     """
 
-    group: tp.Group
+    group: CoupledGroup
     channels: Sequence[int]
-    representative: Mapping[int, int] = field(default_factory=dict)
+    representatives: Mapping[int, int] = field(default_factory=dict)
 
 
 class WeightUpdate:
-    """Writes the weights that let readers take over removed channels, removal after removal.
+    """Writes weights that compensate for removed channels, removal after removal.
 
     Args:
         calibration: of the network before anything is removed, with products.
@@ -130,74 +124,75 @@ class WeightUpdate:
         self._calibration = calibration
         self._method = method
         self._ridge = ridge
-        self._alive = [list(range(reader.units)) for reader in calibration.readers]
-        self._widths = [reader.input_width for reader in calibration.readers]
+        self._kept = [list(range(consumer.num_units)) for consumer in calibration.consumers]
+        self._widths = [consumer.input_width for consumer in calibration.consumers]
 
     def __call__(self, removals: Sequence[Removal]) -> list[nn.Module]:
-        """Rewrite the readers of some groups, whose channels are removed right after.
+        """Rewrite the consumers of some groups, whose channels are removed right after.
 
         Returns:
             The layers with new weights, each once.
 
         Raises:
-            RuntimeError: a layer is not as wide as the removals so far have left it.
+            RuntimeError: a layer does not have the width that the earlier removals leave.
         """
-        readers = [self._now(number) for number in range(len(self._alive))]
-        going: list[dict[int, int]] = [{} for _ in readers]
+        consumers = [self._current(number) for number in range(len(self._kept))]
+        # For each consumer, the units to remove and their representatives; -1 for the nearest kept unit.
+        removed: list[dict[int, int]] = [{} for _ in consumers]
         for removal in removals:
-            for tap in {tap.key(): tap for tap in group_reads(removal.group).hook_points}.values():
-                found = place(readers, tap)
-                if found is not None:
-                    number, rows = found
-                    for channel in removal.channels:
-                        going[number][rows[channel]] = (
-                            rows[removal.representative[channel]] if removal.representative else -1
-                        )
+            for number, units in consumer_units(consumers, removal.group):
+                for channel in removal.channels:
+                    representative = removal.representatives.get(channel)
+                    removed[number][units[channel]] = -1 if representative is None else units[representative]
         changed: list[nn.Module] = []
-        for number, reader in enumerate(readers):
-            if going[number] and self._calibration.grams[number].samples:
-                self._rewrite(reader, self._gram(number), going[number])
-                changed.append(reader.layer)
-            self._alive[number] = [unit for row, unit in enumerate(self._alive[number]) if row not in going[number]]
+        for number, consumer in enumerate(consumers):
+            if removed[number] and self._calibration.grams[number].samples:
+                self._rewrite(consumer, self._gram(number), removed[number])
+                changed.append(consumer.layer)
+            self._kept[number] = [unit for row, unit in enumerate(self._kept[number]) if row not in removed[number]]
         return list(dict.fromkeys(changed))
 
-    def _now(self, number: int) -> Reader:
-        """A reader with its units as the removals so far have left them."""
-        reader, alive = self._calibration.readers[number], set(self._alive[number])
-        gone = {int(column) for unit in range(reader.units) if unit not in alive for column in reader.columns[unit]}
-        left = torch.tensor(sorted(set(range(self._widths[number])) - gone))
-        if not gone and reader.input_width == self._widths[number]:
-            return reader
-        if len(left) != reader.input_width:
+    def _current(self, number: int) -> Consumer:
+        """A consumer with the units that the removals so far have left."""
+        consumer, kept = self._calibration.consumers[number], set(self._kept[number])
+        removed = {
+            int(index)
+            for unit in range(consumer.num_units)
+            if unit not in kept
+            for index in consumer.channel_index[unit]
+        }
+        left = torch.tensor(sorted(set(range(self._widths[number])) - removed))
+        if not removed and consumer.input_width == self._widths[number]:
+            return consumer
+        if len(left) != consumer.input_width:
             raise RuntimeError(
-                f"a layer that takes channels over is {reader.input_width} wide and should be {len(left)}: call "
+                f"a layer to compensate in has {consumer.input_width} input channels and should have {len(left)}: call "
                 "group.prune() after every group that was compensated, and compensate every group before it is pruned"
             )
-        return Reader(reader.layer, torch.searchsorted(left, reader.columns[self._alive[number]]))
+        return Consumer(consumer.layer, torch.searchsorted(left, consumer.channel_index[self._kept[number]]))
 
     def _gram(self, number: int) -> Tensor:
-        index = torch.tensor(self._alive[number])
+        index = torch.tensor(self._kept[number])
         return self._calibration.grams[number].compute()[index][:, index]
 
-    def _rewrite(self, reader: Reader, gram: Tensor, going: Mapping[int, int]) -> None:
-        parts = []
-        for units, weight in zip(reader.parts, reader.weights(), strict=True):
-            kept = [unit - units.start for unit in units if unit not in going]
-            removed = [unit - units.start for unit in units if unit in going]
+    def _rewrite(self, consumer: Consumer, gram: Tensor, replaced_by: Mapping[int, int]) -> None:
+        weights = []
+        for units, weight in zip(consumer.blocks, consumer.weights(), strict=True):
+            kept = [unit - units.start for unit in units if unit not in replaced_by]
+            removed = [unit - units.start for unit in units if unit in replaced_by]
             inside = gram[units.start : units.stop, units.start : units.stop]
             if self._method == "least_squares":
                 coefficients = least_squares_coefficients(inside, kept, removed, self._ridge)
             else:
-                # A silent channel leaves nothing behind, and its weights would be noise on a representative that
-                # speaks.
-                loud = [unit for unit in units if unit in going and gram[unit, unit] > 0]
-                representative = {unit - units.start: going[unit] - units.start for unit in loud}
+                # A channel that is zero on all data contributes nothing; folding its weights in would only add noise.
+                active = [unit for unit in removed if inside[unit, unit] > 0]
+                wanted = {unit: replaced_by[unit + units.start] - units.start for unit in active}
                 representative = {
-                    unit: row if row in kept else _nearest(inside, unit, kept) for unit, row in representative.items()
+                    unit: row if row in kept else _nearest(inside, unit, kept) for unit, row in wanted.items()
                 }
                 coefficients = representative_coefficients(kept, removed, representative)
-            parts.append(fold_weights(weight, coefficients, kept, removed))
-        reader.write(parts)
+            weights.append(fold_weights(weight, coefficients, kept, removed))
+        consumer.write(weights)
 
 
 def _nearest(gram: Tensor, unit: int, kept: Sequence[int]) -> int:
@@ -207,10 +202,10 @@ def _nearest(gram: Tensor, unit: int, kept: Sequence[int]) -> int:
 
 
 def check_method(method: str) -> None:
-    """Refuse what is no way to compensate.
+    """Refuse an unknown compensation.
 
     Raises:
-        ValueError: with the known ways.
+        ValueError: with the known ones.
     """
     if method not in COMPENSATIONS:
         raise ValueError(f"compensate must be None or one of {', '.join(map(repr, COMPENSATIONS))}, got {method!r}")

@@ -1,9 +1,10 @@
-"""Torch-Pruning's groups: who reads the channels, how indices map, and which channels go together."""
+"""Torch-Pruning's coupled groups: where their channels are observed, consumed and produced."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,71 +15,141 @@ from torch_pruning.dependency import Group
 from torch_pruning.ops import OPTYPE
 
 from ...calibration.observers import ChannelSet, HookPoint
+from ...utils.layers import layer_width
 
-__all__ = [
-    "NORMS",
-    "full_group",
-    "group_name",
-    "group_reads",
-    "is_output",
-    "mean_over_channel_groups",
-    "num_channel_groups",
-    "of_root",
-    "read_columns",
-    "rooted_at_reader",
-]
+__all__ = ["NORMS", "CoupledGroup", "full_group", "mean_over_channel_groups", "root_channels", "structure"]
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
+# These combine the channels of a group, so that a channel of zeros is not a removed channel.
+_MIXING = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.MultiheadAttention, nn.Softmax, nn.RMSNorm)
 
 
-def group_name(group: Group) -> str:
-    """The name of the group's root layer in the model."""
-    return str(group._DG._module2name.get(group[0].dep.target.module) or type(group[0].dep.target.module).__name__)
+@dataclass(frozen=True, eq=False)
+class CoupledGroup(ChannelSet):
+    """Channels that can only be removed together, analyzed once from a group of Torch-Pruning.
+
+    The name is that of the root layer in the model, and the channels are the root's.
+
+    Attributes:
+        group: Torch-Pruning's, over all channels of the root.
+        channel_groups: the number of equal parts of the channels that must lose the same relative indices.
+        layers: the modules and parameters that lose output channels, the root first.
+        layer_names: the names of those that have one in the model.
+        consumers: the convolutions and linear layers whose input the channels are, or some of them: pairs of an input
+            channel (feature) and the root channel that it belongs to.
+        is_output: whether removing channels changes the shape of the model's output.
+        verifiable: whether zeroing the channels at the input of their consumers is the same as removing them. It is
+            not where a normalization combines removed and kept channels, or where no layer consumes the channels.
+    """
+
+    group: Group
+    channel_groups: int
+    layers: tuple[nn.Module, ...]
+    layer_names: tuple[str, ...]
+    consumers: Mapping[nn.Module, Sequence[tuple[int, int]]]
+    is_output: bool
+    verifiable: bool
+
+    @classmethod
+    def of(cls, group: Group | CoupledGroup) -> CoupledGroup:
+        """Analyze a group of Torch-Pruning, over all channels of its root or over some."""
+        if isinstance(group, CoupledGroup):
+            return group
+        group = full_group(group)
+        names, channels = group._DG._module2name, _num_channels(group)
+        layers = dict.fromkeys(item.dep.target.module for item in group if _is_output_side(group, item))
+        consumers: dict[nn.Module, list[tuple[int, int]]] = {}
+        for item in group:
+            if _consumes(group, item):
+                pairs = zip(item.idxs, item.root_idxs, strict=True)
+                consumers.setdefault(item.dep.target.module, []).extend(pairs)
+        root = group[0].dep.target.module
+        return cls(
+            name=str(names.get(root) or type(root).__name__),
+            num_channels=channels,
+            hook_points=_hook_points(group, channels),
+            group=group,
+            channel_groups=_num_channel_groups(group, channels),
+            layers=tuple(layers),
+            layer_names=tuple(dict.fromkeys(names[layer] for layer in layers if names.get(layer))),
+            consumers=consumers,
+            is_output=_is_output(group),
+            verifiable=_is_verifiable(group, consumers),
+        )
+
+    @property
+    def channels_per_group(self) -> int:
+        """How many relative indices there are."""
+        return self.num_channels // self.channel_groups
+
+    def root_indices(self, relative: Iterable[int]) -> list[int]:
+        """The root's channels at some relative indices, channel group after channel group."""
+        size, relative = self.channels_per_group, list(relative)
+        return [number * size + channel for number in range(self.channel_groups) for channel in relative]
+
+    def partial(self, channels: Sequence[int]) -> Group:
+        """Torch-Pruning's group over some of the root's channels, ready to be pruned."""
+        root = self.group[0].dep
+        return self.group._DG.get_pruning_group(root.target.module, root.handler, list(channels))
+
+    def consumed(self, channels: Iterable[int]) -> dict[nn.Module, list[int]]:
+        """The input channels (features) of the consumers that belong to some channels of the root."""
+        wanted = set(channels)
+        return {layer: [index for index, root in pairs if root in wanted] for layer, pairs in self.consumers.items()}
+
+    def rooted_at_consumer(self) -> CoupledGroup | None:
+        """The group rooted at its last consumer, as Torch-Pruning does for attention layers; None without one."""
+        items = [item.dep for item in self.group if _consumes(self.group, item)]
+        if not items:
+            return None
+        return CoupledGroup.of(self.group._DG.get_pruning_group(items[-1].target.module, items[-1].handler, [0]))
 
 
 def full_group(group: Group) -> Group:
     """The group over all channels of its root, for one that was made for some of them."""
-    channels = _root_channels(group)
+    channels = _num_channels(group)
     if list(group[0].idxs) == list(range(channels)):
         return group
     return group._DG.get_pruning_group(group[0].dep.target.module, group[0].dep.handler, list(range(channels)))
 
 
-def rooted_at_reader(group: Group) -> Group | None:
-    """The full group seen from the last layer that reads it, which is how Torch-Pruning roots attention layers."""
-    readers = [item.dep for item in group if _reads(group, item)]
-    if not readers:
-        return None
-    return full_group(group._DG.get_pruning_group(readers[-1].target.module, readers[-1].handler, [0]))
+def root_channels(group: Group) -> set[int]:
+    """The channels of its root in a group of Torch-Pruning: also those that others require to be removed with them."""
+    root = group[0].dep
+    same = [item for item in group if item.dep.target is root.target and item.dep.handler == root.handler]
+    return {index for item in same for index in item.idxs}
 
 
-def _root_channels(group: Group) -> int:
+def structure(group: Group) -> tuple[tuple[str, str], ...]:
+    """Layer types and what is pruned of them: equal for isomorphic groups (Fang et al., ECCV 2024)."""
+    return tuple((type(item.dep.target.module).__name__, getattr(item.dep.handler, "__name__", "")) for item in group)
+
+
+def mean_over_channel_groups(similarity: Tensor, channel_groups: int) -> Tensor:
+    """Mean similarity of relative indices over G channel groups: (C, C) to (C / G, C / G)."""
+    if channel_groups == 1:
+        return similarity
+    size = len(similarity) // channel_groups
+    return similarity.view(channel_groups, size, channel_groups, size).diagonal(dim1=0, dim2=2).mean(-1)
+
+
+def _num_channels(group: Group) -> int:
     dep, graph = group[0].dep, group._DG
     count = graph.get_out_channels if graph.is_out_channel_pruning_fn(dep.handler) else graph.get_in_channels
     return int(count(dep.target))
 
 
-def is_output(group: Group) -> bool:
-    """Whether removing channels of the group would change the shape of what the model returns."""
-    return any(
-        item.dep.target.type == OPTYPE.OUTPUT
-        or (not item.dep.target.outputs and group._DG.is_out_channel_pruning_fn(item.dep.handler))
-        for item in group
-    )
+def _num_channel_groups(group: Group, channels: int) -> int:
+    """The least number that suits all layers in the group.
 
-
-def num_channel_groups(group: Group) -> int:
-    """Into how many equal parts the channels fall that must lose the same relative indices.
-
-    These are the groups of grouped convolutions and of GroupNorm, the heads of ``nn.MultiheadAttention``, and what is
-    split and then taken together, as the halves whose maximum is a max feature map; where several of them meet, parts
-    that suit all.
+    Channel groups are the groups of grouped convolutions and of GroupNorm, the heads of ``nn.MultiheadAttention``, and
+    the parts of maps that are split and combined, such as the halves whose maximum is a max feature map.
     """
     counts = [1]
     if any(item.dep.target.type == OPTYPE.SPLIT for item in group):
         root = group[0].dep
-        together = of_root(group._DG.get_pruning_group(root.target.module, root.handler, [0]))
-        if together == set(range(0, _root_channels(group), _root_channels(group) // len(together))):
+        together = root_channels(group._DG.get_pruning_group(root.target.module, root.handler, [0]))
+        if together == set(range(0, channels, channels // len(together))):
             counts.append(len(together))
     for item in group:
         layer = item.dep.target.module
@@ -91,59 +162,54 @@ def num_channel_groups(group: Group) -> int:
     return math.lcm(*counts)
 
 
-def of_root(group: Group) -> set[int]:
-    """The channels of its root that a group holds: more than were asked for where some take others along."""
-    root = group[0].dep
-    same = [item for item in group if item.dep.target is root.target and item.dep.handler == root.handler]
-    return {index for item in same for index in item.idxs}
-
-
-def group_reads(group: Group) -> ChannelSet:
-    """Where the channels of a full group are read, in the order of its root's channels.
-
-    A channel is judged by what its readers see: the inputs of the convolutions and linear layers that take the
-    channels in. Where no such layer sees all of them, it is judged by what the layers that make it give out, after
-    the normalization that follows.
-    """
-    channels = _root_channels(group)
-    taps = [tap for item in group if _reads(group, item) and (tap := _tap(item, "input", channels)) is not None]
-    if not taps:
-        items = {item.dep.target.module: item for item in group if isinstance(item.dep.target.module, nn.Module)}
-        for item in group:
-            if _makes(group, item) and (tap := _tap(_after_norm(item, items), "output", channels)) is not None:
-                taps.append(tap)
-    return ChannelSet(group_name(group), channels, tuple(taps))
-
-
-def read_columns(group: Group, channels: Iterable[int]) -> dict[nn.Module, list[int]]:
-    """Where some root channels of a full group are read: input channels (features) by convolution or linear layer.
-
-    Unlike :func:`group_reads` this has layers, too, that see a part of the channels only.
-    """
-    wanted = set(channels)
-    columns: dict[nn.Module, list[int]] = {}
-    for item in group:
-        if _reads(group, item):
-            found = [index for index, root in zip(item.idxs, item.root_idxs, strict=True) if root in wanted]
-            columns.setdefault(item.dep.target.module, []).extend(found)
-    return columns
-
-
-def _reads(group: Group, item: Any) -> bool:
-    graph, handler = group._DG, item.dep.handler
-    return (
-        isinstance(item.dep.target.module, (_ConvNd, nn.Linear))
-        and graph.is_in_channel_pruning_fn(handler)
-        and not graph.is_out_channel_pruning_fn(handler)
+def _is_output(group: Group) -> bool:
+    return any(
+        item.dep.target.type == OPTYPE.OUTPUT or (not item.dep.target.outputs and _is_output_side(group, item))
+        for item in group
     )
 
 
-def _makes(group: Group, item: Any) -> bool:
-    layer = isinstance(item.dep.target.module, (_ConvNd, nn.Linear))
-    return layer and bool(group._DG.is_out_channel_pruning_fn(item.dep.handler))
+def _is_verifiable(group: Group, consumers: Mapping[nn.Module, Sequence[tuple[int, int]]]) -> bool:
+    if any(isinstance(item.dep.target.module, _MIXING) for item in group):
+        return False
+    if not any(root == 0 for pairs in consumers.values() for _, root in pairs):
+        return False
+    # Where one root channel is several of a layer's, as in queries, keys and values, they also meet in products.
+    return all(
+        len(set(item.root_idxs)) == len(item.root_idxs)
+        for item in group
+        if isinstance(item.dep.target.module, nn.Linear) and _is_output_side(group, item)
+    )
 
 
-def _after_norm(item: Any, items: dict[nn.Module, Any]) -> Any:
+def _hook_points(group: Group, channels: int) -> tuple[HookPoint, ...]:
+    """Where the channels are observed, in the order of the root's channels.
+
+    At the inputs of the layers that consume all of them. Where no layer does, at the outputs of the layers that produce
+    them, after the normalization that follows.
+    """
+    points = [_hook_point(item, "input", channels) for item in group if _consumes(group, item)]
+    if not any(points):
+        items = {item.dep.target.module: item for item in group if isinstance(item.dep.target.module, nn.Module)}
+        produced = [item for item in group if _is_mixer(item) and _is_output_side(group, item)]
+        points = [_hook_point(_after_norm(item, items), "output", channels) for item in produced]
+    return tuple({point.key(): point for point in points if point is not None}.values())
+
+
+def _is_output_side(group: Group, item: Any) -> bool:
+    return bool(group._DG.is_out_channel_pruning_fn(item.dep.handler))
+
+
+def _is_mixer(item: Any) -> bool:
+    return isinstance(item.dep.target.module, (_ConvNd, nn.Linear))
+
+
+def _consumes(group: Group, item: Any) -> bool:
+    inputs = bool(group._DG.is_in_channel_pruning_fn(item.dep.handler))
+    return _is_mixer(item) and inputs and not _is_output_side(group, item)
+
+
+def _after_norm(item: Any, items: Mapping[nn.Module, Any]) -> Any:
     """The item of the last normalization layer (or PReLU) that follows a layer directly, or the layer's own."""
     node = item.dep.target
     while len(node.outputs) == 1 and isinstance(node.outputs[0].module, NORMS) and node.outputs[0].module in items:
@@ -151,8 +217,8 @@ def _after_norm(item: Any, items: dict[nn.Module, Any]) -> Any:
     return items[node.module]
 
 
-def _tap(item: Any, side: Any, channels: int) -> HookPoint | None:
-    """The tap at an item's layer, or None where it does not see every channel of the root, and each equally often."""
+def _hook_point(item: Any, side: Any, channels: int) -> HookPoint | None:
+    """At an item's layer; None where it does not have every channel of the root, each equally often."""
     held: list[list[int]] = [[] for _ in range(channels)]
     for index, root in zip(item.idxs, item.root_idxs, strict=True):
         if root is None or not 0 <= root < channels:
@@ -160,27 +226,11 @@ def _tap(item: Any, side: Any, channels: int) -> HookPoint | None:
         held[root].append(index)
     if len({len(indices) for indices in held}) != 1 or not held[0]:
         return None
-    columns = torch.tensor([sorted(indices) for indices in held])
+    channel_index = torch.tensor([sorted(indices) for indices in held])
     layer = item.dep.target.module
-    width = _width(layer, side)
-    if width is not None and int(columns.max()) >= width:
-        # Torch-Pruning has lost track of the channels on the way, as behind a pixel shuffle.
+    width = layer_width(layer, side)
+    if width is not None and int(channel_index.max()) >= width:
+        # Torch-Pruning has lost track of the channels, as after a pixel shuffle.
         return None
-    whole = width == channels and torch.equal(columns[:, 0], torch.arange(channels))
-    return HookPoint(layer, side, None if whole else columns)
-
-
-def _width(layer: nn.Module, side: str) -> int | None:
-    names = ("in_channels", "in_features") if side == "input" else ("out_channels", "out_features")
-    for name in (*names, "num_features", "num_channels"):
-        if hasattr(layer, name):
-            return int(getattr(layer, name))
-    return None
-
-
-def mean_over_channel_groups(similarity: Tensor, parts: int) -> Tensor:
-    """Mean similarity of relative indices over equal parts: (C, C) to (C / parts, C / parts)."""
-    if parts == 1:
-        return similarity
-    size = len(similarity) // parts
-    return similarity.view(parts, size, parts, size).diagonal(dim1=0, dim2=2).mean(-1)
+    whole = width == channels and torch.equal(channel_index[:, 0], torch.arange(channels))
+    return HookPoint(layer, side, None if whole else channel_index)

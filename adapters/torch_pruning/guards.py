@@ -1,4 +1,4 @@
-"""What must not be removed from, found before anything is."""
+"""Checks for models that cannot be pruned, run before anything is changed."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
-from torch_pruning.dependency import Group
 
 from ...calibration.preserve import check_model
+from .groups import CoupledGroup
 
 __all__ = ["check_no_parametrization", "check_no_shared_parameters", "check_prunable"]
 
 
 def check_prunable(model: nn.Module) -> None:
-    """Refuse models that cannot be read or changed layer by layer.
+    """Refuse models whose layers cannot be observed or changed.
 
     Raises:
-        TypeError: it is no model.
+        TypeError: not a model.
         ValueError: it is TorchScript or exported, has no data, or was made in inference mode.
     """
     check_model(model)
@@ -41,50 +41,50 @@ def check_prunable(model: nn.Module) -> None:
                 )
 
 
-def check_no_parametrization(model: nn.Module, groups: Sequence[Group]) -> None:
-    """Refuse layers whose weights are computed from other parameters, which removal would write past.
+def check_no_parametrization(model: nn.Module, groups: Sequence[CoupledGroup]) -> None:
+    """Refuse layers whose weights are computed from other parameters: removal would not change those.
 
     Raises:
-        ValueError: there is one in a group; names it.
+        ValueError: such a layer is in a group; names it.
     """
-    touched = _touched(groups)
+    touched = _members(groups)
     for name, module in model.named_modules():
         if module in touched and "weight_fake_quant" in module._modules:
             raise ValueError(
                 f"the weight of layer {name!r} is quantized with a scale for each channel, as for quantization-aware "
                 "training, and channels cannot be removed from it: prune before prepare_qat, or name the layer in "
-                "ignored_layers, with the layers whose channels it takes in"
+                "ignored_layers, with the layers whose channels it consumes"
             )
-        # Old-style hooks leave the result among the plain attributes; looking at a parametrized one would compute it.
+        # Old-style hooks leave the result among the plain attributes; getattr would compute a parametrized weight.
         if module in touched and (is_parametrized(module) or isinstance(module.__dict__.get("weight"), Tensor)):
             raise ValueError(
                 f"the weight of layer {name!r} is computed from other parameters, as weight_norm, spectral_norm and "
                 "torch.nn.utils.prune do, and channels cannot be removed from it: make it a plain parameter first "
                 "(torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove), or name the layer "
-                "in ignored_layers, with the layers whose channels it takes in"
+                "in ignored_layers, with the layers whose channels it consumes"
             )
 
 
-def check_no_shared_parameters(model: nn.Module, groups: Sequence[Group]) -> None:
-    """Refuse layers with one parameter: each would get a smaller copy of its own without a word.
+def check_no_shared_parameters(model: nn.Module, groups: Sequence[CoupledGroup]) -> None:
+    """Refuse layers that share a parameter: each would silently get a smaller copy of its own.
 
     Raises:
-        ValueError: there are some in the groups; names them.
+        ValueError: such layers are in the groups; names them.
     """
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(name)
-    for module in _touched(groups):
+    for module in _members(groups):
         parameters = module.parameters(recurse=False) if isinstance(module, nn.Module) else [module]
         for parameter in parameters:
             names = owners.get(id(parameter), [])
             if len(names) > 1:
                 raise ValueError(
                     f"layers {' and '.join(map(repr, names))} share a parameter, which removing channels would split: "
-                    "name them in ignored_layers, with the layers that read them"
+                    "name them in ignored_layers, with the layers that consume their channels"
                 )
 
 
-def _touched(groups: Sequence[Group]) -> dict[nn.Module | nn.Parameter, None]:
-    return {item.dep.target.module: None for group in groups for item in group}
+def _members(groups: Sequence[CoupledGroup]) -> dict[nn.Module | nn.Parameter, None]:
+    return {item.dep.target.module: None for group in groups for item in group.group}

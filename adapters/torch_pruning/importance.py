@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from dataclasses import replace
 from typing import Any
 
 import torch_pruning as tp
 from torch import Tensor, nn
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import check_data, first_images, is_iterator, iter_calls, model_device
+from ...calibration.data import CalibrationData, ForwardFn, first_images, is_iterator, model_device
 from ...calibration.distributed import raise_on_all_ranks
 from ...calibration.preserve import preserve_state
 from ...criterion.ordering import ChannelOrder, check_order, elimination_order
 from ...criterion.selection import Selection, greedy_select, validate_rule
 from ...utils.warnings import UnscoredGroupWarning, warn
-from .calibration import Calibration, CalibrationData, Places
+from .calibration import Calibration, CalibrationPlan
 from .graph import build_graph, dissolve, prunable_groups
-from .groups import full_group, group_name, mean_over_channel_groups, num_channel_groups, rooted_at_reader
+from .groups import CoupledGroup, mean_over_channel_groups
 from .guards import check_prunable
 
 __all__ = ["FOADImportance"]
 
 
 class FOADImportance(tp.importance.Importance):
-    """Importance of channels by how unlike their feature maps are to those of other channels.
+    """Importance of channels: low where the feature maps resemble those of other channels.
 
     Pass it to any pruner of Torch-Pruning; it needs images, and neither labels nor gradients::
 
@@ -32,10 +31,10 @@ class FOADImportance(tp.importance.Importance):
         pruner.step()
 
     The model is calibrated once for all groups when the first one is scored, and again when it has changed since: after
-    a pruning step, fine-tuning, or another model's turn. A channel is judged by the feature maps that its readers see
-    (the inputs of the layers that take it in), so behind normalization, activation and pooling; where different
-    tensors carry the channels, as in a residual stage, their similarities are averaged. Channels that can only go
-    together with others (grouped convolutions, GroupNorm, attention heads) share one score.
+    a pruning step, after fine-tuning, or when another model is scored. A channel is judged by the feature maps at the
+    input of the layers that consume it, so after normalization, activation and pooling. Where different tensors contain
+    the channels, as in a residual stage, their similarities are averaged. Channels that can only be removed together
+    with others (grouped convolutions, GroupNorm, attention heads) share one score.
 
     Args:
         data: calibration data: a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or
@@ -45,13 +44,13 @@ class FOADImportance(tp.importance.Importance):
         order: how all channels are ranked, ``"rounds"``, ``"backward"``, ``"reconstruction"`` or ``"patches"``; see
             :func:`~foad_plugins.elimination_order`. Groups without a consumer for ``"patches"`` are ranked by
             ``"reconstruction"``, and those without one that ran by ``"rounds"``.
-        max_batches: use so many batches of ``data`` at most; None uses all.
+        max_batches: use at most this many batches of ``data``; None uses all.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
         distributed: all ranks of torch.distributed calibrate, each on its own data, and get the scores of all data.
             Every rank must make the same calls with the same model.
-        products: take the products that compensation needs as well; ``order="reconstruction"`` and ``"patches"``
-            take them anyway.
+        products: collect the products that compensation needs as well; ``order="reconstruction"`` and ``"patches"``
+            always do.
 
     Raises:
         TypeError: data of another form.
@@ -73,19 +72,21 @@ class FOADImportance(tp.importance.Importance):
     ) -> None:
         self.neighbors, self.threshold = validate_rule(neighbors, threshold)
         self.order = check_order(order)
-        self._options = CalibrationData(max_batches, forward_fn, progress, distributed)
-        if data is not None:
-            check_data(data)
-        self.data = data
-        self._patches = self.order == "patches"
-        self._products = products or self._patches or self.order == "reconstruction"
+        self._data = CalibrationData(data, max_batches, forward_fn, progress, distributed)
+        patches = self.order == "patches"
+        self._parts = {"products": products or patches or self.order == "reconstruction", "patches": patches}
         self._calibration: Calibration | None = None
 
+    @property
+    def data(self) -> Any:
+        """The calibration data; None if none was given yet."""
+        return self._data.data
+
     def calibrate(self, model: nn.Module, data: Any = None) -> FOADImportance:
-        """Read the feature maps now, for all groups of a model.
+        """Collect the statistics now, for all groups of a model.
 
         Args:
-            model: the network to be pruned; left as it was.
+            model: the network to be pruned; left unchanged.
             data: calibration data as for the constructor; None takes that given there.
 
         Returns:
@@ -98,24 +99,39 @@ class FOADImportance(tp.importance.Importance):
             RuntimeError: with ``distributed``, another rank failed.
         """
         if data is not None:
-            check_data(data)
-            self.data = data
+            self._data = replace(self._data, data=data)
         check_prunable(model)
-        with raise_on_all_ranks(self._options.distributed), preserve_state(model):
-            source = self._source()
-            first = next(iter_calls(source, model_device(model), 1))
-            graph = build_graph(model, first_images(first), self._options.forward_fn)
-        if is_iterator(source):
-            source = chain([first.batch], source)
+        with raise_on_all_ranks(self._data.distributed), preserve_state(model):
+            first, source = self._source().peek(model_device(model))
+            graph = build_graph(model, first_images(first), source.forward_fn)
         groups = prunable_groups(graph, [])
         if not groups:
             raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
-        places = Places.of(groups, products=self._products)
-        # Of a network with many concatenations graph and groups are larger than what is gathered.
+        plan = CalibrationPlan.of(groups, products=self._parts["products"])
+        # In a network with many concatenations graph and groups need more memory than the statistics.
         del groups
         dissolve(graph)
-        self._calibrate(model, places, source)
+        self._calibration = Calibration(model, plan, source, **self._parts)
         return self
+
+    def calibration_of(self, group: CoupledGroup) -> Calibration:
+        """The calibration of a group's model as it is now, made here if there is none yet.
+
+        Raises:
+            As for scoring.
+        """
+        model, known = group.group._DG.model, self._calibration
+        current = known is not None and known.is_of(model, **self._parts)
+        if known is not None and current and known.similarity(group) is not None:
+            return known
+        groups = [group, *prunable_groups(group.group._DG, [])]
+        if current:
+            # This group is rooted at a consumer, as Torch-Pruning does for attention; calibrate the others under that
+            # root too.
+            groups += [other for other in (one.rooted_at_consumer() for one in groups) if other is not None]
+        plan = CalibrationPlan.of(groups, products=self._parts["products"])
+        self._calibration = Calibration(model, plan, self._source(), **self._parts)
+        return self._calibration
 
     def __call__(self, group: tp.Group) -> Tensor | None:
         """Score the channels of a group.
@@ -125,76 +141,71 @@ class FOADImportance(tp.importance.Importance):
 
         Returns:
             (len(group[0].idxs),) float64 tensor on the CPU, higher for more important; or None, with an
-            :class:`~foad_plugins.UnscoredGroupWarning`, if none of the group's feature maps could be read.
+            :class:`~foad_plugins.UnscoredGroupWarning`, if none of the group's feature maps was observed.
 
         Raises:
             ValueError: no data was given, or it can be read only once and the model has changed since; and as
                 :meth:`calibrate`.
         """
-        ranked = self.ranking(group)
-        return None if ranked is None else ranked.importance().repeat(num_channel_groups(group))[list(group[0].idxs)]
+        coupled = CoupledGroup.of(group)
+        order = self.ranking(coupled)
+        return None if order is None else order.importance().repeat(coupled.channel_groups)[list(group[0].idxs)]
 
-    def ranking(self, group: tp.Group, similarity: Tensor | None = None) -> ChannelOrder | None:
-        """All channels of a group's root in the order in which they should go; None as for scoring.
-
-        Where channels can only go together, the indices are those within one part (see :func:`num_channel_groups`).
+    def ranking(self, group: tp.Group | CoupledGroup, similarity: Tensor | None = None) -> ChannelOrder | None:
+        """The channels of a group in the order of removal, as relative indices; None as for scoring.
 
         Args:
-            group: one of Torch-Pruning's coupled groups.
+            group: the group; relative indices are those within one of its channel groups.
             similarity: what :meth:`similarity` gives for it, where that is known already.
         """
+        group = CoupledGroup.of(group)
         similarity = self.similarity(group) if similarity is None else similarity
         if similarity is None:
             return None
-        full = full_group(group)
-        order, terms = self.order, self._terms(full, self.order)
+        order, terms = self.order, self._terms(group, self.order)
         if order == "patches" and not terms:
-            order, terms = "reconstruction", self._terms(full, "reconstruction")
+            order, terms = "reconstruction", self._terms(group, "reconstruction")
         if order == "reconstruction" and not terms:
             order = "rounds"
         return elimination_order(
-            mean_over_channel_groups(similarity, num_channel_groups(group)),
+            mean_over_channel_groups(similarity, group.channel_groups),
             order,
             neighbors=self.neighbors,
             threshold=self.threshold,
             terms=terms,
         )
 
-    def _terms(self, group: tp.Group, order: str) -> list[Any]:
-        """What an order goes by in a full group; empty for those by similarity, and where no consumer ran."""
+    def _terms(self, group: CoupledGroup, order: str) -> list[Any]:
+        """The terms of an order; empty for those by similarity, and where no consumer ran."""
         if order == "patches":
-            return list(self._find(group).patch_terms(group))
-        return list(self._find(group).terms(group)) if order == "reconstruction" else []
+            return list(self.calibration_of(group).patch_terms(group))
+        return list(self.calibration_of(group).terms(group)) if order == "reconstruction" else []
 
-    def similarity(self, group: tp.Group) -> Tensor | None:
+    def similarity(self, group: tp.Group | CoupledGroup) -> Tensor | None:
         """Mean similarity of the channels of a group's root, (C, C) float32; None as for scoring."""
-        full = full_group(group)
-        statistics = self._find(full).similarity(full)
+        group = CoupledGroup.of(group)
+        statistics = self.calibration_of(group).similarity(group)
         if statistics is None or statistics.count == 0:
-            name = group_name(group)
             warn(
-                f"no feature map of the group of layer {name!r} could be read: no layer that reads or makes all of its "
-                "channels ran on the calibration data. It gets no score and stays as it is.",
+                f"no feature map of the group of layer {group.name!r} was observed: no layer that consumes or produces "
+                "all of its channels ran on the calibration data. It gets no score and is not pruned.",
                 UnscoredGroupWarning,
             )
             return None
         return statistics.compute()
 
-    def selection(self, group: tp.Group) -> Selection | None:
-        """What the published rule selects in a group, by channel index of its root; None as for scoring.
-
-        Where channels can only go together, the indices are those within one part (see :func:`num_channel_groups`).
-        """
+    def selection(self, group: tp.Group | CoupledGroup) -> Selection | None:
+        """What the published rule selects in a group, as relative indices; None as for scoring."""
+        group = CoupledGroup.of(group)
         similarity = self.similarity(group)
         if similarity is None:
             return None
-        return greedy_select(
-            mean_over_channel_groups(similarity, num_channel_groups(group)), self.neighbors, self.threshold
-        )
+        joint = mean_over_channel_groups(similarity, group.channel_groups)
+        return greedy_select(joint, self.neighbors, self.threshold)
 
     @property
     def calibration(self) -> Calibration:
-        """What the last calibration found.
+        """The last calibration.
 
         Raises:
             ValueError: there was none.
@@ -204,22 +215,10 @@ class FOADImportance(tp.importance.Importance):
         return self._calibration
 
     def __getstate__(self) -> dict[str, Any]:
-        # A calibration is of one model, which it knows by reference: a copy makes its own.
+        # A calibration belongs to one model, by reference: a copy of this object calibrates its own model.
         return {**vars(self), "_calibration": None}
 
-    def _find(self, group: tp.Group) -> Calibration:
-        """A calibration that knows a full group, made now if there is none for the model as it stands."""
-        graph, known = group._DG, self._calibration
-        current = known is not None and known.holds(graph.model, products=self._products, patches=self._patches)
-        if known is not None and current and known.similarity(group) is not None:
-            return known
-        groups = [group, *prunable_groups(graph, [])]
-        if current:
-            # Rooted elsewhere than Torch-Pruning's default, as attention layers are: so will be its fellows.
-            groups += [other for other in map(rooted_at_reader, groups) if other is not None]
-        return self._calibrate(graph.model, Places.of(groups, products=self._products), self._source())
-
-    def _source(self) -> Any:
+    def _source(self) -> CalibrationData:
         if self.data is None:
             raise ValueError(
                 "FOADImportance has no calibration data: give images to the constructor, FOADImportance(images), or "
@@ -230,10 +229,4 @@ class FOADImportance(tp.importance.Importance):
                 "the model has changed since it was calibrated and the calibration data can be read only once: give a "
                 "tensor, a list or a DataLoader instead of a generator, or call calibrate(model, data) again"
             )
-        return self.data
-
-    def _calibrate(self, model: nn.Module, places: Places, data: Any) -> Calibration:
-        self._calibration = Calibration(
-            model, places, data, self._options, products=self._products, patches=self._patches
-        )
-        return self._calibration
+        return self._data

@@ -1,4 +1,4 @@
-"""Layers at which Torch-Pruning does not come to an end when it gathers what goes with their channels."""
+"""Layers whose coupled group Torch-Pruning never finishes to collect."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from torch_pruning._helpers import _HybridIndex
 from torch_pruning.dependency import DependencyGraph
 from torch_pruning.dependency.index_mapping import update_index_mapping
 
-__all__ = ["endless_layers"]
+__all__ = ["nonterminating_layers"]
 
-# Some show it that others do not, where slices take them different ways.
+# Probe several channels: after a slice only some of them reach the loop.
 _CHANNELS = 8
 # A channel whose map of 256x256 is flattened has 65,536 columns.
 _MOST_INDICES = _CHANNELS * 2**16
-# Each visit is compared with all before. Networks that it prunes well take less than one a node, but for the smallest.
+# Each visit is compared with all before. Networks that are pruned correctly take less than one visit per node, except
+# for the smallest.
 _MOST_VISITS = 4
 _FREE_VISITS = 64
-# Whether there is an end. Removal changes widths, not the ways through a graph.
+# Whether the collection terminates. Removal changes widths, not the paths through a graph.
 _KNOWN: WeakKeyDictionary[DependencyGraph, WeakKeyDictionary[nn.Module, bool]] = WeakKeyDictionary()
 
 
-def endless_layers(graph: DependencyGraph, layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Layers whose channels it would follow until memory is gone.
+def nonterminating_layers(graph: DependencyGraph, layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Layers whose channels Torch-Pruning would follow until it is out of memory.
 
-    Where reshapes, rolls or decoded boxes lead back to a layer, Torch-Pruning 1.6.1 goes round with ever more or ever
-    higher indices. A few channels show it at little cost: the walk is that of
-    ``DependencyGraph.get_pruning_group`` (Fang et al., DepGraph, CVPR 2023), given up early.
+    Where reshapes, rolls or decoded boxes lead back to a layer, Torch-Pruning 1.6.1 loops with more and more, or
+    higher and higher, indices. A few channels show it at little cost: the walk is that of
+    ``DependencyGraph.get_pruning_group`` (Fang et al., DepGraph, CVPR 2023), stopped early.
 
     Args:
         graph: a dependency graph.
@@ -40,11 +41,11 @@ def endless_layers(graph: DependencyGraph, layers: Iterable[nn.Module]) -> list[
     unknown = [layer for layer in layers if layer not in known]
     if unknown:
         update_index_mapping(graph)
-        known.update((layer, _ends(graph, layer)) for layer in unknown)
+        known.update((layer, _terminates(graph, layer)) for layer in unknown)
     return [layer for layer in layers if not known[layer]]
 
 
-def _ends(graph: DependencyGraph, layer: nn.Module) -> bool:
+def _terminates(graph: DependencyGraph, layer: nn.Module) -> bool:
     pruner = graph.get_pruner_of_module(layer)
     channels = pruner.get_out_channels(layer) if pruner is not None else None
     if not channels:

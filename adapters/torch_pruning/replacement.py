@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_pruning.dependency import Group
 
 from ...criterion.gram import GramStatistics
 from ...recovery.compensation import RIDGE, least_squares_coefficients, representative_coefficients
-from .groups import group_reads, read_columns
-from .readers import Reader, place
+from .consumers import Consumer, consumer_units
+from .groups import CoupledGroup
 
 __all__ = ["ConsumerGrams", "GroupReplacement", "InputReplacement", "replaced_inputs"]
 
@@ -29,7 +28,7 @@ class ConsumerGrams:
         held_out: products on other images.
     """
 
-    consumers: Sequence[Reader]
+    consumers: Sequence[Consumer]
     fitted: Sequence[GramStatistics]
     held_out: Sequence[GramStatistics]
 
@@ -70,19 +69,18 @@ class GroupReplacement:
     Where a layer consumes some of the channels only, or did not run on the data, removed channels are zeroed there.
 
     Args:
-        group: full.
+        group: the group.
         grams: its consumers and their products.
         method: ``"least_squares"``, ``"representative"`` (the nearest kept channel), or None for zeros.
     """
 
-    def __init__(self, group: Group, grams: ConsumerGrams, method: str | None) -> None:
+    def __init__(self, group: CoupledGroup, grams: ConsumerGrams, method: str | None) -> None:
         self._group = group
         self._method = method
         rows: dict[int, list[list[int]]] = {}
-        for point in {point.key(): point for point in group_reads(group).hook_points}.values():
-            spot = place(grams.consumers, point)
-            if spot is not None and grams.fitted[spot[0]].samples:
-                rows.setdefault(spot[0], []).append(spot[1])
+        for number, units in consumer_units(grams.consumers, group):
+            if grams.fitted[number].samples:
+                rows.setdefault(number, []).append(units)
         self._inputs = [
             _ConsumerInput(
                 grams.consumers[number],
@@ -107,7 +105,7 @@ class GroupReplacement:
         """
         found: list[InputReplacement] = []
         errors: list[float] = []
-        zeroed = {layer: set(columns) for layer, columns in read_columns(self._group, channels).items()}
+        zeroed = {layer: set(columns) for layer, columns in self._group.consumed(channels).items()}
         for consumed in self._inputs:
             parts, error = consumed.without(channels, self._method)
             found += parts
@@ -135,7 +133,7 @@ def replaced_inputs(found: Sequence[InputReplacement]) -> Iterator[None]:
 class _ConsumerInput:
     """A consumer of a group: the units of each root channel at each place, and the products of all units."""
 
-    consumer: Reader
+    consumer: Consumer
     rows: Sequence[Sequence[int]]
     fitted: Tensor
     held_out: Tensor | None
@@ -145,14 +143,14 @@ class _ConsumerInput:
         removed = {rows[channel] for rows in self.rows for channel in channels}
         found: list[InputReplacement] = []
         error = 0.0
-        for units in self.consumer.parts:
+        for units in self.consumer.blocks:
             kept = [unit - units.start for unit in units if unit not in removed]
             gone = [unit - units.start for unit in units if unit in removed]
             if not gone:
                 continue
             inside = slice(units.start, units.stop)
             coefficients = _coefficients(self.fitted[inside, inside], kept, gone, method)
-            columns = self.consumer.columns[inside]
+            columns = self.consumer.channel_index[inside]
             found.append(InputReplacement(self.consumer.layer, columns[gone], columns[kept], coefficients))
             if self.held_out is not None:
                 gram, weights = self.held_out[inside, inside], self.weights[inside, inside]

@@ -10,6 +10,7 @@ import torch_pruning as tp
 from torch import nn
 
 from ...calibration.data import model_device
+from ...calibration.preserve import ModelFingerprint
 from .spec import CriterionContext
 
 __all__ = ["DataDrivenCriterion"]
@@ -35,7 +36,7 @@ class DataDrivenCriterion(tp.importance.Importance):
             raise ValueError(f"images: {type(self).__name__} needs at least one calibration image, got none")
         self._images = context.images
         self._batch_size = batch_size
-        self._calibrated: list[tuple[torch.Tensor, int]] = []
+        self._fingerprint: ModelFingerprint | None = None
         self._skip_reasons: dict[nn.Module, str] = {}
 
     @abstractmethod
@@ -44,15 +45,10 @@ class DataDrivenCriterion(tp.importance.Importance):
 
     def prepare(self, model: nn.Module) -> None:
         """Calibrate, unless that was done for this network and nothing has changed since."""
-        tensors = [*model.parameters(), *model.buffers()]
-        known = len(tensors) == len(self._calibrated) and all(
-            now is then and now._version == version
-            for now, (then, version) in zip(tensors, self._calibrated, strict=True)
-        )
-        if not known:
+        if self._fingerprint is None or not self._fingerprint.matches(model):
             self._skip_reasons = {}
             self.calibrate(model)
-            self._calibrated = [(tensor, tensor._version) for tensor in (*model.parameters(), *model.buffers())]
+            self._fingerprint = ModelFingerprint(model)
 
     def batches(self, model: nn.Module) -> Iterator[torch.Tensor]:
         """The calibration images in batches, on the device of ``model``."""

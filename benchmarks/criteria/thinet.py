@@ -9,10 +9,11 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from ...adapters.torch_pruning.groups import full_group, group_reads
+from ...adapters.torch_pruning.groups import CoupledGroup
 from ...calibration.observers import HookPoint
 from ...calibration.preserve import preserve_state
 from ...criterion.gram import GramStatistics
+from ...utils.layers import first_input
 from .base import DataDrivenCriterion
 from .patches import kernels, sampled_patches
 from .register import register_criterion
@@ -84,15 +85,15 @@ class ThiNet(DataDrivenCriterion):
         Raises:
             ValueError: if a reader was not run, or its input is not finite; names the layer.
         """
-        reads = group_reads(full_group(group))
+        coupled = CoupledGroup.of(group)
         taps = [
-            tap for tap in reads.hook_points if tap.side == "input" and not getattr(tap.module, "transposed", False)
+            tap for tap in coupled.hook_points if tap.side == "input" and not getattr(tap.module, "transposed", False)
         ]
         if not taps:
             return None
         model = group._DG.model
         self.prepare(model)
-        products = torch.zeros(reads.num_channels, reads.num_channels, dtype=torch.float64)
+        products = torch.zeros(coupled.num_channels, coupled.num_channels, dtype=torch.float64)
         for tap in taps:
             self.check(model, tap.module, known=tap.module in self._patches)
             try:
@@ -100,8 +101,8 @@ class ThiNet(DataDrivenCriterion):
             except ValueError as error:
                 self.skip(tap.module, str(error))
                 self.check(model, tap.module, known=False)
-        scores = torch.empty(reads.num_channels)
-        scores[greedy_order(products)] = torch.arange(reads.num_channels) / reads.num_channels
+        scores = torch.empty(coupled.num_channels)
+        scores[greedy_order(products)] = torch.arange(coupled.num_channels) / coupled.num_channels
         return scores[list(group[0].idxs)]
 
     def calibrate(self, model: nn.Module) -> None:
@@ -110,7 +111,7 @@ class ThiNet(DataDrivenCriterion):
         start = count = 0
 
         def cut(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inputs = args[0] if args else kwargs["input"]
+            inputs = first_input(args, kwargs)
             if not inputs.isfinite().all():
                 self.skip(layer, "its input holds NaN or Inf")
                 return

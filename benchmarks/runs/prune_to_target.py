@@ -47,7 +47,7 @@ class PrunedModel:
         removed = {
             group.name: tuple(
                 part * group.selection.num_channels + channel
-                for part in range(group.parts)
+                for part in range(group.channel_groups)
                 for channel in group.selection.removed
             )
             for group in report.groups

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ... import FOADImportance, elimination_order, greedy_select
 from ...adapters.torch_pruning.graph import prunable_groups
-from ...adapters.torch_pruning.groups import group_name, group_reads
 from ...calibration.observers import HookPoint
 from ..models.foad_resnet import FOADResNet
 from ..models.mobilefacenet import MobileFaceNet
@@ -58,18 +57,17 @@ def _groups(model: nn.Module, images: Tensor) -> list[tuple[str, int, int, int, 
     importance = FOADImportance(images)
     rows = []
     for group in prunable_groups(graph, []):
-        reads = group_reads(group)
         similarity = importance.similarity(group)
-        if similarity is None or any(tap.side == "output" for tap in reads.hook_points):
+        if similarity is None or any(tap.side == "output" for tap in group.hook_points):
             continue
         channels = len(similarity)
         nearest = similarity.clone().fill_diagonal_(-1).argmax(1)
         popularity = torch.bincount(nearest, minlength=channels)
         hubs = popularity.argsort(descending=True)[: max(1, channels // 20)]
-        norms = _norms(model, images, reads.hook_points[0])
+        norms = _norms(model, images, group.hook_points[0])
         rows.append(
             (
-                group_name(group),
+                group.name,
                 channels,
                 len(greedy_select(similarity).kept),
                 max(elimination_order(similarity).round),

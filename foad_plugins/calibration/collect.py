@@ -14,43 +14,25 @@ from tqdm.auto import tqdm
 from ..criterion.gram import GramStatistics
 from ..criterion.kernels.dispatch import estimated_work
 from ..criterion.similarity import ChannelStatistics
-from .data import EmptyDataError, iter_calls, model_device, tensors_in
+from ..utils.layers import first_input
+from ..utils.text import enumerate_some
+from .data import CalibrationData, EmptyDataError, model_device, tensors_in
 from .distributed import all_reduce_statistics, raise_on_all_ranks
 from .observers import ChannelSet, DeferredFiniteCheck, GramObserver, Observer, SimilarityObserver
 from .preserve import preserve_state
 
-__all__ = ["ForwardFn", "MissingBatchDimError", "calibrate", "calibrate_channels", "require_batch_dim"]
-
-ForwardFn = Callable[[nn.Module, Any], Any]
+__all__ = ["MissingBatchDimError", "calibrate", "require_batch_dim"]
 
 
 class MissingBatchDimError(ValueError):
     """A single image where a batch is wanted."""
 
 
-def calibrate_channels(
-    model: nn.Module,
-    data: Any,
-    channel_sets: Sequence[ChannelSet],
-    *,
-    max_batches: int | None = None,
-    forward_fn: ForwardFn | None = None,
-    progress: bool = False,
-) -> list[ChannelStatistics]:
-    """Gather the channel statistics of sets of channels; as :func:`calibrate`, without products."""
-    return calibrate(model, data, channel_sets, max_batches=max_batches, forward_fn=forward_fn, progress=progress)[0]
-
-
 def calibrate(
     model: nn.Module,
-    data: Any,
+    data: CalibrationData,
     channel_sets: Sequence[ChannelSet],
     grams: Sequence[ChannelSet] = (),
-    *,
-    max_batches: int | None = None,
-    forward_fn: ForwardFn | None = None,
-    progress: bool = False,
-    distributed: bool = False,
 ) -> tuple[list[ChannelStatistics], list[GramStatistics]]:
     """Run the model over calibration data and gather statistics of sets of channels.
 
@@ -59,21 +41,17 @@ def calibrate(
 
     Args:
         model: the model, on any device.
-        data: as for :func:`~foad_plugins.calibration.data.iter_calls`.
+        data: what to run it over. With ``distributed`` each rank has its own data, and one without a batch is accepted
+            if another rank has one. An error on one rank is an error on all.
         channel_sets: the sets of channels whose similarity is needed.
         grams: sets of channels with one hook point each whose products are needed.
-        max_batches: use so many batches at most; None uses all.
-        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
-        progress: show a progress bar over batches.
-        distributed: add up what all ranks of torch.distributed see, each over its own data. Every rank must make the
-            call; a rank may have no batch, if another one has. An error on one rank is an error on all.
 
     Returns:
         One object for each of ``channel_sets`` and one for each of ``grams``; ``count`` or ``samples`` is 0 if
         none of the layers ran.
 
     Raises:
-        TypeError: data of a form that is not accepted.
+        TypeError: a batch of a form that is not accepted.
         ValueError: no batch, images without a batch dimension, or NaN or Inf in a feature map (names the layer).
         RuntimeError: another rank failed, or torch.distributed is not initialised.
     """
@@ -97,7 +75,7 @@ def calibrate(
             raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{_not_finite(model)}") from None
 
     with (
-        raise_on_all_ranks(distributed, ignore=EmptyDataError),
+        raise_on_all_ranks(data.distributed, ignore=EmptyDataError),
         ExitStack() as stack,
         torch.inference_mode(False),
         torch.no_grad(),
@@ -106,10 +84,10 @@ def calibrate(
         work = stack.enter_context(estimated_work())
         for module, side in observers:
             stack.callback(_register(module, side, observe))
-        calls = iter_calls(data, model_device(model), max_batches)
-        length = _length(data, max_batches)
+        length = _length(data)
         pairs = sum(len({point.key() for point in one.hook_points}) * one.num_channels**2 // 2 for one in channel_sets)
-        bar = tqdm(calls, desc="calibrating", unit="batch", total=length, disable=not progress)
+        calls = data.calls(model_device(model))
+        bar = tqdm(calls, desc="calibrating", unit="batch", total=length, disable=not data.progress)
         checked: set[tuple[int, ...]] = set()
         for number, call in enumerate(bar):
             tensors = list(tensors_in(call.batch))
@@ -118,14 +96,11 @@ def calibrate(
             # Once for each form of a batch: hooks on all convolutions take a GPU's host longer than a layer takes.
             form = tuple(tensor.dim() for tensor in tensors)
             with nullcontext() if form in checked else require_batch_dim(model):
-                if forward_fn is None:
-                    model(*call.args, **call.kwargs)
-                else:
-                    forward_fn(model, call.batch)
+                call.run(model, data.forward_fn)
             checked.add(form)
             _check(model, [check for observer in all_observers for check in observer.end_batch()], names)
     statistics = [similarity.statistics for similarity in similarities]
-    if distributed:
+    if data.distributed:
         all_reduce_statistics([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
     return statistics, products.statistics
 
@@ -134,8 +109,7 @@ def _not_finite(model: nn.Module) -> str:
     """What to add to a message if the fault lies in the model itself."""
     state = [*model.named_parameters(), *model.named_buffers()]
     names = [name for name, value in state if value.is_floating_point() and not value.isfinite().all()]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"; there is NaN or Inf in the model's own {', '.join(map(repr, names[:3]))}{more}" if names else ""
+    return f"; there is NaN or Inf in the model's own {enumerate_some(map(repr, names), 3)}" if names else ""
 
 
 def _check(model: nn.Module, unchecked: Sequence[DeferredFiniteCheck], names: Mapping[nn.Module, str]) -> None:
@@ -156,12 +130,12 @@ def _check(model: nn.Module, unchecked: Sequence[DeferredFiniteCheck], names: Ma
             raise ValueError(f"{where}: {check.problem}{_not_finite(model)}")
 
 
-def _length(data: Any, max_batches: int | None) -> int | None:
-    """How many batches to expect, for the progress bar; None where the data does not say."""
-    if isinstance(data, (Tensor, tuple, Mapping)):
+def _length(data: CalibrationData) -> int | None:
+    """The number of batches for the progress bar; None where the data has no length."""
+    if isinstance(data.data, (Tensor, tuple, Mapping)):
         return 1
     try:
-        return min(len(data), max_batches or len(data))
+        return min(len(data.data), data.max_batches or len(data.data))
     except TypeError:
         return None
 
@@ -170,7 +144,7 @@ def _register(module: nn.Module, side: str, observe: Callable[[nn.Module, str, A
     """Call ``observe`` with every tensor at one side of a module; returns a function that removes the hook."""
 
     def on_input(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        observe(layer, side, args[0] if args else kwargs.get("input"))
+        observe(layer, side, first_input(args, kwargs))
 
     def on_output(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         observe(layer, side, output)
@@ -201,7 +175,7 @@ def require_batch_dim(model: nn.Module) -> Iterator[None]:
 
 def _batched(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
     def check(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        maps = args[0] if args else kwargs.get("input")
+        maps = first_input(args, kwargs)
         spatial = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
         if isinstance(maps, Tensor) and maps.dim() == spatial + 1:
             raise MissingBatchDimError(

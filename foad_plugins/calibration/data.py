@@ -1,10 +1,11 @@
-"""Every accepted form of calibration data becomes a sequence of calls ``model(*args, **kwargs)``."""
+"""Calibration data: every accepted form becomes a sequence of calls ``model(*args, **kwargs)``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -12,14 +13,15 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 __all__ = [
+    "CalibrationData",
     "Call",
     "EmptyDataError",
+    "ForwardFn",
     "check_data",
     "first_images",
     "is_iterator",
     "iter_calls",
     "model_device",
-    "reusable",
     "tensors_in",
 ]
 
@@ -27,6 +29,9 @@ _FORMS = (
     "a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or (batch, label) pairs such as "
     "a DataLoader"
 )
+
+
+ForwardFn = Callable[[nn.Module, Any], Any]
 
 
 class EmptyDataError(ValueError):
@@ -46,6 +51,63 @@ class Call:
     args: tuple[Any, ...]
     batch: Any
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, model: nn.Module, forward_fn: ForwardFn | None = None) -> Any:
+        """What the model returns: by ``forward_fn(model, batch)`` where there is one."""
+        return model(*self.args, **self.kwargs) if forward_fn is None else forward_fn(model, self.batch)
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationData:
+    """Calibration data, and how a model is run over it.
+
+    Attributes:
+        data: in a form that :func:`iter_calls` accepts; None where it is given later.
+        max_batches: use at most this many batches, at least 1; None uses all.
+        forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
+        progress: show a progress bar.
+        distributed: add the sums of all ranks of torch.distributed; all of them must calibrate.
+
+    Raises:
+        TypeError: data of another form, ``max_batches`` is no integer, or ``forward_fn`` cannot be called.
+        ValueError: ``max_batches`` is below 1.
+    """
+
+    data: Any
+    max_batches: int | None = None
+    forward_fn: ForwardFn | None = None
+    progress: bool = False
+    distributed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.data is not None:
+            check_data(self.data)
+        if self.forward_fn is not None and not callable(self.forward_fn):
+            raise TypeError(f"forward_fn must be callable as forward_fn(model, batch), got {self.forward_fn!r}")
+        if self.max_batches is None:
+            return
+        if isinstance(self.max_batches, bool) or not isinstance(self.max_batches, Integral):
+            raise TypeError(f"max_batches must be None or an integer of at least 1, got {self.max_batches!r}")
+        if self.max_batches < 1:
+            raise ValueError(f"max_batches must be None or at least 1, got {self.max_batches!r}")
+
+    def calls(self, device: torch.device | None = None) -> Iterator[Call]:
+        """One call for each batch, as :func:`iter_calls`."""
+        return iter_calls(self.data, device, self.max_batches)
+
+    def first(self, device: torch.device | None = None, images: int | None = None) -> Call:
+        """The call of the first batch, cut down to its first images; an iterator loses that batch."""
+        call = next(iter_calls(self.data, device, 1))
+        return call if images is None else first_images(call, images)
+
+    def peek(self, device: torch.device | None = None) -> tuple[Call, CalibrationData]:
+        """The call of the first batch, and the data with that batch still to come."""
+        call = self.first(device)
+        return call, replace(self, data=chain([call.batch], self.data)) if is_iterator(self.data) else self
+
+    def reusable(self) -> CalibrationData:
+        """Data that can be read more than once: the batches of an iterator are kept in a list."""
+        return replace(self, data=list(islice(self.data, self.max_batches))) if is_iterator(self.data) else self
 
 
 def iter_calls(data: Any, device: torch.device | None = None, max_batches: int | None = None) -> Iterator[Call]:
@@ -97,11 +159,6 @@ def check_data(data: Any) -> None:
 def is_iterator(data: Any) -> bool:
     """Whether the data can be read only once, as a generator can."""
     return isinstance(data, Iterator)
-
-
-def reusable(data: Any, max_batches: int | None = None) -> Any:
-    """Data that can be read more than once: of a generator, the batches themselves."""
-    return list(islice(data, max_batches)) if is_iterator(data) else data
 
 
 def model_device(model: nn.Module) -> torch.device | None:

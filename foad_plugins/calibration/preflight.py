@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .collect import ForwardFn, MissingBatchDimError, require_batch_dim
-from .data import Call
+from .collect import MissingBatchDimError, require_batch_dim
+from .data import Call, ForwardFn
 from .preserve import preserve_state
 
 __all__ = ["check_forward", "describe_inputs"]
@@ -28,10 +28,7 @@ def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = N
     """
     with preserve_state(model), require_batch_dim(model), torch.no_grad():
         try:
-            if forward_fn is not None:
-                forward_fn(model, call.batch)
-            else:
-                model(*call.args, **call.kwargs)
+            call.run(model, forward_fn)
         except MissingBatchDimError:
             raise
         except Exception as error:

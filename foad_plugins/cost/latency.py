@@ -7,8 +7,7 @@ import logging
 import torch
 from torch import nn
 
-from ..calibration.collect import ForwardFn
-from ..calibration.data import Call
+from ..calibration.data import Call, ForwardFn
 from ..calibration.preserve import preserve_state
 
 __all__ = ["measure_latency"]
@@ -40,7 +39,7 @@ def measure_latency(
 
     with preserve_state(model, compiled=True), torch.inference_mode():
         timer = Timer(
-            "forward_fn(model, call.batch)" if forward_fn is not None else "model(*call.args, **call.kwargs)",
+            "call.run(model, forward_fn)",
             globals={"forward_fn": forward_fn, "model": model, "call": call},
             num_threads=torch.get_num_threads(),
         )

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..calibration.collect import ForwardFn
-from ..calibration.data import iter_calls, model_device
+from ..calibration.data import CalibrationData, model_device
 from ..calibration.preserve import preserve_state
+from ..utils.layers import first_input
 
 __all__ = ["Moments", "MomentsByLayer", "input_moments", "shift_running_stats"]
 
@@ -28,16 +28,12 @@ class Moments(NamedTuple):
 MomentsByLayer = dict[nn.Module, list[Moments]]
 
 
-def input_moments(
-    model: nn.Module, data: Any, *, max_batches: int | None = None, forward_fn: ForwardFn | None = None
-) -> MomentsByLayer:
+def input_moments(model: nn.Module, data: CalibrationData) -> MomentsByLayer:
     """What every batch normalization is given, call by call, in eval mode.
 
     Args:
         model: the model; left as it was.
-        data: as for :func:`~foad_plugins.calibration.data.iter_calls`; readable more than once.
-        max_batches: use so many batches at most; None uses all.
-        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+        data: what to run it over; readable more than once.
 
     Returns:
         The moments by layer, for those that keep running statistics and ran.
@@ -48,7 +44,7 @@ def input_moments(
         observed.setdefault(norm, []).append(_moments(features))
 
     with preserve_state(model):
-        _run(model, data, take, max_batches, forward_fn)
+        _run(model, data, take)
     return observed
 
 
@@ -57,10 +53,7 @@ def shift_running_stats(
     model: nn.Module,
     before: MomentsByLayer,
     kept: Mapping[nn.Module, Tensor],
-    data: Any,
-    *,
-    max_batches: int | None = None,
-    forward_fn: ForwardFn | None = None,
+    data: CalibrationData,
 ) -> None:
     """Move the running statistics of a pruned model as the moments of its layers' inputs have moved.
 
@@ -74,9 +67,7 @@ def shift_running_stats(
         model: after pruning, in place.
         before: of the model before pruning, on the same data.
         kept: for layers that lost channels, the indices of those that are left.
-        data: as for :func:`~foad_plugins.calibration.data.iter_calls`; readable more than once.
-        max_batches: use so many batches at most; None uses all.
-        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+        data: what to run it over; readable more than once.
     """
     old = {
         norm: (norm.running_mean, norm.running_var)
@@ -103,7 +94,7 @@ def shift_running_stats(
         sums[norm] = shifts + shift * now.values, factors + factor * now.values, values + now.values
 
     with preserve_state(model):
-        _run(model, data, take, max_batches, forward_fn)
+        _run(model, data, take)
     for norm, (shift, factor, values) in sums.items():
         # New tensors, so that a caller who still holds the old ones can go back.
         _set(norm, old[norm][0] + shift / values, old[norm][1] * (factor / values))
@@ -122,25 +113,16 @@ def _moments(features: Tensor) -> Moments:
 
 
 @torch.no_grad()
-def _run(
-    model: nn.Module,
-    data: Any,
-    take: Callable[[_BatchNorm, Tensor], None],
-    max_batches: int | None,
-    forward_fn: ForwardFn | None,
-) -> None:
+def _run(model: nn.Module, data: CalibrationData, take: Callable[[_BatchNorm, Tensor], None]) -> None:
     """Run the data through a model in eval mode and show the input of every batch normalization."""
 
     def hook(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         assert isinstance(norm, _BatchNorm)
-        take(norm, args[0] if args else kwargs["input"])
+        take(norm, first_input(args, kwargs))
 
     with ExitStack() as stack:
         for norm in model.modules():
             if isinstance(norm, _BatchNorm) and norm.track_running_stats:
                 stack.callback(norm.register_forward_pre_hook(hook, with_kwargs=True).remove)
-        for call in iter_calls(data, model_device(model), max_batches):
-            if forward_fn is not None:
-                forward_fn(model, call.batch)
-            else:
-                model(*call.args, **call.kwargs)
+        for call in data.calls(model_device(model)):
+            call.run(model, data.forward_fn)

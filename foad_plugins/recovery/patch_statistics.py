@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calibration.collect import ForwardFn, require_batch_dim
-from ..calibration.data import iter_calls, model_device
+from ..calibration.collect import require_batch_dim
+from ..calibration.data import CalibrationData, model_device
 from ..calibration.preserve import preserve_state
 from ..criterion.block_elimination import PatchTerm
+from ..utils.layers import first_input
 from .moments import Moments
 from .patches import LayerMatrix
 
@@ -74,11 +75,9 @@ class PatchStatistics:
 def patch_statistics(
     model: nn.Module,
     layers: Sequence[nn.Module],
-    data: Any,
+    data: CalibrationData,
     *,
     rows: int = ROWS,
-    max_batches: int | None = None,
-    forward_fn: ForwardFn | None = None,
     seed: int = 0,
 ) -> dict[nn.Module, PatchStatistics]:
     """Run a model over data and gather products of the input patches of some layers.
@@ -89,10 +88,8 @@ def patch_statistics(
     Args:
         model: left as it was.
         layers: convolution and linear layers of it, with one group each.
-        data: as for :func:`~foad_plugins.calibration.data.iter_calls`.
+        data: what to run it over.
         rows: positions that are drawn for each value of a patch.
-        max_batches: use so many batches at most; None uses all.
-        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         seed: of the positions.
 
     Returns:
@@ -101,17 +98,14 @@ def patch_statistics(
     found = {layer: PatchStatistics(layer) for layer in layers}
     generator = torch.Generator().manual_seed(seed)
     with preserve_state(model), require_batch_dim(model), ExitStack() as stack:
-        calls = list(iter_calls(data, model_device(model), max_batches))
+        calls = list(data.calls(model_device(model)))
 
         def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
             one = found[layer]
-            one.add(args[0] if args else kwargs["input"], output, one.limit(rows, len(calls)), generator)
+            one.add(first_input(args, kwargs), output, one.limit(rows, len(calls)), generator)
 
         for layer in layers:
             stack.callback(layer.register_forward_hook(hook, with_kwargs=True).remove)
         for call in calls:
-            if forward_fn is None:
-                model(*call.args, **call.kwargs)
-            else:
-                forward_fn(model, call.batch)
+            call.run(model, data.forward_fn)
     return found

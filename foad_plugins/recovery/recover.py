@@ -14,8 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..calibration.collect import ForwardFn
-from ..calibration.data import Call, check_data, first_images, model_device
+from ..calibration.data import Call, ForwardFn, check_data, first_images, model_device
 from ..calibration.distributed import raise_on_all_ranks
 from ..calibration.preflight import check_forward
 from ..calibration.preserve import check_model, force_eager, preserve_state

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..calibration.collect import ForwardFn
-from ..calibration.data import Call, check_data, iter_calls, model_device
+from ..calibration.data import Call, ForwardFn, check_data, iter_calls, model_device
 from ..calibration.preflight import check_forward
 from ..calibration.preserve import check_model, preserve_state
 from .batches import as_passes, first_of, image_count

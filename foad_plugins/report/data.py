@@ -17,7 +17,7 @@ __all__ = [
     "ReportData",
 ]
 
-Proof = Literal["proved", "not provable here", "not checked"]
+Verification = Literal["verified", "not verifiable", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class LayerWidth:
 
 @dataclass(frozen=True, eq=False)
 class ChannelPair:
-    """A removed channel beside its representative, as a layer that reads both sees them on one calibration image.
+    """A removed channel and its representative, at the input of a layer that consumes both, on one calibration image.
 
     Attributes:
-        layer: where the maps are read.
-        removed: the channel that went.
+        layer: the layer that consumes them.
+        removed: the removed channel.
         representative: the kept channel it resembles most.
         similarity: of the two over all calibration images, in (0, 1].
         maps: (2, H, W) float32, the removed channel's map first.
@@ -61,16 +61,18 @@ class ChannelPair:
 
 @dataclass(frozen=True)
 class GroupReport:
-    """One coupled group: channels that can only go together.
+    """One coupled group: channels that can only be removed together.
 
     Attributes:
-        name: the layer whose output channels the indices of ``selection`` mean.
-        layers: names of all layers that lost channels with it, the root first.
-        selection: the channels kept and removed, and each removed channel's representative. Where channels fall into
-            ``parts`` equal parts that lose the same relative indices (grouped convolutions), indices within a part.
-        parts: the number of such parts; 1 for ordinary groups.
-        proof: whether the removal was checked against the original with those channels zeroed where they are read.
-            ``"not provable here"``: a normalization mixes removed and kept channels, so the two must differ.
+        name: the root layer; the indices of ``selection`` are its output channels.
+        layers: names of all layers that lost output channels with it, the root first.
+        selection: the channels kept and removed, and each removed channel's representative. With several channel
+            groups, indices within one of them.
+        channel_groups: the number of equal parts of the channels that must lose the same relative indices, as in
+            grouped convolutions; 1 for ordinary groups.
+        verification: ``"verified"``: the pruned network gives the outputs of the original with the removed channels
+            zeroed. ``"not verifiable"``: a normalization mixes removed and kept channels, so the outputs must differ.
+            ``"skipped"``: not compared.
         similarity: (C, C) float32 on the CPU, of the channels that ``selection`` means; None if it was not measured.
         pairs: some removed channels and their representatives as images; empty where the maps are no images.
     """
@@ -78,8 +80,8 @@ class GroupReport:
     name: str
     layers: tuple[str, ...]
     selection: Selection
-    parts: int = 1
-    proof: Proof = "not checked"
+    channel_groups: int = 1
+    verification: Verification = "skipped"
     similarity: Tensor | None = field(default=None, repr=False, compare=False)
     pairs: tuple[ChannelPair, ...] = field(default=(), repr=False, compare=False)
 
@@ -105,9 +107,8 @@ class ReportData:
 
     Attributes:
         layers: widths of all convolutions and linear layers, in the model's order.
-        groups: the coupled groups that were looked at, each with its channels and their representatives. With several
-            steps,
-            those of every step, one step after the other, with the indices of their step.
+        groups: the coupled groups that were scored, each with its channels and their representatives. With several
+            steps, those of every step, with the indices of that step.
         params_before: parameters before pruning.
         params_after: parameters after pruning.
         flops_before: FLOPs for one image before pruning, one multiply-add counted as one; None if not countable.
@@ -115,11 +116,11 @@ class ReportData:
         latency_before: median seconds of a call on the first calibration batch before pruning; None if not measured.
         latency_after: the same after pruning.
         batch_size: images in that batch; None if not measured.
-        compensated: names of the readers whose weights took over what was removed.
-        not_compensated: names of the readers that lost inputs but cannot mix channels.
-        latency_trials: the networks that a latency target was sought among.
+        compensated: names of the consumers whose weights compensate for removed channels.
+        not_compensated: names of the consumers that lost inputs and cannot mix channels.
+        latency_trials: the networks that were timed for a latency target.
         notes: what a user should know besides, one sentence each.
-        dry_run: whether the model was left as it was.
+        dry_run: whether the model was left unchanged.
     """
 
     layers: tuple[LayerWidth, ...]
@@ -140,16 +141,16 @@ class ReportData:
     @property
     def removed(self) -> int:
         """Channels removed, counted at the groups' roots."""
-        return sum(len(group.selection.removed) * group.parts for group in self.groups)
+        return sum(len(group.selection.removed) * group.channel_groups for group in self.groups)
 
     @property
     def channels(self) -> int:
         """Channels before pruning, counted at the groups' roots."""
-        # With several steps a group stands in every one of them; there were as many channels as in the first.
+        # With several steps a group appears once for each step; the first has all of its channels.
         firsts = {group.name: group for group in reversed(self.groups)}
-        return sum(group.selection.num_channels * group.parts for group in firsts.values())
+        return sum(group.selection.num_channels * group.channel_groups for group in firsts.values())
 
     @property
     def coupled_groups(self) -> int:
-        """How many coupled groups were looked at, each counted once however many steps there were."""
+        """How many coupled groups were scored, each counted once for all steps."""
         return len({group.name for group in self.groups})

@@ -22,10 +22,10 @@ __all__ = ["GroupView", "group_views", "write_html"]
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _DASH = "\N{EN DASH}"
-_PROOFS = {
-    "proved": "the pruned network answers as the original does with these channels zeroed where they are read",
-    "not provable here": "a normalization mixes removed and kept channels, so the two must differ",
-    "not checked": "the pruned network was not compared with the original",
+_VERIFICATIONS = {
+    "verified": "the pruned network gives the outputs of the original with the removed channels zeroed",
+    "not verifiable": "a normalization mixes removed and kept channels, so the outputs must differ",
+    "skipped": "the pruned network was not compared with the original",
 }
 
 
@@ -51,8 +51,8 @@ def write_html(report: ReportData, path: Path) -> Path:
         total=report.channels,
         headlines=_headlines(report),
         groups=group_views(report.groups),
-        proofs={proof: meaning for proof, meaning in _PROOFS.items() if _count(report, proof)},
-        count=lambda proof: _count(report, proof),
+        verifications={name: text for name, text in _VERIFICATIONS.items() if _count(report, name)},
+        count=lambda name: _count(report, name),
         counted=any(layer.flops_before is not None for layer in report.layers),
         widest=max((layer.before for layer in report.layers), default=1),
         gradient=", ".join(GRADIENT),
@@ -101,8 +101,8 @@ def _headline(name: str, before: float | None, after: float | None, note: str) -
     }
 
 
-def _count(report: ReportData, proof: str) -> int:
-    return sum(group.proof == proof for group in report.groups)
+def _count(report: ReportData, verification: str) -> int:
+    return sum(group.verification == verification for group in report.groups)
 
 
 def _change(after: float | None, before: float | None) -> str:
@@ -167,8 +167,8 @@ class GroupView:
     Attributes:
         group: the group itself.
         turn: which of the entries with this name it is, and of how many; with several steps a group has several.
-        before: channels before, in all parts.
-        after: channels after, in all parts.
+        before: channels before, in all channel groups.
+        after: channels after, in all channel groups.
         kept: indices of the kept channels in words.
         representatives: each representative with its removed channels and their similarities; most channels first.
         representatives_left_out: how many representatives are not in ``representatives``.
@@ -219,8 +219,8 @@ def _view(group: GroupReport, turn: tuple[int, int], pixels: int, most_pairs: in
     return GroupView(
         group=group,
         turn=turn,
-        before=chosen.num_channels * group.parts,
-        after=len(chosen.kept) * group.parts,
+        before=chosen.num_channels * group.channel_groups,
+        after=len(chosen.kept) * group.channel_groups,
         kept=_ranges(chosen.kept),
         representatives=representatives[:_MOST_REPRESENTATIVES],
         representatives_left_out=max(0, len(representatives) - _MOST_REPRESENTATIVES),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.extras import require_extra
+from ..utils.text import enumerate_some
 from .data import ReportData
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ class PruneReport(ReportData):
             change = _change(self.latency_before, self.latency_after)
             lines.append(f"latency {timed} ({change}), median of a call with {self.batch_size} images")
         lines += self._compensation_lines()
-        unproved = [group.name for group in self.groups if group.proof == "not provable here"]
-        if unproved:
-            lines.append(f"not provable here (a normalization mixes the channels): {_listed(unproved)}")
+        unverified = [group.name for group in self.groups if group.verification == "not verifiable"]
+        if unverified:
+            lines.append(f"not verifiable (a normalization mixes the channels): {_listed(unverified)}")
         lines += [f"note: {note}" for note in self.notes]
         if self.dry_run:
             lines.append("dry run: the model is as it was")
@@ -91,11 +92,8 @@ class PruneReport(ReportData):
         return lines
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    """Some names, and how many more there are."""
-    unique = list(dict.fromkeys(names))
-    more = f" and {len(unique) - most} more" if len(unique) > most else ""
-    return ", ".join(unique[:most]) + more
+def _listed(names: Sequence[str]) -> str:
+    return enumerate_some(dict.fromkeys(names))
 
 
 def _change(before: float, after: float) -> str:

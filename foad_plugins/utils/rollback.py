@@ -8,7 +8,11 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["rollback_on_error"]
+__all__ = ["Rollback", "rollback_on_error"]
+
+
+class Rollback(Exception):  # noqa: N818 - it is no error
+    """Raised inside :func:`rollback_on_error`, it undoes the changes and ends the block quietly."""
 
 
 @contextmanager
@@ -25,7 +29,7 @@ def rollback_on_error(model: nn.Module) -> Iterator[None]:
     ]
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for module, attributes, tables, lists in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)
@@ -34,6 +38,8 @@ def rollback_on_error(model: nn.Module) -> Iterator[None]:
                 table.update(entries)
             for original, content in lists:
                 original[:] = content
+        if isinstance(error, Rollback):
+            return
         raise
     for name, parameter in model.named_parameters(remove_duplicate=False):
         parameter.requires_grad_(trainable.get(name, parameter.requires_grad))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 __all__ = ["did_you_mean", "enumerate_some"]
 
@@ -14,7 +14,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def enumerate_some(items: Sequence[object], limit: int = 5) -> str:
+def enumerate_some(items: Iterable[object], limit: int = 5) -> str:
     """The first ``limit`` items, separated by commas, and the number of the others: ``"a, b and 3 more"``."""
-    shown = ", ".join(map(str, items[:limit]))
-    return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
+    known = list(items)
+    shown = ", ".join(map(str, known[:limit]))
+    return f"{shown} and {len(known) - limit} more" if len(known) > limit else shown

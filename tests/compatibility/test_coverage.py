@@ -175,7 +175,7 @@ def test_inputs_in_a_dictionary_of_the_models_own():
 def test_outputs_in_dataclasses():
     model = b.DataclassOutput().eval()
     report = prune(model, IMAGES, flops=0.6, measure_latency=False)
-    assert {group.name: group.proof for group in report.groups} == {"first": "proved", "second": "proved"}
+    assert {group.name: group.verification for group in report.groups} == {"first": "verified", "second": "verified"}
     assert report.flops_after == pytest.approx(0.6 * report.flops_before, rel=0.1)
     assert model(IMAGES).logits.shape == (12, 4)
     with pytest.raises(TypeError, match="'Output' object is not iterable"):
@@ -223,7 +223,7 @@ def test_chunks_can_be_left_out_by_what_the_error_says():
         prune(model, IMAGES, pruning_ratio=0.3)
     report = prune(model, IMAGES, pruning_ratio=0.3, ignored_layers=["inner.1.1.0"], measure_latency=False)
     assert report.params_after < 0.7 * report.params_before
-    assert {group.proof for group in report.groups} == {"proved"}
+    assert {group.verification for group in report.groups} == {"verified"}
 
 
 def test_every_wrong_group_is_named_at_once():

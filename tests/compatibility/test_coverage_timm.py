@@ -106,8 +106,8 @@ def test_to_a_target(name):
     model = build(name)
     report = by_target(model)
     assert_in_order(model, report.params_before)
-    proofs = {group.proof for group in report.groups if group.selection.removed}
-    assert proofs == ({"proved", "not provable here"} if name == "convnextv2_atto" else {"proved"})
+    proofs = {group.verification for group in report.groups if group.selection.removed}
+    assert proofs == ({"verified", "not verifiable"} if name == "convnextv2_atto" else {"verified"})
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_yolo(name):
         shapes = [tensor.shape for tensor in output_tensors(model(IMAGES))]
     report = following_the_error(lambda ignored: by_target(model, ignored), [f"model.{len(model.model) - 1}"])
     assert report.params_after < 0.8 * report.params_before
-    assert {group.proof for group in report.groups if group.selection.removed} == {"proved"}
+    assert {group.verification for group in report.groups if group.selection.removed} == {"verified"}
     with torch.no_grad():
         assert [tensor.shape for tensor in output_tensors(model(IMAGES))] == shapes
     outputs = output_tensors(model.train()(IMAGES))

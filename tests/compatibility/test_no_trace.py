@@ -13,7 +13,7 @@ pytest.importorskip("nni")
 
 from foad_plugins import FOADImportance, FOADPruner, count_flops, prune
 from foad_plugins.calibration.collect import calibrate
-from foad_plugins.calibration.data import iter_calls
+from foad_plugins.calibration.data import CalibrationData
 from foad_plugins.calibration.observers import ChannelSet, HookPoint
 from foad_plugins.cost.latency import measure_latency
 from tests.helpers.seeds import SEED, generator
@@ -44,7 +44,7 @@ def trained(network: type[nn.Module] = Chain) -> nn.Module:
 def core(model):
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     reads = [ChannelSet(name, layer.in_channels, (HookPoint(layer, "input"),)) for name, layer in layers]
-    return lambda: calibrate(model, list(IMAGES.split(2)), reads, reads)
+    return lambda: calibrate(model, CalibrationData(list(IMAGES.split(2))), reads, reads)
 
 
 def calibration(model):
@@ -66,7 +66,7 @@ def flops(model):
 
 
 def latency(model):
-    return lambda: measure_latency(model, next(iter_calls(IMAGES, None, 1)), min_seconds=0.001)
+    return lambda: measure_latency(model, CalibrationData(IMAGES).first(), min_seconds=0.001)
 
 
 def pruning(model):

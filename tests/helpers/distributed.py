@@ -13,6 +13,7 @@ from torch import nn
 
 from foad_plugins import FOADImportance
 from foad_plugins.calibration.collect import calibrate
+from foad_plugins.calibration.data import CalibrationData
 from foad_plugins.calibration.observers import ChannelSet, HookPoint
 
 
@@ -59,7 +60,7 @@ def prune(data: object, *, distributed: bool) -> tuple[list[list[int]], dict[str
 def statistics(data: object, *, distributed: bool) -> list[torch.Tensor | int]:
     model = network()
     read = ChannelSet("conv", 9, (HookPoint(model[3], "input"),))
-    (similarity,), (gram,) = calibrate(model, data, [read], [read], distributed=distributed)
+    (similarity,), (gram,) = calibrate(model, CalibrationData(data, distributed=distributed), [read], [read])
     return [similarity.compute(), similarity.count, gram.compute(), gram.samples]
 
 
@@ -77,7 +78,7 @@ def scenarios(rank: int, world: int) -> dict[str, Callable[[], object]]:
         "no images": lambda: statistics([], distributed=True),
         "not finite": lambda: statistics([images() * (float("nan") if rank == 0 else 1)], distributed=True),
         "wrong images": lambda: FOADImportance(wrong, distributed=True).calibrate(network()),
-        "other models": lambda: calibrate(other, [images()], reads, distributed=True),
+        "other models": lambda: calibrate(other, CalibrationData([images()], distributed=True), reads),
     }
 
 

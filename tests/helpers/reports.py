@@ -24,7 +24,8 @@ def group(name: str = "conv", channels: int = 8, **changes: Any) -> GroupReport:
             selection.removed, selection.representative, selection.similarity, strict=True
         )
     )
-    known = {"layers": (name,), "selection": selection, "proof": "proved", "similarity": similarity, "pairs": pairs}
+    known = {"layers": (name,), "selection": selection, "similarity": similarity, "pairs": pairs}
+    known |= {"verification": "verified"}
     return GroupReport(**{"name": name, **known, **changes})
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ....adapters.torch_pruning.graph import build_graph, prunable_groups
-from ....adapters.torch_pruning.groups import group_reads
 from ....calibration.collect import calibrate
-from ....calibration.data import Call
+from ....calibration.data import CalibrationData, Call
 from ....calibration.observers import ChannelSet
 from ....calibration.preserve import preserve_state
 from ....criterion.kernels.panels import Sums
@@ -65,7 +64,7 @@ class Machine:
             return update(statistics, features, **options)
 
         with mock.patch.object(ChannelStatistics, "update_async", note):
-            statistics = calibrate(model, images[:1], reads)[0]
+            statistics = calibrate(model, CalibrationData(images[:1]), reads)[0]
         kept = sum(int(8 * pairs(one.num_channels)) for one in statistics if one.count)
         return [(len(images), channels, length) for _, channels, length in shapes], kept
 
@@ -79,7 +78,7 @@ def reads_of(model: nn.Module, image: Tensor) -> list[ChannelSet]:
     """Where the coupled groups of a model are read."""
     with preserve_state(model):
         graph = build_graph(model, Call((image,), image))
-    return list({read.key(): read for read in map(group_reads, prunable_groups(graph, []))}.values())
+    return list({group.key(): group for group in prunable_groups(graph, [])}.values())
 
 
 def _best(maps: Tensor, tries: int = 7) -> float:

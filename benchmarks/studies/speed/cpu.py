@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .... import FOADImportance, channel_similarity, greedy_select
 from ....calibration.collect import calibrate
+from ....calibration.data import CalibrationData
 from ...criteria.hrank import rank_sums
 from ...criteria.spec import CriterionContext
 from ...criteria.taylor import Taylor
@@ -114,7 +115,8 @@ def _selection(page: Page, rounds: int) -> None:
 
 def _model_of_cost(page: Page, machine: Machine, name: str, model: nn.Module, images: Tensor, rounds: int) -> None:
     reads = reads_of(model, images[:1])
-    times = by_turns({"forward": _forward(model, images), "read": lambda: calibrate(model, images, reads)}, rounds)
+    data = CalibrationData(images)
+    times = by_turns({"forward": _forward(model, images), "read": lambda: calibrate(model, data, reads)}, rounds)
     extra = median(times["read"]) - median(times["forward"])
     tensors, sums = machine.seen(model, reads, images)
     page.cost(name, machine.seconds(tensors), extra, sums / _MIB)

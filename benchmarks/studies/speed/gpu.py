@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .... import FOADImportance, channel_similarity, elimination_order, greedy_select
 from ....calibration.collect import calibrate
+from ....calibration.data import CalibrationData
 from ....calibration.observers import ChannelSet
 from ...criteria.spec import CriterionContext
 from ...criteria.taylor import Taylor
@@ -143,7 +144,7 @@ def _on_resnet(study: Study, options: argparse.Namespace) -> None:
     times = study.by_turns(
         {
             "forward": lambda: _forward(model, data),
-            "read": lambda: calibrate(model, data, reads),
+            "read": lambda: calibrate(model, CalibrationData(data), reads),
             "whole": lambda: FOADImportance(data).calibrate(model),
             "taylor": lambda: taylor.calibrate(model),
             "one": lambda: FOADImportance(images).calibrate(model),
@@ -191,9 +192,9 @@ def _on_vgg(study: Study, options: argparse.Namespace) -> None:
 def _waits(study: Study, name: str, model: nn.Module, images: Tensor, reads: Sequence[ChannelSet]) -> None:
     if study.device.type != "cuda":
         return
-    once = study.waits(lambda: calibrate(model, [images], reads))
-    half = study.waits(lambda: calibrate(model, [images[: len(images) // 2]], reads))
-    more = study.waits(lambda: calibrate(model, [images] * 3, reads))
+    once = study.waits(lambda: calibrate(model, CalibrationData([images]), reads))
+    half = study.waits(lambda: calibrate(model, CalibrationData([images[: len(images) // 2]]), reads))
+    more = study.waits(lambda: calibrate(model, CalibrationData([images] * 3), reads))
     print(name, "waits for one batch:", dict(once), "for three:", dict(more), file=sys.stderr)
     study.put(f"{name}: the host waits for the GPU, times a batch more", (more.total() - once.total()) / 2)
     study.put(f"{name}: times an image more", (once.total() - half.total()) / (len(images) / 2), most=0)
@@ -232,7 +233,7 @@ def _selection(study: Study, channels: int) -> None:
 def _profile(model: nn.Module, images: Tensor, reads: Sequence[ChannelSet]) -> None:
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
-        calibrate(model, images, reads)
+        calibrate(model, CalibrationData(images), reads)
     for key in ("self_device_time_total", "self_cpu_time_total"):
         print(profile.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=60), file=sys.stderr)
 

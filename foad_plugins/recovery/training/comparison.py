@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...calibration.collect import ForwardFn
-from ...calibration.data import Call
+from ...calibration.data import Call, ForwardFn
 from ...utils.outputs import output_tensors
 from .distillation import OutputLoss, relative_squared_error
 from .feature_maps import layer_outputs, matching_layers, unchanged_layers

@@ -67,9 +67,9 @@ def test_the_report_is_the_truth(network):
         assert layer.after == (module.out_features if isinstance(module, nn.Linear) else module.out_channels)
     widths = {layer.name: layer for layer in report.layers}
     for group in report.groups:
-        kept = len(group.selection.kept) * group.parts
+        kept = len(group.selection.kept) * group.channel_groups
         assert (widths[group.name].before, widths[group.name].after) == (
-            group.selection.num_channels * group.parts,
+            group.selection.num_channels * group.channel_groups,
             kept,
         )
         assert group.layers[0] == group.name

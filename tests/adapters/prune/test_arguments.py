@@ -12,7 +12,7 @@ from tests.adapters.prune.test_api import snapshot
 from tests.helpers.pruned import IMAGES, run
 from tests.networks.small_networks import Chain, Residual, Wide, seeded_norms
 
-NO_TARGET = "can do nothing with the published rule"
+NO_TARGET = "has no effect with the published rule"
 HALF = {"flops": 0.5}
 
 
@@ -51,7 +51,7 @@ HALF = {"flops": 0.5}
         (HALF | {"pruning_ratio_dict": {"conv1": 1.0}}, ValueError, r"in \[0, 1\), got 1.0"),
         (HALF | {"pruning_ratio_dict": [("conv1", 0.5)]}, TypeError, "must be a dict of layers"),
         (HALF | {"pruning_ratio_dict": {0: 0.5}}, TypeError, "pruning_ratio_dict takes modules and names, got 0"),
-        (HALF | {"pruning_ratio_dict": {"fc": 0.5}}, ValueError, "layer 'fc' has no channels that may go"),
+        (HALF | {"pruning_ratio_dict": {"fc": 0.5}}, ValueError, "layer 'fc' has no channels that may be removed"),
         (HALF | {"pruning_ratio_dict": {"conv1": 0.5}, "ignored_layers": ["conv1"]}, ValueError, "'conv1' has no"),
         (HALF | {"max_batches": 0}, ValueError, "max_batches must be None or at least 1"),
         (HALF | {"max_batches": 1.5}, TypeError, "max_batches must be None or an integer"),

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from foad_plugins.adapters.prune.cost_model import Costs
+from foad_plugins.adapters.prune.cost_model import CostModel
 from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
-from foad_plugins.adapters.torch_pruning.groups import group_reads, is_output, num_channel_groups
 from foad_plugins.calibration.data import Call
 from foad_plugins.cost.flops import flops_table
 from tests.helpers.seeds import SEED, generator
@@ -77,7 +76,7 @@ NETWORKS = {
 
 def groups_of(model, image):
     graph = build_graph(model, Call((image,), image))
-    return graph, [group for group in prunable_groups(graph, []) if not is_output(group)]
+    return graph, [group for group in prunable_groups(graph, []) if not group.is_output]
 
 
 def sizes(table):
@@ -91,25 +90,22 @@ def check(build, image, share):
     torch.manual_seed(SEED)
     model = build().eval()
     _, groups = groups_of(model, image)
-    parts = [num_channel_groups(group) for group in groups]
-    widths = [group_reads(group).num_channels // part for group, part in zip(groups, parts, strict=True)]
+    widths = [group.channels_per_group for group in groups]
     counts = [min(math.ceil(share(number) * width), width - 1) for number, width in enumerate(widths)]
     assert any(counts)
     before = flops_table(model, image)
-    costs = Costs(groups, before)
+    costs = CostModel(groups, before)
     assert (costs.at([0] * len(groups)).params, costs.at([0] * len(groups)).flops) == (before.params, before.flops)
-    for group, width, part, count in zip(groups, widths, parts, counts, strict=True):
-        root = group[0].dep
-        channels = [number * width + channel for number in range(part) for channel in range(count)]
-        if channels:
-            group._DG.get_pruning_group(root.target.module, root.handler, channels).prune()
+    for group, count in zip(groups, counts, strict=True):
+        if count:
+            group.partial(group.root_indices(range(count))).prune()
     model(image)
     after, predicted = flops_table(model, image), costs.at(counts)
     (params, flops), (params_before, flops_before) = sizes(after), sizes(before)
     assert predicted.params == pytest.approx(params, rel=1e-9)
     assert before.flops - predicted.flops == pytest.approx(flops_before - flops, rel=1e-9)
     assert params < params_before
-    assert Costs(groups, before, counted=False).at(counts).flops is None
+    assert CostModel(groups, before, counted=False).at(counts).flops is None
 
 
 SHARES = {
@@ -135,11 +131,11 @@ def test_costs_of_real_networks(name):
 def test_costs_fall_with_every_channel():
     model = Concat()
     _, groups = groups_of(model, IMAGE)
-    costs = Costs(groups, flops_table(model, IMAGE))
+    costs = CostModel(groups, flops_table(model, IMAGE))
     counts = [0] * len(groups)
     last = costs.at(counts)
     for number, group in enumerate(groups):
-        for _ in range(group_reads(group).num_channels - 1):
+        for _ in range(group.num_channels - 1):
             counts[number] += 1
             here = costs.at(counts)
             assert here.params < last.params
@@ -149,5 +145,5 @@ def test_costs_fall_with_every_channel():
 
 def test_a_network_without_groups_costs_what_it_costs():
     table = flops_table(nn.Conv2d(3, 8, 3), IMAGE)
-    found = Costs([], table).at([])
+    found = CostModel([], table).at([])
     assert (found.params, found.flops) == (table.params, table.flops)

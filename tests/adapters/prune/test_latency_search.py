@@ -38,7 +38,7 @@ def faster_in_eights(model):
 @pytest.mark.parametrize("clock", [by_params, faster_in_eights])
 def test_the_largest_network_that_is_fast_enough_is_taken(clock, monkeypatch):
     calls = []
-    for module in ("planner", "latency_search", "api"):
+    for module in ("planner", "api"):
         monkeypatch.setattr(f"foad_plugins.adapters.prune.{module}.measure_latency", fake_latency(clock, calls))
     model = seeded_norms(Wide())
     original = copy.deepcopy(model)
@@ -56,8 +56,7 @@ def test_the_largest_network_that_is_fast_enough_is_taken(clock, monkeypatch):
 
 
 def test_a_latency_that_cannot_be_met_says_the_least_that_was_measured(monkeypatch):
-    for module in ("planner", "latency_search"):
-        monkeypatch.setattr(f"foad_plugins.adapters.prune.{module}.measure_latency", fake_latency(by_params, []))
+    monkeypatch.setattr("foad_plugins.adapters.prune.planner.measure_latency", fake_latency(by_params, []))
     model = seeded_norms(Wide())
     before, size = snapshot(model), count_params(model)
     with pytest.raises(

@@ -19,9 +19,10 @@ from foad_plugins.adapters.prune.search import (
     Step,
     TargetError,
     cut_at_ratio,
+    removal_schedule,
     search,
-    sequence,
 )
+from foad_plugins.adapters.torch_pruning.groups import structure
 from tests.networks.small_networks import Chain, seeded_norms
 
 
@@ -30,15 +31,16 @@ def removed_by(graph):
 
 
 def stub(*modules):
-    """What stands for a coupled group: of it only the layers' types are looked at."""
+    """Stands for a group of Torch-Pruning, of which only the types of the layers are used."""
     dep = [SimpleNamespace(target=SimpleNamespace(module=module), handler=removed_by) for module in modules]
     return [SimpleNamespace(dep=one) for one in dep]
 
 
-def candidate(scores, parts=1, width=None, kind=nn.Conv2d):
+def candidate(scores, channel_groups=1, width=None, kind=nn.Conv2d):
     scores = tuple(map(float, scores))
     layer = nn.Linear(1, 1) if kind is nn.Linear else nn.Conv2d(1, 1, 1)
-    return Candidate(stub(layer), "layer", parts, tuple(range(len(scores))), scores, width or len(scores))
+    group = SimpleNamespace(group=stub(layer), channel_groups=channel_groups)
+    return Candidate(group, tuple(range(len(scores))), scores, width or len(scores))
 
 
 def free(candidates, round_to=1, most=1.0, fixed=None):
@@ -58,7 +60,7 @@ groups_of_channels = st.lists(
     st.builds(
         candidate,
         st.lists(st.floats(-5, 5), min_size=1, max_size=12).map(sorted),
-        parts=st.sampled_from([1, 2, 3]),
+        channel_groups=st.sampled_from([1, 2, 3]),
         kind=st.sampled_from([nn.Conv2d, nn.Linear]),
     ),
     min_size=1,
@@ -70,14 +72,14 @@ groups_of_channels = st.lists(
 @given(candidates=groups_of_channels, round_to=st.integers(1, 6), most=st.floats(0, 1), share=st.floats(0, 0.99))
 def test_what_is_allowed_and_nothing_else(ranking, candidates, round_to, most, share):
     limits = free(candidates, round_to, most, {0: share})
-    start, steps = sequence(candidates, ranking, limits)
+    start, steps = removal_schedule(candidates, ranking, limits)
     assert all(step.group != 0 and step.size >= 1 for step in steps)
     allowed = [
         {len(c.sequence)}
         | {
             w
             for w in range(1, len(c.sequence))
-            if w * c.parts % round_to == 0 and len(c.sequence) - w <= most * c.width
+            if w * c.group.channel_groups % round_to == 0 and len(c.sequence) - w <= most * c.width
         }
         for c in candidates
     ]
@@ -93,7 +95,7 @@ def test_what_is_allowed_and_nothing_else(ranking, candidates, round_to, most, s
 
 def test_local_ranking_takes_equal_shares_at_any_time():
     candidates = [candidate(range(10)), candidate(range(100, 120)), candidate([0] * 40, kind=nn.Linear)]
-    for counts in after(*sequence(candidates, "local", free(candidates))):
+    for counts in after(*removal_schedule(candidates, "local", free(candidates))):
         shares = [count / len(c.sequence) for c, count in zip(candidates, counts, strict=True)]
         assert max(shares) - min(shares) <= 1 / 10 + 1e-9
 
@@ -101,7 +103,7 @@ def test_local_ranking_takes_equal_shares_at_any_time():
 def test_global_ranking_goes_by_score():
     first, second = [0.1, 0.4, 0.5, 9], [0.2, 0.3, 0.6, 9]
     candidates = [candidate(first), candidate(second)]
-    _, steps = sequence(candidates, "global", free(candidates))
+    _, steps = removal_schedule(candidates, "global", free(candidates))
     assert [step.group for step in steps] == [0, 1, 1, 0, 0, 1]
 
 
@@ -112,25 +114,23 @@ def test_isomorphic_ranking_takes_equal_shares_of_kinds_and_goes_by_score_within
         candidate([0.5, 4, 5, 6]),
         candidate(range(100, 108), kind=nn.Linear),
     ]
-    start, steps = sequence(candidates, "isomorphic", free(candidates))
+    start, steps = removal_schedule(candidates, "isomorphic", free(candidates))
     for counts in after(start, steps):
         assert abs((counts[0] + counts[1]) / 8 - counts[2] / 8) <= 1 / 8 + 1e-9 or counts[0] + counts[1] == 6
     assert [step.group for step in steps if step.group != 2] == [0, 1, 0, 0, 1, 1]
     # Half of the convolutions' channels are gone from the start: the linear layer catches up first.
-    start, steps = sequence(candidates, "isomorphic", free(candidates, fixed={0: 0.75}))
+    start, steps = removal_schedule(candidates, "isomorphic", free(candidates, fixed={0: 0.75}))
     assert (start, [step.group for step in steps[:4]]) == ([3, 0, 0], [2, 2, 2, 1])
 
 
 def test_kinds_tell_layers_and_what_is_done_to_them_apart():
     conv, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
-    kinds = [
-        Candidate(group, "", 1, (), (), 0).kind() for group in (stub(conv), stub(nn.Linear(1, 1)), stub(conv, norm))
-    ]
+    kinds = [structure(group) for group in (stub(conv), stub(nn.Linear(1, 1)), stub(conv, norm))]
     assert len(set(kinds)) == 3
-    assert Candidate(stub(nn.Conv2d(3, 8, 5)), "", 1, (), (), 0).kind() == kinds[0]
+    assert structure(stub(nn.Conv2d(3, 8, 5))) == kinds[0]
     other = stub(conv)
     other[0].dep.handler = abs
-    assert Candidate(other, "", 1, (), (), 0).kind() != kinds[0]
+    assert structure(other) != kinds[0]
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)
@@ -138,12 +138,12 @@ def test_a_group_keeps_its_own_order_whatever_the_scores(ranking):
     # Blocks of one and four channels, the second with the lower scores.
     uneven = candidate([5, 0, 0, 0, 0, 0, 0, 0, 0])
     other = candidate([1.0] * 8)
-    _, steps = sequence([uneven, other], ranking, free([uneven, other], round_to=4))
+    _, steps = removal_schedule([uneven, other], ranking, free([uneven, other], round_to=4))
     assert [step.size for step in steps if step.group == 0] == [1, 4]
 
 
 @pytest.mark.parametrize(
-    ("parts", "round_to", "widths"),
+    ("channel_groups", "round_to", "widths"),
     [
         (1, 8, {24, 16, 8}),
         (1, 7, {26, 21, 14, 7}),
@@ -154,9 +154,9 @@ def test_a_group_keeps_its_own_order_whatever_the_scores(ranking):
         (1, 30, set()),
     ],
 )
-def test_widths_end_at_multiples_or_stay(parts, round_to, widths):
-    group = candidate([0] * 26, parts)
-    counts = after(*sequence([group], "local", free([group], round_to)))
+def test_widths_end_at_multiples_or_stay(channel_groups, round_to, widths):
+    group = candidate([0] * 26, channel_groups)
+    counts = after(*removal_schedule([group], "local", free([group], round_to)))
     assert {26 - count for (count,) in counts} == widths | {26}
 
 
@@ -164,7 +164,7 @@ def test_widths_end_at_multiples_or_stay(parts, round_to, widths):
 @pytest.mark.parametrize("gone", [0, 3])
 def test_caps_hold_over_all_steps_of_pruning(most, gone):
     group = candidate(range(10 - gone), width=10)
-    counts = list(after(*sequence([group], "global", free([group], most=most))))[-1]
+    counts = list(after(*removal_schedule([group], "global", free([group], most=most))))[-1]
     assert gone + counts[0] == max(gone, min(int(most * 10), 9))
 
 
@@ -174,7 +174,7 @@ def test_caps_hold_over_all_steps_of_pruning(most, gone):
 )
 def test_fixed_ratios_round_up_as_the_others_and_count_from_the_first_width(ratio, round_to, gone, count):
     group = candidate(range(10 - gone), width=10)
-    start, steps = sequence([group], "local", free([group], round_to, fixed={0: ratio}))
+    start, steps = removal_schedule([group], "local", free([group], round_to, fixed={0: ratio}))
     assert (start, steps) == ([count], [])
 
 
@@ -234,8 +234,8 @@ def test_search_says_the_least_that_can_be_met():
 @pytest.mark.parametrize(("ranking", "left"), [("local", [5, 10]), ("global", [10, 5]), ("isomorphic", [5, 10])])
 def test_a_ratio_is_of_each_group_of_all_or_of_each_kind(ranking, left):
     candidates = [candidate(range(20, 30)), candidate(range(20), kind=nn.Linear)]
-    start, steps = sequence(candidates, ranking, free(candidates))
-    counts = cut_at_ratio(candidates, start, steps, 0.5, ranking)
+    schedule = removal_schedule(candidates, ranking, free(candidates))
+    counts = cut_at_ratio(candidates, schedule, 0.5, ranking)
     assert [len(c.sequence) - count for c, count in zip(candidates, counts, strict=True)] == left
 
 
@@ -276,7 +276,5 @@ def test_ratios_round_as_torch_pruning_does(ratio, network, round_to):
 def test_no_ratio_leaves_a_group_without_channels():
     for width, ratio in itertools.product([1, 2, 3, 10], [0.9, 0.99, np.nextafter(1, 0)]):
         group = candidate(range(width))
-        start, steps = sequence([group], "local", free([group]))
-        assert cut_at_ratio([group], start, steps, ratio, "local")[0] == min(
-            width - 1, int(np.ceil(width * ratio - 1e-9))
-        )
+        schedule = removal_schedule([group], "local", free([group]))
+        assert cut_at_ratio([group], schedule, ratio, "local")[0] == min(width - 1, int(np.ceil(width * ratio - 1e-9)))

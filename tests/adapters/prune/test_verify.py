@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from foad_plugins import FOADWarning, prune
-from foad_plugins.adapters.prune.verify import differs
+from foad_plugins.adapters.prune.verify import outputs_differ
 from tests.adapters.prune.test_api import snapshot
 from tests.helpers.seeds import generator
 from tests.networks.misgrouped_networks import LOUD, SILENT, Sliced
@@ -57,7 +57,7 @@ def test_a_wrong_group_can_be_left_out():
     with pytest.raises(RuntimeError, match=r"layer '3.make' \('3.make'\).*ignored_layers"):
         prune(extended, IMAGES, pruning_ratio=0.4)
     report = prune(extended, IMAGES, pruning_ratio=0.4, ignored_layers=["3.make"])
-    assert {group.name: group.proof for group in report.groups} == {"0": "proved", "2": "proved"}
+    assert {group.name: group.verification for group in report.groups} == {"0": "verified", "2": "verified"}
 
 
 def test_slices_are_judged_by_what_comes_out():
@@ -69,10 +69,10 @@ def test_slices_are_judged_by_what_comes_out():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FOADWarning)
                 report = prune(model, IMAGES, measure_latency=False)
-            outcomes.add(report.groups[0].proof)
+            outcomes.add(report.groups[0].verification)
         except RuntimeError:
             outcomes.add("refused")
-    assert outcomes <= {"refused", "proved"}
+    assert outcomes <= {"refused", "verified"}
     assert "refused" in outcomes
 
 
@@ -81,17 +81,17 @@ def test_right_removals_are_proved(network):
     model = seeded_norms(network())
     images = torch.rand(24, 7, 6) if isinstance(model, Tokens) else IMAGES
     report = prune(model, images, pruning_ratio=0.5, measure_latency=False)
-    assert {group.proof for group in report.groups} == {"proved"}
+    assert {group.verification for group in report.groups} == {"verified"}
 
 
 def test_normalisation_over_the_removed_channels_is_not_provable():
     report = prune(Chain(norm="group"), IMAGES, pruning_ratio=0.5)
-    assert {group.name: group.proof for group in report.groups} == {
-        "conv1": "not provable here",
-        "conv2": "not provable here",
+    assert {group.name: group.verification for group in report.groups} == {
+        "conv1": "not verifiable",
+        "conv2": "not verifiable",
     }
-    assert "not provable here (a normalization mixes the channels): conv1, conv2" in str(report)
-    assert {group.proof for group in prune(Chain(), IMAGES, verify=False).groups} == {"not checked"}
+    assert "not verifiable (a normalization mixes the channels): conv1, conv2" in str(report)
+    assert {group.verification for group in prune(Chain(), IMAGES, verify=False).groups} == {"skipped"}
 
 
 def test_models_that_cannot_run_in_double_precision():
@@ -100,28 +100,28 @@ def test_models_that_cannot_run_in_double_precision():
             return super().forward(x.float())
 
     model = seeded_norms(Cast())
-    assert {group.proof for group in prune(model, IMAGES, pruning_ratio=0.5).groups} == {"proved"}
+    assert {group.verification for group in prune(model, IMAGES, pruning_ratio=0.5).groups} == {"verified"}
     assert model.conv1.weight.dtype == torch.float32
 
 
 def test_half_precision_models():
     model = seeded_norms(Chain()).bfloat16().eval()
     report = prune(model, IMAGES.bfloat16(), pruning_ratio=0.5)
-    assert {group.proof for group in report.groups} == {"proved"}
+    assert {group.verification for group in report.groups} == {"verified"}
     assert all(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
 
 
-def test_what_differs():
+def test_what_outputs_differ():
     one = torch.tensor([1.0, 2.0])
-    assert not differs([one], [one + 1e-5])
-    assert differs([one], [one + 0.01])
-    assert not differs([one.double()], [one.double() + 1e-9])
-    assert differs([one.double()], [one.double() + 1e-5])
-    assert differs([one], [one, one])
-    assert differs([one], [one[:1]])
-    assert differs([one], [torch.tensor([1.0, float("nan")])])
-    assert not differs([torch.tensor([float("nan")])], [torch.tensor([float("nan")])])
-    assert not differs([torch.tensor([1, 2])], [torch.tensor([2, 1])])
+    assert not outputs_differ([one], [one + 1e-5])
+    assert outputs_differ([one], [one + 0.01])
+    assert not outputs_differ([one.double()], [one.double() + 1e-9])
+    assert outputs_differ([one.double()], [one.double() + 1e-5])
+    assert outputs_differ([one], [one, one])
+    assert outputs_differ([one], [one[:1]])
+    assert outputs_differ([one], [torch.tensor([1.0, float("nan")])])
+    assert not outputs_differ([torch.tensor([float("nan")])], [torch.tensor([float("nan")])])
+    assert not outputs_differ([torch.tensor([1, 2])], [torch.tensor([2, 1])])
 
 
 # Sizes at which every feature map keeps a position.
@@ -164,8 +164,8 @@ def test_right_removals_of_torchvision_are_accepted(name):
         warnings.filterwarnings("ignore", module="torch_pruning")
         warnings.simplefilter("ignore", FOADWarning)
         report = prune(model, images, pruning_ratio=0.3, measure_latency=False)
-    proofs = [group.proof for group in report.groups if group.selection.removed]
-    assert proofs.count("proved") > 0
-    assert set(proofs) <= ({"proved", "not provable here"} if name in ("convnext_tiny", "vit_b_16") else {"proved"})
+    proofs = [group.verification for group in report.groups if group.selection.removed]
+    assert proofs.count("verified") > 0
+    assert set(proofs) <= ({"verified", "not verifiable"} if name in ("convnext_tiny", "vit_b_16") else {"verified"})
     assert report.params_after < sum(parameter.numel() for parameter in original.parameters())
     assert model(images).shape == (4, 10)

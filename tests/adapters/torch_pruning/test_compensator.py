@@ -266,9 +266,9 @@ def test_layers_that_cannot_mix_are_named():
     assert "block.self_attn" in report.not_compensated
     assert "block.linear2" in report.compensated
     assert "not compensated, cannot mix channels: block.self_attn" in str(report)
-    proofs = {group.name: group.proof for group in report.groups}
-    assert proofs["block.linear1"] == "proved"
-    assert "not provable here" in proofs.values()
+    proofs = {group.name: group.verification for group in report.groups}
+    assert proofs["block.linear1"] == "verified"
+    assert "not verifiable" in proofs.values()
 
 
 def test_few_samples_are_a_warning():

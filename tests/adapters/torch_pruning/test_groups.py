@@ -7,8 +7,8 @@ from torch import nn
 
 from foad_plugins.adapters.torch_pruning import groups as g
 from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
-from foad_plugins.calibration.collect import calibrate_channels
-from foad_plugins.calibration.data import Call
+from foad_plugins.calibration.collect import calibrate
+from foad_plugins.calibration.data import CalibrationData, Call
 from foad_plugins.calibration.observers import HookPoint
 from foad_plugins.criterion.similarity import channel_similarity
 from tests.helpers.seeds import generator
@@ -28,12 +28,12 @@ def group_of(graph, layer):
 
 
 def similarity_of(model, layer, images=IMAGES):
-    reads = g.group_reads(group_of(graph_of(model, images), layer))
-    return reads, calibrate_channels(model, images, [reads])[0].compute()
+    group = g.CoupledGroup.of(group_of(graph_of(model, images), layer))
+    return group, calibrate(model, CalibrationData(images), [group])[0][0].compute()
 
 
-def taken(reads):
-    return {(tap.module, tap.side) for tap in reads.hook_points}
+def taken(group):
+    return {(tap.module, tap.side) for tap in group.hook_points}
 
 
 def inputs_of(model, *layers):
@@ -52,24 +52,24 @@ def inputs_of(model, *layers):
 
 def test_a_chain_is_read_behind_norm_activation_and_pooling():
     model = seeded_norms(Chain())
-    reads, similarity = similarity_of(model, model.conv1)
-    assert taken(reads) == {(model.conv2, "input")}
+    group, similarity = similarity_of(model, model.conv1)
+    assert taken(group) == {(model.conv2, "input")}
     torch.testing.assert_close(similarity, channel_similarity(inputs_of(model, model.conv2)[0]))
-    assert reads.name == "conv1"
+    assert group.name == "conv1"
 
 
 def test_flatten_gives_each_channel_its_columns():
     model = seeded_norms(Chain())
-    reads, similarity = similarity_of(model, model.conv2)
-    assert reads.hook_points[0].channel_index.shape == (12, 4)
+    group, similarity = similarity_of(model, model.conv2)
+    assert group.hook_points[0].channel_index.shape == (12, 4)
     maps = inputs_of(model, model.fc)[0].unflatten(1, (12, 4))
     torch.testing.assert_close(similarity, channel_similarity(maps))
 
 
 def test_a_residual_stage_is_the_mean_over_its_tensors():
     model = Residual()
-    reads, similarity = similarity_of(model, model.stem)
-    assert taken(reads) == {(layer, "input") for layer in (model.block1[0], model.block2, model.fc)}
+    group, similarity = similarity_of(model, model.stem)
+    assert taken(group) == {(layer, "input") for layer in (model.block1[0], model.block2, model.fc)}
     maps = inputs_of(model, model.block1[0], model.block2, model.fc)
     torch.testing.assert_close(similarity, torch.stack([channel_similarity(each) for each in maps]).mean(0))
 
@@ -83,8 +83,8 @@ def test_concatenated_branches_are_read_each_in_its_slice(branch, part):
 
 def test_a_gate_and_what_it_gates_are_one_group():
     model = Concat()
-    reads, similarity = similarity_of(model, model.excite)
-    assert taken(reads) == {(model.squeeze, "input"), (model.last, "input")}
+    group, similarity = similarity_of(model, model.excite)
+    assert taken(group) == {(model.squeeze, "input"), (model.last, "input")}
     maps = inputs_of(model, model.squeeze, model.last)
     torch.testing.assert_close(similarity, torch.stack([channel_similarity(each) for each in maps]).mean(0))
 
@@ -112,8 +112,8 @@ class _Doubled(nn.Module):
 
 def test_a_channel_read_twice_counts_with_both():
     model = _Doubled()
-    reads, similarity = similarity_of(model, model.make)
-    assert reads.hook_points[0].channel_index.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    group, similarity = similarity_of(model, model.make)
+    assert group.hook_points[0].channel_index.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
     both = inputs_of(model, model.read)[0].unflatten(1, (2, 4)).transpose(1, 2)
     torch.testing.assert_close(similarity, channel_similarity(both))
 
@@ -135,8 +135,8 @@ class _Halves(nn.Module):
 
 def test_without_a_reader_of_all_the_makers_are_read_behind_their_norm():
     model = seeded_norms(_Halves())
-    reads, similarity = similarity_of(model, model.make)
-    assert taken(reads) == {(model.norm, "output")}
+    group, similarity = similarity_of(model, model.make)
+    assert taken(group) == {(model.norm, "output")}
     with torch.no_grad():
         torch.testing.assert_close(similarity, channel_similarity(model.norm(model.make(IMAGES))))
 
@@ -150,8 +150,8 @@ def test_layer_norm_is_read_where_its_channels_are():
 
 def test_a_head_is_read_at_its_output():
     model = Chain()
-    reads, similarity = similarity_of(model, model.fc)
-    assert taken(reads) == {(model.fc, "output")}
+    group, similarity = similarity_of(model, model.fc)
+    assert taken(group) == {(model.fc, "output")}
     with torch.no_grad():
         torch.testing.assert_close(similarity, channel_similarity(model(IMAGES)))
 
@@ -159,9 +159,9 @@ def test_a_head_is_read_at_its_output():
 def test_output_groups_are_told_from_the_rest():
     model = Chain()
     graph = graph_of(model)
-    assert [g.group_name(group) for group in prunable_groups(graph, []) if g.is_output(group)] == ["fc"]
+    assert [group.name for group in prunable_groups(graph, []) if group.is_output] == ["fc"]
     softmaxed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 6), nn.Flatten(), nn.Softmax(1))
-    names = [g.group_name(group) for group in prunable_groups(graph_of(softmaxed), []) if g.is_output(group)]
+    names = [group.name for group in prunable_groups(graph_of(softmaxed), []) if group.is_output]
     assert names == ["2"]
 
 
@@ -176,14 +176,14 @@ def test_outputs_that_are_read_on_are_outputs():
             return [first, self.third(self.second(first).relu())]
 
     graph = graph_of(Levels())
-    names = [g.group_name(group) for group in prunable_groups(graph, []) if g.is_output(group)]
+    names = [group.name for group in prunable_groups(graph, []) if group.is_output]
     assert sorted(names) == ["first", "third"]
 
 
 def test_parts_that_must_lose_the_same_indices():
-    assert g.num_channel_groups(group_of(graph_of(model := Chain(groups=4)), model.conv1)) == 4
-    assert g.num_channel_groups(group_of(graph_of(model := Chain(norm="group")), model.conv1)) == 2
-    assert g.num_channel_groups(group_of(graph_of(model := Residual()), model.stem)) == 1
+    assert g.CoupledGroup.of(group_of(graph_of(model := Chain(groups=4)), model.conv1)).channel_groups == 4
+    assert g.CoupledGroup.of(group_of(graph_of(model := Chain(norm="group")), model.conv1)).channel_groups == 2
+    assert g.CoupledGroup.of(group_of(graph_of(model := Residual()), model.stem)).channel_groups == 1
 
 
 @pytest.mark.parametrize(("parts", "num_channel_groups"), [([8, 8], 2), ([4, 4, 4, 4], 4), ([4, 12], 1)])
@@ -201,7 +201,7 @@ def test_split_channels_that_are_taken_together_are_parts(parts, num_channel_gro
             return self.rest[0](torch.stack(maps).amax(0) if len(maps) > 2 else torch.maximum(*maps))
 
     model = Split()
-    assert g.num_channel_groups(group_of(graph_of(model), model.first)) == num_channel_groups
+    assert g.CoupledGroup.of(group_of(graph_of(model), model.first)).channel_groups == num_channel_groups
 
 
 def test_the_similarity_of_bundles_is_their_mean():
@@ -231,7 +231,7 @@ def test_a_frozen_model_can_be_traced_and_stays_frozen():
 
 def test_seen_from_a_reader():
     model = Chain()
-    other = g.rooted_at_reader(group_of(graph_of(model), model.conv1))
-    assert other[0].dep.target.module is model.conv2
-    assert len(other[0].idxs) == 8
-    assert g.rooted_at_reader(group_of(graph_of(model), model.fc)) is None
+    other = g.CoupledGroup.of(group_of(graph_of(model), model.conv1)).rooted_at_consumer()
+    assert other.group[0].dep.target.module is model.conv2
+    assert len(other.group[0].idxs) == 8
+    assert g.CoupledGroup.of(group_of(graph_of(model), model.fc)).rooted_at_consumer() is None

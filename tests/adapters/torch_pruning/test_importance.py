@@ -17,6 +17,7 @@ from foad_plugins import (
     elimination_order,
     greedy_select,
 )
+from foad_plugins.calibration.data import CalibrationData
 from foad_plugins.recovery.patch_statistics import patch_statistics
 from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
@@ -290,7 +291,7 @@ def test_a_group_that_never_runs_gets_no_score_and_a_warning():
     model = _Sometimes()
     tool = pruner(model, FOADImportance(IMAGES))
     model.both = False
-    with pytest.warns(UnscoredGroupWarning, match="group of layer 'spare' could be read"):
+    with pytest.warns(UnscoredGroupWarning, match="group of layer 'spare' was observed"):
         tool.step()
     assert model.spare.out_channels == 6
     assert model.always.out_channels == 2
@@ -415,7 +416,7 @@ def test_the_order_by_patches_is_that_of_the_consumers_patches():
     }
     columns = {"conv1": torch.arange(8)[:, None], "conv2": torch.arange(48).view(12, 4)}
     for (name, channels), layer in zip(columns.items(), (model.conv2, model.fc), strict=True):
-        term = patch_statistics(model, [model.conv2, model.fc], images)[layer].term(channels)
+        term = patch_statistics(model, [model.conv2, model.fc], CalibrationData(images))[layer].term(channels)
         expected = elimination_order(torch.eye(len(channels)), "patches", terms=[term])
         assert ranked[name].name == "patches"
         assert ranked[name].sequence == expected.sequence

@@ -10,9 +10,8 @@ import torch_pruning as tp
 from torch import nn
 
 from foad_plugins import FOADImportance, FOADWarning, prune
-from foad_plugins.adapters.torch_pruning.graph import build_graph, endless_roots, prunable_groups
-from foad_plugins.adapters.torch_pruning.groups import group_name
-from foad_plugins.adapters.torch_pruning.nonterminating import endless_layers
+from foad_plugins.adapters.torch_pruning.graph import build_graph, nonterminating_roots, prunable_groups
+from foad_plugins.adapters.torch_pruning.nonterminating import nonterminating_layers
 from foad_plugins.calibration.data import Call
 from tests.compatibility.test_coverage import NETWORKS
 from tests.helpers.seeds import generator
@@ -41,36 +40,36 @@ def graph_of(model, images=IMAGES):
 @pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group")])
 def test_groups_that_are_formed_well_have_an_end(network):
     graph = graph_of(network())
-    assert endless_roots(graph, []) == []
+    assert nonterminating_roots(graph, []) == []
 
 
 def test_tokens_and_real_architectures_have_an_end():
-    assert endless_roots(graph_of(Tokens(), torch.rand(2, 7, 6)), []) == []
+    assert nonterminating_roots(graph_of(Tokens(), torch.rand(2, 7, 6)), []) == []
     models = pytest.importorskip("torchvision.models")
     for name in ("resnet18", "densenet121", "googlenet"):
         options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
-        assert endless_roots(graph_of(models.get_model(name, **options), torch.rand(2, 3, 32, 32)), []) == []
+        assert nonterminating_roots(graph_of(models.get_model(name, **options), torch.rand(2, 3, 32, 32)), []) == []
 
 
 def test_a_large_flattened_map_has_an_end():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 64 * 64, 2))
-    assert endless_roots(graph_of(model, torch.rand(1, 3, 64, 64)), []) == []
+    assert nonterminating_roots(graph_of(model, torch.rand(1, 3, 64, 64)), []) == []
 
 
 def test_all_networks_that_people_bring_have_an_end():
     for make, data in NETWORKS.values():
         if isinstance(data, torch.Tensor):
-            assert endless_roots(graph_of(make(), data), []) == []
+            assert nonterminating_roots(graph_of(make(), data), []) == []
 
 
 def test_products_of_channels_have_none():
     model = GramObserver()
     graph = graph_of(model)
-    found = endless_layers(graph, [model.left, model.right])
+    found = nonterminating_layers(graph, [model.left, model.right])
     assert found
     assert all(layer in (model.left, model.right) for layer in found)
-    assert endless_roots(graph, [model.left, model.right]) == []
-    names = [group_name(group) for group in prunable_groups(graph, [])]
+    assert nonterminating_roots(graph, [model.left, model.right]) == []
+    names = [group.name for group in prunable_groups(graph, [])]
     assert not {"left", "right"} & set(names)
 
 
@@ -81,7 +80,7 @@ def test_prune_says_what_stays_whole_for_it():
         report = prune(model, IMAGES, pruning_ratio=0.3, order="rounds", measure_latency=False)
     assert model[0].out_channels == 8
     assert model[3].left.out_channels == 8
-    assert any("would find no end to the groups of '3." in note for note in report.notes)
+    assert any("would never finish to collect the groups of '3." in note for note in report.notes)
 
 
 @pytest.mark.slow
@@ -89,7 +88,7 @@ def test_a_detectors_boxes_do_not_hold_up_calibration():
     detection = pytest.importorskip("torchvision.models.detection")
     options = {"weights": None, "weights_backbone": None, "min_size": 64, "max_size": 64}
     model, images = detection.fasterrcnn_resnet50_fpn(**options).eval(), torch.rand(2, 3, 64, 64)
-    assert endless_roots(graph_of(model, images), []) == [model.roi_heads.box_predictor.bbox_pred]
+    assert nonterminating_roots(graph_of(model, images), []) == [model.roi_heads.box_predictor.bbox_pred]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch_pruning")
         tp.pruner.MetaPruner(

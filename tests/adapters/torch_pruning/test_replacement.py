@@ -11,13 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from foad_plugins import Compensator
-from foad_plugins.adapters.prune.verify import is_provable
+from foad_plugins.adapters.torch_pruning.consumers import find_consumers
 from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
-from foad_plugins.adapters.torch_pruning.groups import group_name, is_output, num_channel_groups
-from foad_plugins.adapters.torch_pruning.readers import find_readers
 from foad_plugins.adapters.torch_pruning.replacement import ConsumerGrams, GroupReplacement, replaced_inputs
 from foad_plugins.calibration.collect import calibrate
-from foad_plugins.calibration.data import iter_calls
+from foad_plugins.calibration.data import CalibrationData
 from tests.helpers.seeds import SEED, generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
 
@@ -56,11 +54,11 @@ def prepared(name):
 
 
 def grams_of(model, fitted, held_out):
-    graph = build_graph(model, next(iter_calls(fitted[:1])))
-    groups = [group for group in prunable_groups(graph, []) if not is_output(group)]
-    consumers = find_readers(groups)
-    reads = [consumer.reads for consumer in consumers]
-    grams = [calibrate(model, images, [], reads)[1] for images in (fitted, held_out)]
+    graph = build_graph(model, CalibrationData(fitted).first(images=1))
+    groups = [group for group in prunable_groups(graph, []) if not group.is_output]
+    consumers = find_consumers(groups)
+    sets = [consumer.channel_set for consumer in consumers]
+    grams = [calibrate(model, CalibrationData(images), [], sets)[1] for images in (fitted, held_out)]
     return groups, ConsumerGrams(consumers, *grams)
 
 
@@ -71,16 +69,15 @@ def test_replaced_inputs_give_what_compensation_gives(name, method):
     model, images = prepared(name)
     groups, grams = grams_of(model, images, images)
     assert groups
-    for group in filter(is_provable, groups):
-        size = len(group[0].idxs) // num_channel_groups(group)
-        channels = [part * size + channel for part in range(num_channel_groups(group)) for channel in range(size // 2)]
+    for group in (group for group in groups if group.verifiable):
+        channels = group.root_indices(range(group.channels_per_group // 2))
         replacements, _ = GroupReplacement(group, grams, method).at(channels)
         with replaced_inputs(replacements):
             expected = model(images)
         pruned = copy.deepcopy(model)
         compensator = Compensator(pruned, images, method)
-        graph = build_graph(pruned, next(iter_calls(images[:1])))
-        root = pruned.get_submodule(group_name(group))
+        graph = build_graph(pruned, CalibrationData(images).first(images=1))
+        root = pruned.get_submodule(group.name)
         cut = graph.get_pruning_group(root, graph.get_pruner_of_module(root).prune_out_channels, channels)
         compensator(cut)
         cut.prune()
@@ -92,7 +89,7 @@ def test_replaced_inputs_give_what_compensation_gives(name, method):
 def test_without_compensation_the_channels_are_zero():
     model, images = prepared("chain")
     groups, grams = grams_of(model, images, images)
-    first = next(group for group in groups if group_name(group) == "conv1")
+    first = next(group for group in groups if group.name == "conv1")
     replacements, _ = GroupReplacement(first, grams, None).at([0, 3])
     with replaced_inputs(replacements):
         zeroed = model(images)
@@ -105,7 +102,7 @@ def test_without_compensation_the_channels_are_zero():
 def test_the_local_error_is_that_of_the_consumer_on_other_images():
     model, _ = prepared("concat")
     groups, grams = grams_of(model, IMAGES, OTHERS)
-    group = next(group for group in groups if group_name(group) == "left")
+    group = next(group for group in groups if group.name == "left")
     replacements, error = GroupReplacement(group, grams, "least_squares").at([0, 2, 5])
     maps = []
     with model.join.register_forward_hook(lambda layer, args, output: maps.append(output)):
@@ -121,7 +118,7 @@ def test_the_local_error_is_that_of_the_consumer_on_other_images():
 def test_channels_that_no_fitted_layer_consumes_are_zeroed():
     model, images = prepared("chain")
     groups, _ = grams_of(model, images, images)
-    first = next(group for group in groups if group_name(group) == "conv1")
+    first = next(group for group in groups if group.name == "conv1")
     unfitted = ConsumerGrams([], [], [])
     replacements, error = GroupReplacement(first, unfitted, "least_squares").at([1])
     assert error is None

@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from foad_plugins import channel_similarity
-from foad_plugins.calibration.collect import calibrate_channels
+from foad_plugins.calibration.collect import calibrate
+from foad_plugins.calibration.data import CalibrationData
 from foad_plugins.calibration.observers import ChannelSet, HookPoint
 from tests.helpers.seeds import generator
 
@@ -34,8 +35,8 @@ def columns(width: int, each: int) -> torch.Tensor:
     return torch.arange(width * each).view(width, each)
 
 
-def calibrate(model, taps, channels, data=IMAGES, **options):
-    return calibrate_channels(model, data, [ChannelSet("test", channels, tuple(taps))], **options)[0]
+def statistics_of(model, taps, channels, data=IMAGES, **options):
+    return calibrate(model, CalibrationData(data, **options), [ChannelSet("test", channels, tuple(taps))])[0][0]
 
 
 def test_one_tensor_counts_once_and_a_changed_one_again():
@@ -43,10 +44,10 @@ def test_one_tensor_counts_once_and_a_changed_one_again():
     with torch.no_grad():
         maps = model.first(IMAGES)
     readers = [HookPoint(model.a, "input"), HookPoint(model.b, "input")]
-    once = calibrate(model, readers, 5)
+    once = statistics_of(model, readers, 5)
     assert once.count == 6
     torch.testing.assert_close(once.compute(), channel_similarity(maps))
-    both = calibrate(model, [*readers, HookPoint(model.d, "input")], 5)
+    both = statistics_of(model, [*readers, HookPoint(model.d, "input")], 5)
     assert both.count == 12
     mean = (channel_similarity(maps) + channel_similarity(maps.relu())) / 2
     torch.testing.assert_close(both.compute(), mean)
@@ -56,7 +57,7 @@ def test_flattened_maps_are_put_together_again():
     model = _Branches()
     with torch.no_grad():
         maps = model.first(IMAGES)
-    seen = calibrate(model, [HookPoint(model.c, "input", columns(5, 36))], 5)
+    seen = statistics_of(model, [HookPoint(model.c, "input", columns(5, 36))], 5)
     torch.testing.assert_close(seen.compute(), channel_similarity(maps))
 
 
@@ -72,7 +73,7 @@ def test_a_layer_called_twice_is_read_twice():
             return self.layer(self.layer(input=x))
 
     tokens = torch.rand(5, 7, 4)
-    seen = calibrate(Twice(), [HookPoint(layer, "input")], 4, tokens)
+    seen = statistics_of(Twice(), [HookPoint(layer, "input")], 4, tokens)
     with torch.no_grad():
         mean = sum(channel_similarity(maps.transpose(1, 2)) for maps in (tokens, layer(tokens))) / 2
     assert seen.count == 10
@@ -82,12 +83,12 @@ def test_a_layer_called_twice_is_read_twice():
 def test_batches_add_up_and_a_forward_function_calls_the_model():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
     tap = HookPoint(model[2], "input")
-    whole = calibrate(model, [tap], 4).compute()
+    whole = statistics_of(model, [tap], 4).compute()
     loader = DataLoader(TensorDataset(IMAGES, torch.zeros(6)), batch_size=4)
-    torch.testing.assert_close(calibrate(model, [tap], 4, loader, progress=True).compute(), whole)
-    seen = calibrate(model, [tap], 4, [IMAGES[:2], IMAGES[2:]], forward_fn=lambda net, batch: net(batch))
+    torch.testing.assert_close(statistics_of(model, [tap], 4, loader, progress=True).compute(), whole)
+    seen = statistics_of(model, [tap], 4, [IMAGES[:2], IMAGES[2:]], forward_fn=lambda net, batch: net(batch))
     torch.testing.assert_close(seen.compute(), whole)
-    assert calibrate(model, [tap], 4, loader, max_batches=1).count == 4
+    assert statistics_of(model, [tap], 4, loader, max_batches=1).count == 4
 
 
 def test_a_stream_has_no_length():
@@ -97,25 +98,25 @@ def test_a_stream_has_no_length():
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
     loader = DataLoader(Stream(), batch_size=3)
-    assert calibrate(model, [HookPoint(model[1], "input")], 4, loader, progress=True).count == 6
+    assert statistics_of(model, [HookPoint(model[1], "input")], 4, loader, progress=True).count == 6
 
 
 def test_a_layer_that_never_runs_is_not_seen():
     model = nn.Sequential(nn.Conv2d(3, 4, 3))
-    assert calibrate(model, [HookPoint(nn.Conv2d(4, 2, 1), "input")], 4).count == 0
+    assert statistics_of(model, [HookPoint(nn.Conv2d(4, 2, 1), "input")], 4).count == 0
 
 
 def test_outputs_can_be_read_and_lists_are_passed_over():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     with torch.no_grad():
         expected = channel_similarity(model.eval()(IMAGES))
-    torch.testing.assert_close(calibrate(model, [HookPoint(model[1], "output")], 4).compute(), expected)
+    torch.testing.assert_close(statistics_of(model, [HookPoint(model[1], "output")], 4).compute(), expected)
 
     class Listing(nn.Conv2d):
         def forward(self, x):
             return [super().forward(x)]
 
-    assert calibrate(nn.Sequential(layer := Listing(3, 4, 3)), [HookPoint(layer, "output")], 4).count == 0
+    assert statistics_of(nn.Sequential(layer := Listing(3, 4, 3)), [HookPoint(layer, "output")], 4).count == 0
 
 
 def test_bad_values_name_the_layer():
@@ -123,13 +124,13 @@ def test_bad_values_name_the_layer():
     images = IMAGES.clone()
     images[2, 0, 3, 3] = float("nan")
     with pytest.raises(ValueError, match=r"at the input of layer '1': .*NaN"):
-        calibrate(model, [HookPoint(model[1], "input")], 4, images)
+        statistics_of(model, [HookPoint(model[1], "input")], 4, images)
 
 
 def test_a_single_image_is_not_a_batch():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
     with pytest.raises(ValueError, match="layer '0' got an input of 3 dimensions, without a batch dimension"):
-        calibrate(model, [HookPoint(model[1], "input")], 4, IMAGES[0])
+        statistics_of(model, [HookPoint(model[1], "input")], 4, IMAGES[0])
 
 
 def test_the_model_is_as_before_even_if_it_raises():
@@ -140,7 +141,7 @@ def test_the_model_is_as_before_even_if_it_raises():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3), Raises())
     state = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(RuntimeError, match="inside"):
-        calibrate(model, [HookPoint(model[2], "input")], 4)
+        statistics_of(model, [HookPoint(model[2], "input")], 4)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
@@ -150,6 +151,6 @@ def test_the_model_is_as_before_even_if_it_raises():
 def test_works_under_inference_mode():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3))
     tap = HookPoint(model[1], "input")
-    expected = calibrate(model, [tap], 4).compute()
+    expected = statistics_of(model, [tap], 4).compute()
     with torch.inference_mode():
-        assert torch.equal(calibrate(model, [tap], 4, IMAGES * 1).compute(), expected)
+        assert torch.equal(statistics_of(model, [tap], 4, IMAGES * 1).compute(), expected)

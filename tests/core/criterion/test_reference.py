@@ -8,7 +8,8 @@ import torch_pruning as tp
 
 from foad_plugins import FOADImportance, channel_similarity, greedy_select
 from foad_plugins.benchmarks.models.foad_resnet import FOADResNet
-from foad_plugins.calibration.collect import calibrate_channels
+from foad_plugins.calibration.collect import calibrate
+from foad_plugins.calibration.data import CalibrationData
 from foad_plugins.calibration.observers import ChannelSet, HookPoint
 
 
@@ -46,7 +47,8 @@ def test_raw_maps_of_resnet56(reference, cifar, model, number):
     for name in case["kept"]:
         block = model.features.C1 if name == "conv1" else model.features.get_submodule(name).baseNet
         reads.append(ChannelSet(name, block[0].out_channels, (HookPoint(block[2], "output"),)))
-    for read, statistics in zip(reads, calibrate_channels(model, images_of(case, cifar), reads), strict=True):
+    found, _ = calibrate(model, CalibrationData(images_of(case, cifar)), reads)
+    for read, statistics in zip(reads, found, strict=True):
         assert list(greedy_select(statistics.compute(), case["t"], case["s"]).kept) == case["kept"][read.name]
 
 

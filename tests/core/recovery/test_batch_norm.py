@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from foad_plugins.calibration.data import CalibrationData
 from foad_plugins.recovery.batch_norm import input_moments, shift_running_stats
 from tests.helpers.seeds import generator
 
@@ -35,16 +36,16 @@ def same(model: nn.Module, before: dict[str, torch.Tensor]) -> bool:
 def test_a_network_that_has_not_changed_keeps_its_statistics(data):
     model = network().train()
     before = state(model)
-    moments = input_moments(model, data)
+    moments = input_moments(model, CalibrationData(data))
     assert same(model, before)
-    shift_running_stats(model, moments, {}, data)
+    shift_running_stats(model, moments, {}, CalibrationData(data))
     assert same(model, before)
     assert model.training
 
 
 def test_moments_are_those_of_the_inputs():
     model = network()
-    (first, second), (third, fourth) = input_moments(model, [IMAGES[:8], IMAGES[8:]]).values()
+    (first, second), (third, fourth) = input_moments(model, CalibrationData([IMAGES[:8], IMAGES[8:]])).values()
     with torch.no_grad():
         maps = model[0](IMAGES[8:])
         torch.testing.assert_close(second.mean, maps.mean((0, 2, 3)))
@@ -56,19 +57,19 @@ def test_moments_are_those_of_the_inputs():
 def test_a_changed_layer_is_made_good():
     model = network()
     original = copy.deepcopy(model)
-    moments = input_moments(model, IMAGES)
+    moments = input_moments(model, CalibrationData(IMAGES))
     with torch.no_grad():
         # What the first normalization can undo wholly.
         model[0].weight.mul_(3)
         model[0].bias.mul_(3).add_(7)
-        shift_running_stats(model, moments, {}, IMAGES)
+        shift_running_stats(model, moments, {}, CalibrationData(IMAGES))
         torch.testing.assert_close(model(IMAGES), original(IMAGES), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(model[5].running_mean, original[5].running_mean, rtol=1e-3, atol=1e-3)
 
 
 def test_removed_channels_are_left_out():
     model = network()
-    moments = input_moments(model, IMAGES)
+    moments = input_moments(model, CalibrationData(IMAGES))
     kept = torch.tensor([0, 2, 3])
     with torch.no_grad():
         narrow = network()
@@ -79,7 +80,7 @@ def test_removed_channels_are_left_out():
         narrow[1].running_mean, narrow[1].running_var, narrow[1].num_features = mean, variance, 3
         narrow[1].weight, narrow[1].bias = nn.Parameter(torch.ones(3)), nn.Parameter(torch.zeros(3))
         short = nn.Sequential(narrow[0], narrow[1])
-        shift_running_stats(short, moments, {model[1]: kept}, IMAGES)
+        shift_running_stats(short, moments, {model[1]: kept}, CalibrationData(IMAGES))
     torch.testing.assert_close(short[1].running_mean, mean + 1)
     torch.testing.assert_close(short[1].running_var, variance, rtol=1e-4, atol=1e-5)
 
@@ -87,7 +88,7 @@ def test_removed_channels_are_left_out():
 def test_layers_without_statistics_and_forward_functions():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False), nn.BatchNorm2d(4))
     data = [{"pixels": IMAGES}]
-    moments = input_moments(model, data, forward_fn=lambda net, batch: net(batch["pixels"]), max_batches=1)
+    moments = input_moments(model, CalibrationData(data, 1, lambda net, batch: net(batch["pixels"])))
     assert list(moments) == [model[2]]
 
 
@@ -95,6 +96,6 @@ def test_a_constant_map_divides_by_nothing():
     model = network()
     with torch.no_grad():
         model[0].weight.zero_()
-    moments = input_moments(model, IMAGES)
-    shift_running_stats(model, moments, {}, IMAGES)
+    moments = input_moments(model, CalibrationData(IMAGES))
+    shift_running_stats(model, moments, {}, CalibrationData(IMAGES))
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())

@@ -86,7 +86,7 @@ def test_the_page_has_the_values_of_the_report(written):
         "1 layer lost inputs but cannot mix channels",
         "depthwise",
         "43.0 %",
-        "proved (1)",
+        "verified (1)",
     ):
         assert words in page.text
     layers = [
@@ -172,10 +172,10 @@ def test_unusual_maps(written):
 
 
 def test_a_group_in_every_step_and_in_parts(written):
-    page = written(report(group("a"), group("b", parts=4), group("a", proof="not provable here")))
+    page = written(report(group("a"), group("b", channel_groups=4), group("a", verification="not verifiable")))
     assert "a (1 of 2 with this name" in page.text
     assert "a (2 of 2 with this name" in page.text
-    assert "4 equal parts" in page.text
+    assert "4 equal channel groups" in page.text
     assert "not provable here (1): a normalization" in page.text
     assert "not checked" not in page.text
 

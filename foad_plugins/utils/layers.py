@@ -1,0 +1,25 @@
+"""What a layer gets and how wide it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+__all__ = ["first_input", "layer_width"]
+
+_WIDTHS = {
+    "input": ("in_channels", "in_features", "num_features", "num_channels"),
+    "output": ("out_channels", "out_features", "num_features", "num_channels"),
+}
+
+
+def first_input(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The first argument that a layer was called with: positional, or by torch's name ``input``; None if neither."""
+    return args[0] if args else kwargs.get("input")
+
+
+def layer_width(layer: nn.Module, side: str) -> int | None:
+    """Channels (features) at the ``"input"`` or ``"output"`` of a layer; None where the layer does not have them."""
+    return next((int(getattr(layer, name)) for name in _WIDTHS[side] if hasattr(layer, name)), None)
