@@ -44,8 +44,7 @@ def model_call(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> Ca
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append(Call(args, args, kwargs))
 
-    with preserve_state(model):
-        model.register_forward_pre_hook(keep, with_kwargs=True)
+    with preserve_state(model), model.register_forward_pre_hook(keep, with_kwargs=True):
         forward_fn(model, call.batch)
     if not seen:
         raise ValueError("forward_fn(model, batch) never called the model")

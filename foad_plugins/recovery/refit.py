@@ -197,7 +197,7 @@ def _equal(first: Trace, second: Trace) -> bool:
 
 def _run_call(forward_fn: ForwardFn | None) -> RunCall:
     def run(model: nn.Module, call: Call) -> Any:
-        return model(*call.args, **call.kwargs) if forward_fn is None else forward_fn(model, call.batch)
+        return call.run(model, forward_fn)
 
     return run
 

@@ -115,9 +115,7 @@ class Comparison:
         return names
 
     def _run(self, network: nn.Module, call: Call) -> Any:
-        if self.forward_fn is not None:
-            return self.forward_fn(network, call.batch)
-        return network(*call.args, **call.kwargs)
+        return call.run(network, self.forward_fn)
 
     def _outputs(self, network: nn.Module, call: Call) -> list[Tensor]:
         output = self._run(network, call)

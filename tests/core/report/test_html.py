@@ -176,7 +176,7 @@ def test_a_group_in_every_step_and_in_parts(written):
     assert "a (1 of 2 with this name" in page.text
     assert "a (2 of 2 with this name" in page.text
     assert "4 equal channel groups" in page.text
-    assert "not provable here (1): a normalization" in page.text
+    assert "not verifiable (1): a normalization" in page.text
     assert "not checked" not in page.text
 
 
