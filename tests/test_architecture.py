@@ -17,10 +17,7 @@ ROOMS = {
 }
 SEPARATE = {("nni", "checkpoint"), ("prune", "nni"), ("cli", "nni"), ("report", "runs"), ("report", "sweep")}
 MOST_FILES, MOST_ROOMS = 16, 12
-KNOWN = {
-    "circle: adapters.prune.latency_search adapters.prune.planner adapters.prune.settings",
-    "foad_plugins/recovery: too many files",
-}
+KNOWN = {"foad_plugins/recovery: too many files"}
 Module = tuple[str, ...]
 
 
