@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import time
 
 import pytest
@@ -13,10 +14,11 @@ from torch import nn
 from foad_plugins import FOADImportance, FOADPruner
 from foad_plugins.adapters.checkpoint.api import CheckpointError, load_pruned, save_pruned
 from foad_plugins.adapters.checkpoint.file import encode, read_checkpoint
+from foad_plugins.adapters.checkpoint.layers import layer_problem
 from tests.adapters.checkpoint.test_file import corrupted
 from tests.adapters.prune.test_api import snapshot
 from tests.helpers.saved import outputs, pruned
-from tests.helpers.seeds import generator
+from tests.helpers.seeds import SEED, generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
 
 IMAGES = torch.rand(6, 3, 8, 8, generator=generator())
@@ -471,3 +473,52 @@ def test_pruned_by_foad_within_torch_pruning(path):
     ).step()
     save_pruned(model, path)
     assert torch.equal(outputs(load_pruned(Residual, path), IMAGES), outputs(model, IMAGES))
+
+
+_VALUES = (0, -1, 1, 7, 2**63, 10**300, True, None, 0.5, "a" * 10**5, [], [1], [1, 2], [[1]], {}, {"a": 1}, [0, 0])
+
+
+def _forge(content, tensors, choose):
+    """Replace, add or remove one value of the JSON at a random depth, or one tensor."""
+    if choose.random() < 0.3:
+        name = choose.choice(list(tensors))
+        shape = [max(0, size + choose.choice((-1, 0, 1))) for size in tensors[name].shape]
+        dtype = choose.choice((torch.float32, torch.int8, torch.complex64, torch.bool, torch.float16))
+        tensors[choose.choice((name, f"{name}.more", "a" * 10**5))] = torch.ones(shape, dtype=dtype)
+        return
+    place = content
+    while isinstance(place, dict) and place:
+        key = choose.choice(list(place))
+        if not isinstance(place[key], dict) or choose.random() < 0.3:
+            place[choose.choice((key, key, "more"))] = choose.choice(_VALUES)
+            return
+        place = place[key]
+
+
+def _refusal(network, path):
+    try:
+        load_pruned(network, path)
+    except CheckpointError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("network", [Chain, lambda: Chain(groups=4), Attention, Recurrent, Volumes])
+def test_random_forgeries_are_refused_in_time_or_give_a_network_whose_layers_fit(network, path):
+    choose = random.Random(SEED)
+    save_pruned(network(), path)
+    content, tensors = read_checkpoint(path, 10**6)
+    for number in range(25):
+        changed, replaced = copy.deepcopy(content), dict(tensors)
+        for _ in range(choose.randint(1, 3)):
+            _forge(changed, replaced, choose)
+        path.write_bytes(encode(replaced, changed))
+        fresh, start = network(), time.perf_counter()
+        before = snapshot(fresh)
+        refusal = _refusal(fresh, path)
+        assert time.perf_counter() - start < 2, number
+        if refusal is not None:
+            assert len(refusal) <= 200, number
+            assert snapshot(fresh) == before
+            continue
+        assert all(layer_problem(module) is None for module in fresh.modules())
+        assert all(0 not in tensor.shape for tensor in fresh.parameters())
