@@ -102,7 +102,7 @@ def test_equal_costs_spare_the_lower_index():
 
 
 def test_wrong_terms():
-    with pytest.raises(ValueError, match="at least one tensor"):
+    with pytest.raises(ValueError, match="at least one term"):
         elimination_costs([])
     one, other = torch.eye(3).double(), torch.eye(4).double()
     with pytest.raises(ValueError, match=r"finite \(3, 3\) matrices, got \(4, 4\)"):
