@@ -20,7 +20,7 @@ Size = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, crop the centre, scale to [0, 1], normalize. The defaults are torchvision's for ImageNet.
+    """Resize, crop the center, scale to [0, 1], normalize. The defaults are torchvision's for ImageNet.
 
     Attributes:
         resize: the shorter side, or height and width, before the crop; None for no resizing.

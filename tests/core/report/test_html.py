@@ -71,9 +71,9 @@ def test_the_page_has_the_values_of_the_report(written):
             latency_trials=(LatencyTrial(8, 0.43, 0.5),),
         )
     )
-    gone = len(shown.selection.removed)
+    removed_count = len(shown.selection.removed)
     for words in (
-        f"8 → {8 - gone}",
+        f"8 → {8 - removed_count}",
         f"{MINUS}50.0 %",
         "1.2 M → 617.3 k",
         "4.1 k → 2.5 k",
@@ -81,9 +81,9 @@ def test_the_page_has_the_values_of_the_report(written):
         "median of a call with 32 images",
         "one multiply-add is one",
         "Calibrated on few images.",
-        "2 layers took over",
+        "2 layers compensate for removed inputs",
         "a.reader, b",
-        "1 layer lost inputs but cannot mix channels",
+        "1 layer lost inputs and cannot mix channels",
         "depthwise",
         "43.0 %",
         "verified (1)",
@@ -134,7 +134,7 @@ def test_unknown_values_are_shown_as_unknown(written):
     page = written(report(layers=(LayerWidth("a", 8, 8),), batch_size=None, **nothing))
     assert page.text.count("not known") == 2
     assert "FLOPs before" not in page.text
-    assert "No group of channels was looked at." in page.text
+    assert "No group of channels was scored." in page.text
     assert "Nothing was removed." in page.text
     assert "None" not in page.text
 
@@ -166,7 +166,7 @@ def test_unusual_maps(written):
     maps = [torch.ones(2, 1, 1), torch.full((2, 3, 4), float("nan")), torch.rand(2, 500, 3).half()]
     pairs = tuple(ChannelPair("reader", 1, 0, float("nan"), each) for each in maps)
     page = written(report(group(pairs=pairs)))
-    assert "read at reader" in page.text
+    assert "at the input of reader" in page.text
     assert page.text.count("both constant on this image") == 1
     assert len(page.all("img")) == 9
 
@@ -187,7 +187,7 @@ def test_the_page_names_what_is_left_out(written, monkeypatch):
     monkeypatch.setattr("foad_plugins.report.html._MOST_REPRESENTATIVES", 3)
     shown = group(channels=40)
     text = written(report(shown)).text
-    assert "Each dot is the mean over about 2.5 channels each way." in text
+    assert "Each dot is the mean over about 2.5 channels in each direction." in text
     assert f"{len(shown.pairs) - 2} more pairs are left out" in text
     assert f"{len(set(shown.selection.representative)) - 3} more representatives are left out" in text
 
