@@ -55,15 +55,24 @@ class GroupCurve:
     limit: int | None = None
 
     def loss(self, removed: int) -> float:
-        """The loss with some channels removed: 0 for none, linear between the points, beyond the last one as there."""
+        """The loss with some channels removed.
+
+        0 for none, quadratic up to the first point, geometric between the points (curves of loss are close to
+        exponential), and beyond the last point as there.
+        """
         if removed <= 0:
             return 0.0
         place = bisect_left(self.removed, removed)
         if place == len(self.removed):
             return self.losses[-1] if self.losses else 0.0
-        below, low = (self.removed[place - 1], self.losses[place - 1]) if place else (0, 0.0)
         above, high = self.removed[place], self.losses[place]
-        return low + (high - low) * (removed - below) / (above - below)
+        if place == 0:
+            return high * (removed / above) ** 2
+        below, low = self.removed[place - 1], self.losses[place - 1]
+        way = (removed - below) / (above - below)
+        if low > 0 and high > 0:
+            return low * (high / low) ** way
+        return low + (high - low) * way
 
 
 @dataclass(frozen=True)
