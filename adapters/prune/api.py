@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...calibration.data import CalibrationData, Call, ForwardFn, check_data, model_device
 from ...calibration.preflight import check_forward
 from ...calibration.preserve import preserve_state
+from ...calibration.split import check_two_parts
 from ...cost.latency import measure_latency
 from ...recovery.compensation import COMPENSATIONS
 from ...report.prune_report import PruneReport
@@ -25,6 +26,7 @@ from .arguments import (
     check_choices,
     check_no_target_options,
     check_ratio,
+    choose_ranking,
     parse_target,
     resolve_layers,
     resolve_ratios,
@@ -53,7 +55,7 @@ def prune(
     pruning_ratio: float | None = None,
     importance: tp.importance.Importance | None = None,
     order: str = "reconstruction",
-    ranking: Ranking = "local",
+    ranking: Ranking | None = None,
     round_to: int = 1,
     pruning_ratio_dict: Mapping[nn.Module | str, float] | None = None,
     max_pruning_ratio: Ratio = 1.0,
@@ -86,7 +88,7 @@ def prune(
         threshold: s of the published rule, in [0, 1] (default 0): the least similarity at which a channel is removed.
         ignored_layers: layers whose output channels are all kept, as modules or dotted names.
         flops: share of the original's FLOPs to keep, in (0, 1); met within 1 % of the original's, where widths allow.
-        params: the same for parameters.
+        params: the same for parameters. With ``flops`` both targets are met, with widths by sensitivity.
         latency: share of the original's time for a call on the first calibration batch, in (0, 1), measured on
             the model's device. Widths in multiples that run fast are tried too.
         pruning_ratio: share of the channels to remove, in [0, 1).
@@ -96,7 +98,9 @@ def prune(
             :func:`~foad_plugins.elimination_order`.
         ranking: ``"local"`` takes the same share of every group; ``"global"`` takes the lowest scores of all
             groups; ``"isomorphic"`` takes the same share of every kind of group, by score within groups of the same
-            structure.
+            structure; ``"sensitivity"`` takes the channels whose removal changes the model's output least for what it
+            saves, measured as by :func:`~foad_plugins.sensitivity` in every step, on at least two images. None is
+            ``"local"``, and ``"sensitivity"`` for two targets.
         round_to: widths of the groups' roots end at multiples of this, or are unchanged.
         pruning_ratio_dict: layers, as modules or names, whose groups lose this share whatever the target, in [0, 1).
             A container means all layers in it without an entry of their own.
@@ -122,9 +126,9 @@ def prune(
 
     Raises:
         TypeError: data or an argument of another form.
-        ValueError: two targets; a parameter out of its range; a name that is no layer of the model; no data, or data
-            that the model does not run on; NaN or Inf in a feature map; a model without layers to prune or that
-            Torch-Pruning cannot trace; layers to prune that share parameters. As
+        ValueError: two targets other than ``flops`` and ``params``; a parameter out of its range; a name that is no
+            layer of the model; no data, or data that the model does not run on; NaN or Inf in a feature map; a model
+            without layers to prune or that Torch-Pruning cannot trace; layers to prune that share parameters. As
             :class:`~foad_plugins.TargetError`, a target that cannot be met.
         RuntimeError: Torch-Pruning cannot remove channels from this model, or removes the wrong ones.
 
@@ -141,12 +145,13 @@ def prune(
     has_target = target.kind != "rule"
     check_data(data)
     source = CalibrationData(data, max_batches, forward_fn, progress)
-    check_choices(order, ranking, round_to, steps, callback)
+    check_choices(order, round_to, steps, callback)
+    chosen = choose_ranking(ranking, target)
     check_no_target_options(
         target,
         importance=importance is not None,
         order=order != "reconstruction",
-        ranking=ranking != "local",
+        ranking=chosen != "local",
         round_to=round_to != 1,
         pruning_ratio_dict=bool(pruning_ratio_dict),
         max_pruning_ratio=max_pruning_ratio != 1.0,
@@ -161,6 +166,8 @@ def prune(
         # Loaders draw random numbers, also those that do not shuffle.
         source = source.reusable()
         batch = source.first(model_device(model))
+        if chosen == "sensitivity":
+            check_two_parts(source.data, max_batches)
     measurer, ranker = _importances(importance, order if has_target else "rounds", method, source)
     config = PruneConfig(
         data=source,
@@ -168,7 +175,7 @@ def prune(
         importance=measurer,
         ranker=ranker,
         ignored=[module for layer in ignored for module in layer.modules()],
-        ranking=ranking,
+        ranking=chosen,
         round_to=round_to,
         ratios=ratios,
         max_ratios=max_ratios,
@@ -179,7 +186,7 @@ def prune(
     )
     check_forward(model, config.example, forward_fn)
     before = measure(model, config.example, forward_fn)
-    if target.kind == "flops" and not before.counted:
+    if "flops" in target.shares and not before.counted:
         raise ValueError(
             "FLOPs of this model cannot be counted (fvcore cannot trace it, or a forward_fn calls it): give params=, "
             "latency= or pruning_ratio= instead of flops="
@@ -201,7 +208,7 @@ def prune(
             raise Rollback
     report = _report(before, results, latencies, _num_images(batch) if measure_latency else None, dry_run)
     if not report.removed:
-        reason = f"{target.kind}={target.value:g} takes no channel" if has_target else "no channel is redundant"
+        reason = f"{target} takes no channel" if has_target else "no channel is redundant"
         warn(f"nothing was pruned: {reason} at these parameters", NoEffectWarning)
     return report
 

@@ -12,7 +12,7 @@ from torch import nn
 from ...criterion.ordering import check_order
 from ...criterion.selection import validate_rule
 from ...utils.text import did_you_mean
-from .search import RANKINGS
+from .search import RANKINGS, Ranking
 
 __all__ = [
     "Ratio",
@@ -20,6 +20,7 @@ __all__ = [
     "check_choices",
     "check_no_target_options",
     "check_ratio",
+    "choose_ranking",
     "parse_target",
     "ratios_of",
     "resolve_layers",
@@ -41,12 +42,14 @@ class Target:
             share of the channels to remove, in [0, 1).
         neighbors: t of the rule.
         threshold: s of the rule.
+        params: beside flops, the share of the parameters to keep, in (0, 1); None for one target.
     """
 
     kind: Kind
     value: float = 0.0
     neighbors: int = 1
     threshold: float = 0.0
+    params: float | None = None
 
     def at_step(self, done: float) -> Target:
         """The target of an intermediate step, when a share ``done`` of the way should be covered."""
@@ -54,7 +57,18 @@ class Target:
             return Target(self.kind, self.value * done)
         if self.kind == "rule":
             return self
-        return Target(self.kind, 1 - (1 - self.value) * done)
+        params = None if self.params is None else 1 - (1 - self.params) * done
+        return Target(self.kind, 1 - (1 - self.value) * done, params=params)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares of FLOPs and parameters to keep, by name; empty where the target is another one."""
+        shares: dict[str, float] = {self.kind: self.value} if self.kind in ("flops", "params") else {}
+        return shares if self.params is None else {**shares, "params": self.params}
+
+    def __str__(self) -> str:
+        shares = self.shares or {self.kind: self.value}
+        return " and ".join(f"{name}={value:g}" for name, value in shares.items())
 
 
 def parse_target(
@@ -66,11 +80,11 @@ def parse_target(
     latency: float | None,
     pruning_ratio: float | None,
 ) -> Target:
-    """The one target that was given; the published rule if none was.
+    """The target that was given, or ``flops`` and ``params`` together; the published rule if none was.
 
     Raises:
         TypeError: a target is not a number.
-        ValueError: more than one target, or one out of its range.
+        ValueError: other targets together, or one out of its range.
     """
     targets: dict[Kind, float | None] = {
         "flops": flops,
@@ -83,18 +97,18 @@ def parse_target(
     chosen: list[Kind] = [name for name, value in targets.items() if value is not None]
     if not chosen:
         return Target("rule", 0.0, *validate_rule(1 if neighbors is None else neighbors, threshold or 0.0))
-    if len(given) > 1:
+    if len(given) > 1 and given != ["flops", "params"]:
         raise ValueError(
             f"give one target, got {' and '.join(given)}: flops=, params=, latency=, pruning_ratio=, or neighbors= and "
-            "threshold= of the published rule"
+            "threshold= of the published rule; only flops= and params= can be given together"
         )
-    kind = chosen[0]
-    value = _number(kind, targets[kind])
-    if kind == "pruning_ratio" and not 0 <= value < 1:
-        raise ValueError(f"pruning_ratio is the share of channels to remove, in [0, 1), got {value!r}")
-    if kind != "pruning_ratio" and not 0 < value < 1:
-        raise ValueError(f"{kind} is the share of the original's to keep, above 0 and below 1, got {value!r}")
-    return Target(kind, value)
+    values = {kind: _number(kind, targets[kind]) for kind in chosen}
+    for kind, value in values.items():
+        if kind == "pruning_ratio" and not 0 <= value < 1:
+            raise ValueError(f"pruning_ratio is the share of channels to remove, in [0, 1), got {value!r}")
+        if kind != "pruning_ratio" and not 0 < value < 1:
+            raise ValueError(f"{kind} is the share of the original's to keep, above 0 and below 1, got {value!r}")
+    return Target(chosen[0], values[chosen[0]], params=values["params"] if len(chosen) > 1 else None)
 
 
 def check_ratio(name: str, value: object, *, closed: bool) -> float:
@@ -110,7 +124,24 @@ def check_ratio(name: str, value: object, *, closed: bool) -> float:
     return number
 
 
-def check_choices(order: str, ranking: str, round_to: int, steps: int, callback: object) -> None:
+def choose_ranking(ranking: Ranking | None, target: Target) -> Ranking:
+    """How groups compete: as given, else by sensitivity for two targets and by equal shares for one.
+
+    Raises:
+        ValueError: an unknown name, or another ranking than by sensitivity for two targets.
+    """
+    if ranking is not None and ranking not in RANKINGS:
+        raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
+    if len(target.shares) == 2:
+        if ranking not in (None, "sensitivity"):
+            raise ValueError(
+                f"flops= and params= together need ranking='sensitivity', which weighs both costs, got {ranking!r}"
+            )
+        return "sensitivity"
+    return ranking or "local"
+
+
+def check_choices(order: str, round_to: int, steps: int, callback: object) -> None:
     """The other arguments of a pruning call, validated.
 
     Raises:
@@ -118,8 +149,6 @@ def check_choices(order: str, ranking: str, round_to: int, steps: int, callback:
         ValueError: an unknown name, or a number below 1.
     """
     check_order(order)
-    if ranking not in RANKINGS:
-        raise ValueError(f"ranking must be one of {', '.join(map(repr, RANKINGS))}, got {ranking!r}")
     for name, number in (("round_to", round_to), ("steps", steps)):
         if isinstance(number, bool) or not isinstance(number, Integral):
             raise TypeError(f"{name} must be an integer of at least 1, got {number!r}")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
+from functools import partial
+from operator import itemgetter, mul
 
 from torch import Tensor, nn
 
+from ...allocation.curves import GroupCurve
+from ...allocation.widths import Budget
 from ...cost.latency import measure_latency
 from ...criterion.selection import Selection, greedy_select, selection_of
 from ...report.data import LatencyTrial
 from ...utils.text import enumerate_some
 from ..torch_pruning.groups import CoupledGroup, mean_over_channel_groups
 from .arguments import Target, ratios_of
+from .by_sensitivity import CurveCache, schedule_by_sensitivity
 from .cost_model import CostModel
 from .latency_search import narrowed_copy, search_latency
 from .model_size import ModelSize
@@ -60,7 +64,9 @@ class Plan:
     Attributes:
         decisions: for all groups that were scored.
         similarity: (C, C) by name of the group.
-        predicted: cost after the removal, in the target's unit; None where nothing is counted.
+        curves: the loss of each group, where the ranking is by sensitivity.
+        predicted: how far the cost after the removal is above the target, as a share of the original's; None where
+            nothing is counted.
         at_minimum: whether everything is removed that may be removed, since no smaller plan is predicted to suffice.
         trials: networks that were timed.
         notes: for the report.
@@ -68,6 +74,7 @@ class Plan:
 
     decisions: tuple[GroupDecision, ...] = ()
     similarity: Mapping[str, Tensor] = field(default_factory=dict)
+    curves: tuple[GroupCurve, ...] = ()
     predicted: float | None = None
     at_minimum: bool = False
     trials: tuple[LatencyTrial, ...] = ()
@@ -91,6 +98,7 @@ class Planner:
         self._config = config
         self._base = base
         self._rankings = RankingCache()
+        self._sensitivity = CurveCache(config)
         self._latency: float | None = None
 
     def plan(
@@ -117,6 +125,7 @@ class Planner:
         importance, ranker = self._config.importance, self._config.ranker
         if not previous_attempts:
             self._rankings.clear()
+            self._sensitivity.clear()
         candidates: list[Candidate] = []
         similarities: dict[str, Tensor] = {}
         decisions: list[GroupDecision] = []
@@ -137,31 +146,41 @@ class Planner:
             GroupDecision(one.group, selection_of(similarities[one.group.name], one.sequence[:count]))
             for one, count in zip(candidates, counts, strict=True)
         )
-        notes = plan.notes
+        notes = (*plan.notes, *self._sensitivity.notes)
         if self._rankings.unscored:
             unscored = enumerate_some(map(repr, self._rankings.unscored))
             notes = (*notes, f"{type(ranker).__name__} scores no channels of {unscored}, which are not pruned")
-        return replace(plan, decisions=decided, similarity=similarities, notes=notes)
+        curves = self._sensitivity.curves
+        return replace(plan, decisions=decided, similarity=similarities, curves=curves, notes=notes)
 
     def correction(
         self, target: Target, plan: Plan, size: ModelSize, previous_attempts: Sequence[Attempt]
     ) -> Attempt | None:
         """The outcome of a plan, if a corrected target may end nearer; None if it is met or nothing is left to try."""
         known = {attempt.predicted for attempt in previous_attempts}
-        if plan.predicted is None or self.note(target, size) is None or plan.predicted in known:
+        measured = self._excess(target, size.table.params, size.flops)
+        if plan.predicted is None or abs(measured) <= TOLERANCE or plan.predicted in known:
             return None
-        measured = size.cost(target.kind)
-        exact = not previous_attempts and abs(plan.predicted - measured) < 1e-3 * self._base.cost(target.kind)
+        exact = not previous_attempts and abs(plan.predicted - measured) < 1e-3
         return None if exact and not plan.at_minimum else Attempt(plan.predicted, measured)
 
     def note(self, target: Target, size: ModelSize) -> str | None:
         """For the report, if FLOPs or parameters ended away from the target."""
-        if target.kind not in ("flops", "params"):
+        left = {name: size.cost(name) / self._base.cost(name) for name in target.shares}
+        missed = [name for name, share in target.shares.items() if abs(left[name] - share) > TOLERANCE]
+        if not missed:
             return None
-        share = size.cost(target.kind) / self._base.cost(target.kind)
-        if abs(share - target.value) <= TOLERANCE:
-            return None
-        return f"{target.kind}={target.value:g} is met to {share:.3f} only: no widths were found that end nearer"
+        if len(missed) < len(target.shares) and all(left[name] < target.shares[name] for name in missed):
+            (name,) = missed
+            return f"{name}={target.shares[name]:g} follows from the other target: it ended at {left[name]:.3f}"
+        ended = " and ".join(f"{left[name]:.3f}" for name in target.shares)
+        return f"{target} is met to {ended} only: no widths were found that end nearer"
+
+    def _excess(self, target: Target, params: float, flops: float | None) -> float:
+        """How far a cost is above the target, as a share of the original's; of two targets the one further away."""
+        costs = {"params": params, "flops": flops or 0.0}
+        shares = target.shares.items()
+        return max((costs[name] / self._base.cost(name) - share for name, share in shares), default=0.0)
 
     def _count(
         self,
@@ -174,33 +193,52 @@ class Planner:
         """How many channels each candidate loses, and a plan without decisions."""
         if target.kind == "latency":
             return self._count_by_latency(model, candidates, target, size)
-        ranking = self._config.ranking
-        start, steps = removal_schedule(candidates, ranking, self._limits(candidates, self._config.round_to))
+        ranking, limits = self._config.ranking, self._limits(candidates, self._config.round_to)
+        costs = _cost_model(candidates, size)
+        start, steps = self._schedule(model, candidates, limits, self._budgets(candidates, costs, target))
         if target.kind == "pruning_ratio":
             return cut_at_ratio(candidates, (start, steps), target.value, ranking), Plan()
-        costs = _cost_model(candidates, size)
 
-        def cost(counts: Sequence[int]) -> float:
+        def excess(counts: Sequence[int]) -> float:
             found = costs.at(counts)
-            counted = found.params if target.kind == "params" else found.flops
-            assert counted is not None
-            return counted
+            return self._excess(target, found.params, found.flops)
 
-        base = self._base.cost(target.kind)
-        aim = _corrected_target(target.value * base, size.cost(target.kind), previous_attempts)
+        aim = _corrected_target(self._excess(target, size.table.params, size.flops), previous_attempts)
         try:
-            counts = search(start, steps, cost, aim, TOLERANCE * base)
-            return counts, Plan(predicted=cost(counts))
+            counts = search(start, steps, excess, aim, TOLERANCE)
+            return counts, Plan(predicted=excess(counts))
         except TargetError:
             counts = counts_after(start, steps)
-        least = dict(previous_attempts).get(cost(counts))
+        least = dict(previous_attempts).get(excess(counts))
         if least is not None:
-            raise TargetError(
-                f"{target.kind}={target.value:g} cannot be met: with everything removed that may be removed, "
-                f"{least / base:.1%} of the original's {'parameters' if target.kind == 'params' else 'FLOPs'} are left "
-                "(limited by ignored_layers, the output's layers, round_to, pruning_ratio_dict and max_pruning_ratio)"
-            )
-        return counts, Plan(predicted=cost(counts), at_minimum=True)
+            raise TargetError(_unreachable(target, least))
+        return counts, Plan(predicted=excess(counts), at_minimum=True)
+
+    def _schedule(
+        self, model: nn.Module, candidates: Sequence[Candidate], limits: Limits, budgets: Sequence[Budget]
+    ) -> Schedule:
+        if self._config.ranking != "sensitivity":
+            return removal_schedule(candidates, self._config.ranking, limits)
+        curves = self._sensitivity.measure(model, candidates)
+        return schedule_by_sensitivity(candidates, curves, limits, budgets)
+
+    def _budgets(self, candidates: Sequence[Candidate], costs: CostModel, target: Target) -> list[Budget]:
+        """What removals save, for a ranking by sensitivity: the target's costs; channels for a pruning ratio."""
+        if target.kind == "pruning_ratio":
+            sizes = [candidate.group.channel_groups for candidate in candidates]
+            total = sum(candidate.width * size for candidate, size in zip(candidates, sizes, strict=True))
+            return [
+                Budget(str(target), "channels", lambda counts: -sum(map(mul, counts, sizes)) / total, -target.value)
+            ]
+        counted = ["flops" if self._base.counted else "params"]
+        return [
+            Budget(str(target), name, partial(self._share_left, costs, name), target.shares.get(name, 0.0))
+            for name in target.shares or counted
+        ]
+
+    def _share_left(self, costs: CostModel, name: str, counts: Sequence[int]) -> float:
+        found = costs.at(counts)
+        return (found.params if name == "params" else found.flops or 0.0) / self._base.cost(name)
 
     def _count_by_latency(
         self, model: nn.Module, candidates: Sequence[Candidate], target: Target, size: ModelSize
@@ -212,7 +250,8 @@ class Planner:
         original = self._latency
 
         def schedule_for(round_to: int) -> Schedule:
-            return removal_schedule(candidates, config.ranking, self._limits(candidates, round_to))
+            budgets = self._budgets(candidates, costs, target)
+            return self._schedule(model, candidates, self._limits(candidates, round_to), budgets)
 
         def measure(counts: Sequence[int]) -> tuple[float, float]:
             wanted = {one.group.name: count for one, count in zip(candidates, counts, strict=True)}
@@ -252,14 +291,28 @@ def _cost_model(candidates: Sequence[Candidate], size: ModelSize) -> CostModel:
     return CostModel([candidate.group for candidate in candidates], size.table, counted=size.counted)
 
 
-def _corrected_target(wanted: float, now: float, previous_attempts: Sequence[Attempt]) -> float:
-    """The predicted cost to plan for: the target, corrected by the errors of earlier predictions (regula falsi)."""
+def _unreachable(target: Target, excess: float) -> str:
+    limits = "limited by ignored_layers, the output's layers, round_to, pruning_ratio_dict and max_pruning_ratio"
+    shares = target.shares
+    if len(shares) > 1:
+        least = " and ".join(f"{name}={min(1.0, share + excess):.3f}" for name, share in shares.items())
+        return f"{target} cannot be met: the least that can is {least} ({limits})"
+    ((name, share),) = shares.items()
+    unit = "parameters" if name == "params" else "FLOPs"
+    return (
+        f"{target} cannot be met: with everything removed that may be removed, {share + excess:.1%} of the original's "
+        f"{unit} are left ({limits})"
+    )
+
+
+def _corrected_target(now: float, previous_attempts: Sequence[Attempt]) -> float:
+    """The predicted excess to plan for: 0, corrected by the errors of earlier predictions (regula falsi)."""
     if not previous_attempts:
-        return wanted
-    below = [attempt for attempt in previous_attempts if attempt.measured <= wanted]
-    above = [attempt for attempt in [*previous_attempts, Attempt(now, now)] if attempt.measured > wanted]
+        return 0.0
+    below = [attempt for attempt in previous_attempts if attempt.measured <= 0]
+    above = [attempt for attempt in [*previous_attempts, Attempt(now, now)] if attempt.measured > 0]
     if below and above:
         (low, little), (high, much) = max(below, key=itemgetter(1)), min(above, key=itemgetter(1))
-        return low + (high - low) * (wanted - little) / (much - little)
+        return low + (high - low) * -little / (much - little)
     predicted, measured = previous_attempts[-1]
-    return predicted + wanted - measured
+    return predicted - measured

@@ -22,15 +22,17 @@ __all__ = [
     "Schedule",
     "Step",
     "TargetError",
+    "allowed_removals",
     "counts_after",
     "cut_at_ratio",
+    "fixed_removal",
     "meet_target",
     "removal_schedule",
     "search",
 ]
 
-Ranking = Literal["local", "global", "isomorphic"]
-RANKINGS = ("local", "global", "isomorphic")
+Ranking = Literal["local", "global", "isomorphic", "sensitivity"]
+RANKINGS = ("local", "global", "isomorphic", "sensitivity")
 
 _ATTEMPTS = 6
 _Plan = TypeVar("_Plan")
@@ -85,7 +87,7 @@ class Step(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """Predicted and measured cost after one attempt, in the target's unit: FLOPs or parameters."""
+    """How far the predicted and the measured cost are above the target, as shares of the original's cost."""
 
     predicted: float
     measured: float
@@ -132,11 +134,10 @@ def removal_schedule(candidates: Sequence[Candidate], ranking: Ranking, limits: 
     start = [0] * len(candidates)
     keyed: list[tuple[float, int, int, Step]] = []
     for number, candidate in enumerate(candidates):
-        removals = _allowed_removals(candidate, limits.round_to, limits.most[number])
+        removals = allowed_removals(candidate, limits.round_to, limits.most[number])
         removed = candidate.width - len(candidate.sequence)
         if number in limits.fixed:
-            least = _share(candidate.width, limits.fixed[number]) - removed
-            start[number] = next((end for end in [0, *removals] if end >= least), max(removals, default=0))
+            start[number] = fixed_removal(candidate, removals, limits.fixed[number])
             continue
         begin, score = 0, -math.inf
         for place, end in enumerate(removals):
@@ -224,7 +225,7 @@ def cut_at_ratio(candidates: Sequence[Candidate], schedule: Schedule, ratio: flo
     """
     pools: dict[Hashable, list[int]] = {}
     for number, candidate in enumerate(candidates):
-        pool: Hashable = {"local": number, "global": 0}.get(ranking, candidate.kind())
+        pool: Hashable = {"local": number, "global": 0, "sensitivity": 0}.get(ranking, candidate.kind())
         pools.setdefault(pool, []).append(number)
     start, steps = schedule
     counts = list(start)
@@ -254,12 +255,18 @@ def _pool(candidates: Sequence[Candidate], members: Sequence[int], counts: Seque
     return width, sum(_num_removed(candidates[number], counts[number]) for number in members)
 
 
-def _allowed_removals(candidate: Candidate, round_to: int, most: float) -> list[int]:
+def allowed_removals(candidate: Candidate, round_to: int, most: float) -> list[int]:
     """How many channels may be removed in all after each step, ascending: all counts that leave an allowed width."""
     alive = len(candidate.sequence)
     unit = round_to // math.gcd(round_to, candidate.group.channel_groups)
     fewest = candidate.width - math.floor(candidate.width * most + 1e-9)
     return [alive - width for width in range(alive - 1, 0, -1) if width % unit == 0 and width >= fewest]
+
+
+def fixed_removal(candidate: Candidate, removals: Sequence[int], ratio: float) -> int:
+    """The least of the allowed removals that takes a share of the channels, or the largest one."""
+    least = _share(candidate.width, ratio) - (candidate.width - len(candidate.sequence))
+    return next((end for end in [0, *removals] if end >= least), max(removals, default=0))
 
 
 def _by_share_of_kind(

@@ -16,7 +16,7 @@ from torch import nn
 from ..utils.files import write_atomically
 from .costs import LayerCosts
 from .identity import model_digest
-from .widths import Budget, allocate
+from .widths import TOLERANCE, Budget, allocate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Allocation", "GroupCurve", "GroupWidth", "Sensitivity", "allowed_counts"]
 
 _FORMAT = "foad-plugins sensitivity 1"
-TOLERANCE = 0.005
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ class Sensitivity:
             wanted = math.ceil(curve.channels * fixed[number] - 1e-9) if fixed[number] > 0 else 0
             start.append(next((count for count in [0, *counts] if count >= wanted), max(counts, default=0)))
             allowed.append([] if fixed[number] >= 0 else counts)
-        removed = allocate([curve.loss for curve in self.groups], allowed, start, budgets, TOLERANCE)
+        removed = allocate([curve.loss for curve in self.groups], allowed, start, budgets)
         for budget in budgets:
             left = budget.cost(removed)
             if left > budget.share + 2 * TOLERANCE:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
 
-__all__ = ["Budget", "Removal", "allocate", "counts_after", "lower_hull", "meet_budgets", "removal_order"]
+__all__ = [
+    "TOLERANCE",
+    "Budget",
+    "Removal",
+    "allocate",
+    "budget_excess",
+    "budget_order",
+    "counts_after",
+    "lower_hull",
+    "meet_budgets",
+    "removal_order",
+]
 
 Counts = Sequence[int]
 CostFunction = Callable[[Counts], float]
@@ -18,6 +29,8 @@ CostFunction = Callable[[Counts], float]
 _STEPS = 48
 """Removals of one group while the weights of two budgets are searched for."""
 _HALVINGS = 20
+TOLERANCE = 0.005
+"""How far from its budget a cost may end, as a share of the original's."""
 
 
 class Removal(NamedTuple):
@@ -176,23 +189,83 @@ def meet_budgets(start: Counts, removals: Sequence[Removal], excess: CostFunctio
     return nearest[1]
 
 
-def allocate(
+def budget_excess(budgets: Sequence[Budget], counts: Counts) -> float:
+    """How far the cost is above the budget that is furthest from being met, as a share of the original's cost."""
+    return max(budget.cost(counts) - budget.share for budget in budgets)
+
+
+def budget_order(
     losses: Sequence[Callable[[int], float]],
     allowed: Sequence[Counts],
     start: Counts,
     budgets: Sequence[Budget],
-    tolerance: float = 0.005,
-) -> list[int]:
-    """How many channels each group loses so that all budgets are met at the least loss.
+    tolerance: float = TOLERANCE,
+) -> list[Removal]:
+    """All removals that are allowed, in the order of the loss that each unit of the budgets' cost takes.
 
     With two budgets the loss is weighed against a mixture of both costs. The mixture is found by halving: the cost
-    that is met last counts for more. Where one budget follows from the other, it may end below its share.
+    that is met last counts for more. Where meeting one budget meets the other as well, the first alone counts.
 
     Args:
         losses: for each group, the loss with a number of its channels removed.
         allowed: for each group, the numbers of removed channels that may be reached, ascending.
         start: how many channels each group loses in any case.
         budgets: one or two.
+        tolerance: how far the two costs may be from their budgets, as shares of the original's.
+
+    Returns:
+        The removals beyond ``start``.
+
+    Raises:
+        ValueError: no budget, or more than two.
+    """
+    if not 1 <= len(budgets) <= 2:
+        raise ValueError(f"give one budget or two, got {len(budgets)}")
+
+    def order(counts: Sequence[Counts], weight: float) -> list[Removal]:
+        first, last = budgets[0].cost, budgets[-1].cost
+        if weight in (0.0, 1.0):
+            return removal_order(losses, counts, start, last if weight else first)
+        return removal_order(losses, counts, start, lambda c: (1 - weight) * first(c) + weight * last(c))
+
+    if len(budgets) == 1:
+        return order(allowed, 0.0)
+    coarse = [_thinned(counts, _STEPS) for counts in allowed]
+
+    def left(weight: float) -> tuple[float, float]:
+        """How far both costs are above their budgets when the one that is further away is met."""
+        found = meet_budgets(start, order(coarse, weight), lambda c: budget_excess(budgets, c), tolerance)
+        first, last = (budget.cost(found) - budget.share for budget in budgets)
+        return first, last
+
+    low, high = 0.0, 1.0
+    for weight in (0.0, 1.0):
+        first, last = left(weight)
+        if (last > first) == bool(weight):
+            return order(allowed, weight)
+    for _ in range(_HALVINGS):
+        weight = (low + high) / 2
+        first, last = left(weight)
+        if min(first, last) >= -tolerance:
+            break
+        low, high = (weight, high) if last > first else (low, weight)
+    return order(allowed, weight)
+
+
+def allocate(
+    losses: Sequence[Callable[[int], float]],
+    allowed: Sequence[Counts],
+    start: Counts,
+    budgets: Sequence[Budget],
+    tolerance: float = TOLERANCE,
+) -> list[int]:
+    """How many channels each group loses so that all budgets are met at the least loss.
+
+    Args:
+        losses: for each group, the loss with a number of its channels removed.
+        allowed: for each group, the numbers of removed channels that may be reached, ascending.
+        start: how many channels each group loses in any case.
+        budgets: one or two, see :func:`budget_order`.
         tolerance: how far below a budget the result may end, as a share of the original's cost, where widths allow.
 
     Returns:
@@ -201,40 +274,8 @@ def allocate(
     Raises:
         ValueError: no budget, or more than two.
     """
-    if not 1 <= len(budgets) <= 2:
-        raise ValueError(f"give one budget or two, got {len(budgets)}")
-
-    def excess(counts: Counts) -> float:
-        return max(budget.cost(counts) - budget.share for budget in budgets)
-
-    def solve(weights: Mapping[int, float], counts: Sequence[Counts]) -> list[int]:
-        used = [(weight, budgets[number].cost) for number, weight in weights.items() if weight]
-        removals = removal_order(losses, counts, start, lambda removed: sum(w * cost(removed) for w, cost in used))
-        return meet_budgets(start, removals, excess, tolerance)
-
-    if len(budgets) == 1:
-        return solve({0: 1.0}, allowed)
-    coarse = [_thinned(counts, _STEPS) for counts in allowed]
-    low, high = 0.0, 1.0
-    for weight in (0.0, 1.0):
-        # Weighed by one cost alone: the other budget may follow.
-        found = solve({0: 1 - weight, 1: weight}, coarse)
-        binding = 1 if budgets[1].cost(found) - budgets[1].share > budgets[0].cost(found) - budgets[0].share else 0
-        if binding == weight:
-            return solve({0: 1 - weight, 1: weight}, allowed)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        found = solve({0: 1 - middle, 1: middle}, coarse)
-        left = [budget.cost(found) - budget.share for budget in budgets]
-        if min(left) >= -tolerance:
-            low = high = middle
-            break
-        if left[1] > left[0]:
-            low = middle
-        else:
-            high = middle
-    middle = (low + high) / 2
-    return solve({0: 1 - middle, 1: middle}, allowed)
+    removals = budget_order(losses, allowed, start, budgets, tolerance)
+    return meet_budgets(start, removals, lambda counts: budget_excess(budgets, counts), tolerance)
 
 
 def _slopes(loss: Callable[[int], float], allowed: Counts, start: int) -> list[tuple[int, float]]:
