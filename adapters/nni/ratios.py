@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from ...allocation.curves import Allocation
+from ...allocation.group_widths import Allocation
 
 __all__ = ["config_from_widths"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from ...allocation.curves import GroupCurve
+from ...allocation.group_curve import GroupCurve
 from ...allocation.widths import Budget, budget_order
 from .probes import measure_curves
 from .search import Candidate, Limits, Schedule, Step, allowed_removals, fixed_removal

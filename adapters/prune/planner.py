@@ -9,7 +9,7 @@ from operator import itemgetter, mul
 
 from torch import Tensor, nn
 
-from ...allocation.curves import GroupCurve
+from ...allocation.group_curve import GroupCurve
 from ...allocation.widths import Budget
 from ...cost.latency import measure_latency
 from ...criterion.selection import Selection, greedy_select, selection_of

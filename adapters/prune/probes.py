@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ...allocation.carry import carried_losses
-from ...allocation.curves import GroupCurve
+from ...allocation.group_curve import GroupCurve
 from ...allocation.loss import LOSSES, OutputDifference
 from ...calibration.collect import calibrate
 from ...calibration.data import CalibrationData, Call, model_device

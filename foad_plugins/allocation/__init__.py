@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .curves import Allocation, GroupCurve, Sensitivity
+from .curves import Sensitivity
+from .group_curve import GroupCurve
+from .group_widths import Allocation, GroupWidth
 from .loss import OutputDifference
 from .widths import Budget, allocate, lower_hull, meet_budgets, removal_order
 
@@ -10,6 +12,7 @@ __all__ = [
     "Allocation",
     "Budget",
     "GroupCurve",
+    "GroupWidth",
     "OutputDifference",
     "Sensitivity",
     "allocate",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,113 +14,18 @@ from torch import nn
 
 from ..utils.files import write_atomically
 from .costs import LayerCosts
+from .figure import sensitivity_figure
+from .group_curve import GroupCurve, allowed_counts
+from .group_widths import Allocation, GroupWidth
 from .identity import model_digest
 from .widths import TOLERANCE, Budget, allocate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Allocation", "GroupCurve", "GroupWidth", "Sensitivity", "allowed_counts"]
+__all__ = ["Sensitivity"]
 
 _FORMAT = "foad-plugins sensitivity 1"
-
-
-@dataclass(frozen=True)
-class GroupCurve:
-    """The loss of one coupled group by the number of its channels that are removed.
-
-    Attributes:
-        name: the layer whose output channels are counted.
-        layers: names of all layers that lose output channels with it, the root first.
-        channels: how many of them can be removed; of one part, where there are several.
-        parts: the number of equal parts of the channels that lose the same relative indices; 1 for ordinary groups.
-        removed: numbers of removed channels, ascending, the points of the curve.
-        errors: at each point, the error of the reconstructed channels at the layers that consume them, as a share of
-            what these layers make of all channels; on images that the reconstruction was not fitted on.
-        losses: at each point, the difference of the model's output, measured or carried from the measured points.
-        measured: at each point, whether the loss was measured.
-        limit: how many channels may be removed at most, because more give NaN in the model's output; None for no limit.
-    """
-
-    name: str
-    layers: tuple[str, ...]
-    channels: int
-    parts: int
-    removed: tuple[int, ...]
-    errors: tuple[float, ...]
-    losses: tuple[float, ...]
-    measured: tuple[bool, ...]
-    limit: int | None = None
-
-    def loss(self, removed: int) -> float:
-        """The loss with some channels removed.
-
-        0 for none, quadratic up to the first point, geometric between the points (curves of loss are close to
-        exponential), and beyond the last point as there.
-        """
-        if removed <= 0:
-            return 0.0
-        place = bisect_left(self.removed, removed)
-        if place == len(self.removed):
-            return self.losses[-1] if self.losses else 0.0
-        above, high = self.removed[place], self.losses[place]
-        if place == 0:
-            return high * (removed / above) ** 2
-        below, low = self.removed[place - 1], self.losses[place - 1]
-        way = (removed - below) / (above - below)
-        if low > 0 and high > 0:
-            return low * (high / low) ** way
-        return low + (high - low) * way
-
-
-@dataclass(frozen=True)
-class GroupWidth:
-    """The width that a group gets.
-
-    Attributes:
-        name: the layer whose output channels are counted.
-        layers: names of all layers that lose output channels with it.
-        before: channels before, all parts together.
-        after: channels after.
-        parts: the number of equal parts of the channels that lose the same relative indices.
-        loss: what the curve gives there.
-    """
-
-    name: str
-    layers: tuple[str, ...]
-    before: int
-    after: int
-    parts: int
-    loss: float
-
-    @property
-    def ratio(self) -> float:
-        """The share of the channels that is removed, in [0, 1)."""
-        return (self.before - self.after) / self.before
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """Widths for a target.
-
-    Attributes:
-        groups: the width of every group.
-        params: share of the parameters that is left, as predicted.
-        flops: share of the FLOPs that is left, as predicted; None where they cannot be counted.
-        removed: how many channels each group loses, of one part.
-    """
-
-    groups: tuple[GroupWidth, ...]
-    params: float
-    flops: float | None
-    removed: tuple[int, ...] = field(repr=False)
-
-    def __str__(self) -> str:
-        width = max([len("group"), *(len(group.name) for group in self.groups)])
-        lines = [f"{'group':<{width}}  before  after      loss"]
-        lines += [f"{g.name:<{width}}  {g.before:>6}  {g.after:>5}  {g.loss:>8.2g}" for g in self.groups]
-        flops = "" if self.flops is None else f", {self.flops:.1%} of the FLOPs"
-        return "\n".join([*lines, f"{self.params:.1%} of the parameters{flops} are left"])
 
 
 @dataclass(frozen=True)
@@ -241,8 +145,6 @@ class Sensitivity:
         Raises:
             ImportError: Matplotlib is not installed (extra ``plot``).
         """
-        from .figure import sensitivity_figure
-
         return sensitivity_figure(self.groups, None if allocation is None else allocation.removed)
 
     def save(self, path: str | Path) -> Path:
@@ -274,7 +176,7 @@ class Sensitivity:
             loaded = cls(
                 **{
                     **content,
-                    "groups": tuple(_curve(group) for group in content["groups"]),
+                    "groups": tuple(GroupCurve.from_dict(group) for group in content["groups"]),
                     "costs": LayerCosts.from_dict(content["costs"]),
                     "notes": tuple(map(str, content["notes"])),
                 }
@@ -356,21 +258,6 @@ class Sensitivity:
         return Allocation(groups, self._params_left(removed), flops, tuple(removed))
 
 
-def allowed_counts(channels: int, parts: int, round_to: int, most: float, limit: int | None = None) -> list[int]:
-    """How many channels of one part may be removed, ascending: all counts that leave an allowed width.
-
-    Args:
-        channels: of one part.
-        parts: number of parts.
-        round_to: the width of all parts together is a multiple of this.
-        most: the largest share that may be removed.
-        limit: the largest number that may be removed; None for no limit.
-    """
-    unit = round_to // math.gcd(round_to, parts)
-    last = min(channels - 1, math.floor(channels * most + 1e-9), channels if limit is None else limit)
-    return [count for count in range(1, last + 1) if (channels - count) % unit == 0]
-
-
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
@@ -382,20 +269,3 @@ def _share(name: str, value: object) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"{name} must hold shares of channels in [0, 1], got {number!r}")
     return number
-
-
-def _curve(fields: Mapping[str, Any]) -> GroupCurve:
-    curve = GroupCurve(
-        name=str(fields["name"]),
-        layers=tuple(map(str, fields["layers"])),
-        channels=int(fields["channels"]),
-        parts=int(fields["parts"]),
-        removed=tuple(map(int, fields["removed"])),
-        errors=tuple(map(float, fields["errors"])),
-        losses=tuple(map(float, fields["losses"])),
-        measured=tuple(map(bool, fields["measured"])),
-        limit=None if fields["limit"] is None else int(fields["limit"]),
-    )
-    if not len(curve.removed) == len(curve.errors) == len(curve.losses) == len(curve.measured):
-        raise ValueError(f"points of different number in the curve of {curve.name!r}")
-    return curve

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..utils.drawing import AFTER, BEFORE, MARK, new_figure, shorten
+from .group_curve import GroupCurve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from .curves import GroupCurve
 
 __all__ = ["sensitivity_figure"]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from foad_plugins.allocation import GroupCurve
-from foad_plugins.allocation.curves import allowed_counts
+from foad_plugins.allocation.group_curve import allowed_counts
 
 
 def curve(*losses, removed=(2, 4, 6)):
