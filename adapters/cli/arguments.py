@@ -113,11 +113,14 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_target_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group(
-        "amount", "One target. Without a target, the published rule decides how many channels are removed."
+        "amount",
+        "One target, or --flops and --params together. Without a target, the published rule decides how many channels "
+        "are removed.",
     )
     target = group.add_mutually_exclusive_group()
     for name, what in (("flops", "FLOPs"), ("params", "parameters"), ("latency", "time of a call")):
-        target.add_argument(
+        # Both of these can be met at once; prune() refuses the other pairs.
+        (group if name == "params" else target).add_argument(
             f"--{name}", type=_share, metavar="SHARE", help=f"share of the {what} that is kept: 0.5 for half"
         )
     target.add_argument("--pruning-ratio", type=_share, metavar="SHARE", help="share of the channels to remove")
@@ -144,7 +147,11 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
         choices=("reconstruction", "patches", "rounds", "backward"),
         help="ranking within a layer",
     )
-    group.add_argument("--ranking", choices=("local", "global", "isomorphic"), help="which layers are ranked together")
+    group.add_argument(
+        "--ranking",
+        choices=("local", "global", "isomorphic", "sensitivity"),
+        help="how layers compete; sensitivity: by what the output loses, measured on a quarter of the images",
+    )
     group.add_argument("--round-to", type=positive_int, metavar="N", help="widths become multiples of this")
     group.add_argument(
         "--compensate",

@@ -122,6 +122,8 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     target = [name for name in TARGETS if name in settings]
     rule = [name for name in ("neighbors", "threshold") if name in settings]
+    if len(target) > 1 and target != ["flops", "params"]:
+        raise UsageError(f"--{_dashed(target[0])} and --{_dashed(target[1])} cannot both be met: omit one of them")
     if target and rule:
         kept, other = _dashed(rule[0]), _dashed(target[0])
         raise UsageError(f"--{kept} is an option of the published rule, which has no target: omit it or --{other}")

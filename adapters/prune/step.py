@@ -131,6 +131,7 @@ def _apply(model: nn.Module, config: PruneConfig, plan: Plan, moments: MomentsBy
             raise _WrongRemovalError("the shape of the model's output changed")
     if moments:
         shift_running_stats(model, moments, kept, config.data)
+    curves = {curve.name: curve for curve in plan.curves}
     return StepResult(
         groups=tuple(
             GroupReport(
@@ -141,6 +142,7 @@ def _apply(model: nn.Module, config: PruneConfig, plan: Plan, moments: MomentsBy
                 _verification(one, config),
                 plan.similarity.get(one.group.name),
                 shown,
+                curves.get(one.group.name),
             )
             for one, shown in zip(plan.decisions, pairs, strict=True)
         ),

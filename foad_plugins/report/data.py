@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..allocation.group_curve import GroupCurve
 from ..criterion.selection import Selection
 
 __all__ = [
@@ -75,6 +76,7 @@ class GroupReport:
             ``"skipped"``: not compared.
         similarity: (C, C) float32 on the CPU, of the channels that ``selection`` means; None if it was not measured.
         pairs: some removed channels and their representatives as images; empty where the maps are no images.
+        curve: the loss by the number of removed channels, where the ranking was by sensitivity; else None.
     """
 
     name: str
@@ -84,6 +86,7 @@ class GroupReport:
     verification: Verification = "skipped"
     similarity: Tensor | None = field(default=None, repr=False, compare=False)
     pairs: tuple[ChannelPair, ...] = field(default=(), repr=False, compare=False)
+    curve: GroupCurve | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 
 from ..utils.files import write_atomically
 from .clustering import cluster_order, similarity_range
+from .curve_views import curve_views
 from .data import ChannelPair, GroupReport, ReportData
 from .png import GRADIENT, block_means, heatmap_uri, marker_strip_uri
 
@@ -51,6 +52,7 @@ def write_html(report: ReportData, path: Path) -> Path:
         total=report.channels,
         headlines=_headlines(report),
         groups=group_views(report.groups),
+        curves=curve_views(report.groups),
         verifications={name: text for name, text in _VERIFICATIONS.items() if _count(report, name)},
         count=lambda name: _count(report, name),
         counted=any(layer.flops_before is not None for layer in report.layers),

@@ -170,7 +170,8 @@ def test_the_images_are_evenly_spread_and_the_same_each_time(calls):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--flops", "0.5", "--params", "0.5"], "not allowed with argument --flops"),
+        (["--flops", "0.5", "--latency", "0.5"], "not allowed with argument --flops"),
+        (["--params", "0.5", "--latency", "0.5"], "--params and --latency cannot both be met"),
         (["--flops", "50"], "a share between 0 and 1, such as 0.5 for half, got 50"),
         (["--flops", "nan"], "a share between 0 and 1"),
         (["--flops", "half"], "invalid"),

@@ -19,7 +19,7 @@ HALF = {"flops": 0.5}
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"flops": 0.5, "params": 0.5}, ValueError, "give one target, got flops and params"),
+        ({"flops": 0.5, "pruning_ratio": 0.5}, ValueError, "give one target, got flops and pruning_ratio"),
         ({"latency": 0.5, "neighbors": 2}, ValueError, "give one target, got latency and neighbors"),
         ({"pruning_ratio": 0.5, "threshold": 0.0}, ValueError, "give one target, got pruning_ratio and threshold"),
         *[({kind: 0}, ValueError, f"{kind} is the share of the original's") for kind in ("flops", "params", "latency")],

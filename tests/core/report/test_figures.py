@@ -76,3 +76,14 @@ def test_no_pyplot():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_sensitivity_gets_a_panel_with_the_chosen_shares_marked():
+    curve = GroupCurve("a", ("a",), 8, 1, (2, 4, 6), (0.1,) * 3, (0.01, 0.1, 1.0), (False, True, False))
+    chosen = group("a", channels=8, curve=curve)
+    figure = report_figure(report(chosen, bare("b", 2)))
+    drawn(figure)
+    panel = figure.axes[-2]
+    assert "loss" in panel.get_xlabel()
+    share = len(chosen.selection.removed) / 8
+    assert list(panel.lines[0].get_xdata()) == [share]
