@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from foad_plugins import LayerWidth
+from foad_plugins.allocation import GroupCurve
 from foad_plugins.report.figures import report_figure
 
-from ...helpers.reports import HOSTILE, report
+from ...helpers.reports import HOSTILE, bare, group, report
 
 pytest.importorskip("matplotlib")
 
@@ -79,11 +80,10 @@ def test_no_pyplot():
 
 
 def test_sensitivity_gets_a_panel_with_the_chosen_shares_marked():
-    curve = GroupCurve("a", ("a",), 8, 1, (2, 4, 6), (0.1,) * 3, (0.01, 0.1, 1.0), (False, True, False))
-    chosen = group("a", channels=8, curve=curve)
-    figure = report_figure(report(chosen, bare("b", 2)))
+    curve = GroupCurve("conv", ("conv",), 8, 1, (2, 4, 6), (0.1,) * 3, (0.01, 0.1, 1.0), (False, True, False))
+    chosen = group("conv", channels=8, curve=curve)
+    figure = report_figure(report(chosen, bare("fc", 10)))
     drawn(figure)
-    panel = figure.axes[-2]
-    assert "loss" in panel.get_xlabel()
-    share = len(chosen.selection.removed) / 8
-    assert list(panel.lines[0].get_xdata()) == [share]
+    panel = next(axes for axes in figure.axes if "loss" in axes.get_xlabel())
+    assert list(panel.lines[0].get_xdata()) == [len(chosen.selection.removed) / 8]
+    assert np.isnan(panel.images[0].get_array().filled(np.nan)[1]).all()
