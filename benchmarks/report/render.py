@@ -9,6 +9,7 @@ from ..errors import BenchmarkError
 from ..files import write_atomically
 from ..records.schema import FailureRecord
 from ..records.store import FailureStore, RecordStore
+from .charts.style import series_styles
 from .data.from_records import leaderboards
 from .data.leaderboard import Leaderboard
 from .data.stability import stability_reports
@@ -66,16 +67,16 @@ def render(folder: Path) -> str:
 def _sections(boards: Sequence[Leaderboard]) -> list[Section]:
     """In the order of the boards; a report of stability stands where its first board does."""
     by_first = {report.boards[0].setup.key: report for report in stability_reports(boards)}
-    sections: list[Section] = []
+    styles, sections = series_styles(boards), list[Section]()
     for board in boards:
         # Charts of the first section have plain names, which other pages may link to.
         suffix = f"-{board.setup.key[:8]}" if sections else ""
         if board.setup.kind == "comparison":
-            sections.append(comparison_section(board, suffix))
+            sections.append(comparison_section(board, styles, suffix))
         elif board.setup.kind == "ablation":
             sections.append(ablation_section(board, suffix))
         elif report := by_first.get(board.setup.key):
-            sections.append(stability_section(report, suffix))
+            sections.append(stability_section(report, styles, suffix))
     return sections
 
 

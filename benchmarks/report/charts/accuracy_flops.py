@@ -15,7 +15,7 @@ from ..formatting import escape_html, format_percent
 from .interactive import INTERVALS, PageFigure, chart_layout, height_for, page_figure, scatter
 from .png import GREY, draw_series, encode_png, escape_mathtext, name_points, new_figure
 from .series import Series
-from .style import SeriesStyles, hover_text, percent_limits, row_key, series_styles
+from .style import SeriesStyles, hover_text, percent_limits, row_key
 
 __all__ = ["AccuracyFlops", "accuracy_flops", "accuracy_flops_figures", "accuracy_flops_png"]
 
@@ -82,9 +82,9 @@ def _series(pairs: Sequence[tuple[Leaderboard, Row]], styles: SeriesStyles, stag
     )
 
 
-def accuracy_flops_png(board: Leaderboard) -> bytes:
+def accuracy_flops_png(board: Leaderboard, styles: SeriesStyles) -> bytes:
     """A PNG with a panel for each stage, because accuracies before and after fine-tuning can be far apart."""
-    panels = accuracy_flops([board], series_styles([board]))
+    panels = accuracy_flops([board], styles)
     figure = new_figure(6 * max(2, len(panels)), max(4.4, 1.8 + 0.2 * len(board.rows)))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for place, panel in zip(axes, panels, strict=True):

@@ -10,7 +10,7 @@ from ..formatting import escape_html
 from .interactive import PageFigure, chart_layout, heatmap, height_for, layer_axis, name_axis, page_figure, scatter
 from .png import draw_series, encode_png, escape_mathtext, legend_below, new_figure
 from .series import Grid, Series
-from .style import SeriesStyle
+from .style import SeriesStyles
 
 __all__ = [
     "counts_by_layer_grid",
@@ -24,10 +24,11 @@ __all__ = [
 _TITLE = "IoU of the removed channels"
 
 
-def sample_series(report: StabilityReport) -> list[tuple[Series, Series]]:
+def sample_series(report: StabilityReport, styles: SeriesStyles) -> list[tuple[Series, Series]]:
     """For each criterion the agreement between calibration samples over their size, and the same by chance."""
     found = []
-    for number, criterion in enumerate(report.criteria):
+    rows = {row.criterion: row for board in report.boards for row in board.rows}
+    for criterion in report.criteria:
         known = {count: each for count, each in criterion.between_samples.items() if each}
         if not known:
             continue
@@ -36,7 +37,7 @@ def sample_series(report: StabilityReport) -> list[tuple[Series, Series]]:
         overlaps, chances = (
             Series(
                 name=criterion.criterion,
-                style=SeriesStyle(number),
+                style=styles(rows[criterion.criterion]),
                 x=tuple(known),
                 y=values,
                 hover=hover,
@@ -98,9 +99,9 @@ def _by_layer(names: Sequence[str], found: Sequence[Agreement], layers: tuple[st
     )
 
 
-def stability_png(report: StabilityReport) -> bytes:
+def stability_png(report: StabilityReport, styles: SeriesStyles) -> bytes:
     """A PNG of agreement between calibration samples of as many images, with chance as dotted lines."""
-    series = sample_series(report)
+    series = sample_series(report, styles)
     figure = new_figure(10, 5.4, names=len(series))
     axes = figure.subplots()
     for overlaps, chances in series:
@@ -119,16 +120,16 @@ def stability_png(report: StabilityReport) -> bytes:
     return encode_png(figure)
 
 
-def stability_figures(report: StabilityReport) -> list[PageFigure]:
+def stability_figures(report: StabilityReport, styles: SeriesStyles) -> list[PageFigure]:
     """Other images first, then for each criterion two maps of more and fewer: by number of images, and by layer."""
-    found = [_samples(report), _samples_by_layer(report)]
+    found = [_samples(report, styles), _samples_by_layer(report)]
     for criterion in report.criteria:
         found += [_counts(report, criterion), _counts_by_layer(report, criterion)]
     return [each for each in found if each is not None]
 
 
-def _samples(report: StabilityReport) -> PageFigure | None:
-    series = sample_series(report)
+def _samples(report: StabilityReport, styles: SeriesStyles) -> PageFigure | None:
+    series = sample_series(report, styles)
     if not series:
         return None
     traces = []

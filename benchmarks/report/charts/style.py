@@ -90,11 +90,14 @@ SeriesStyles: TypeAlias = Callable[[Row], SeriesStyle]
 
 
 def series_styles(boards: Iterable[Leaderboard]) -> SeriesStyles:
-    """The style of each row of some leaderboards, by the criterion and not by its rank.
+    """The style of each row of all leaderboards of a report, by the criterion and not by its rank.
 
-    Rows that differ only in compensation share color and marker, which is hollow without compensation.
+    All charts of a report take their styles from one call, so that a criterion looks the same in all. Ablations, whose
+    charts have a series for each t, are ignored. Rows that differ only in compensation share color and marker, which is
+    hollow without compensation.
     """
-    rows = sorted((row for board in boards for row in board.rows), key=lambda row: row.criterion)
+    compared = (board for board in boards if board.setup.kind != "ablation")
+    rows = sorted((row for board in compared for row in board.rows), key=lambda row: row.criterion)
     random = {row.method for row in rows if row.runs[0].inputs.criterion.name == "random"}
     ordered = dict.fromkeys(row.method for row in rows)
     # Random comes last: it takes no color of the others.

@@ -9,7 +9,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from ...records.schema import FailureRecord
 from ..charts.interactive import PageFigure
-from ..charts.style import PALETTE
+from ..charts.style import PALETTE, series_styles
 from ..data.leaderboard import Leaderboard
 from .scripts import packed_libraries
 from .sections import Section, sections
@@ -27,7 +27,7 @@ def page_bytes(boards: Sequence[Leaderboard], failures: Sequence[FailureRecord] 
     Raises:
         MissingLibraryError: if a library that the page needs is not installed.
     """
-    shown = sections(boards)
+    shown = sections(boards, series_styles(boards))
     text = (
         _environment()
         .get_template("leaderboard.html")

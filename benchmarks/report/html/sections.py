@@ -16,7 +16,7 @@ from ..charts.one_shot import one_shot_figure
 from ..charts.roc import roc_figure
 from ..charts.scoring_cost import scoring_cost_figure
 from ..charts.stability import stability_figures
-from ..charts.style import SeriesStyles, row_key, series_styles
+from ..charts.style import SeriesStyles, row_key
 from ..charts.widths import widths_figure
 from ..data.agreement import Agreement
 from ..data.leaderboard import Leaderboard
@@ -94,13 +94,13 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
 
-def sections(boards: Sequence[Leaderboard]) -> list[Section]:
+def sections(boards: Sequence[Leaderboard], styles: SeriesStyles) -> list[Section]:
     """One section for boards that differ only in the target, or, for stability, in the number of images."""
     groups: dict[str, list[Leaderboard]] = {}
     for board in boards:
         groups.setdefault(_group(board), []).append(board)
     makers = {"comparison": _comparison, "ablation": _ablation, "stability": _stability}
-    return [makers[group[0].setup.kind](group) for group in groups.values()]
+    return [makers[group[0].setup.kind](group, styles) for group in groups.values()]
 
 
 def _group(board: Leaderboard) -> str:
@@ -109,14 +109,13 @@ def _group(board: Leaderboard) -> str:
     return hash_json(content)
 
 
-def _comparison(boards: Sequence[Leaderboard]) -> Section:
-    styles = series_styles(boards)
+def _comparison(boards: Sequence[Leaderboard], styles: SeriesStyles) -> Section:
     tables = [_table(board, board_figures(board, styles)) for board in boards]
     known = published(boards[0].setup.conditions)
     return _section(boards, figures=accuracy_flops_figures(boards, styles), tables=tables, published=known)
 
 
-def _ablation(boards: Sequence[Leaderboard]) -> Section:
+def _ablation(boards: Sequence[Leaderboard], _: SeriesStyles) -> Section:
     tables = []
     for board in boards:
         layers = widths_figure(board)
@@ -124,11 +123,11 @@ def _ablation(boards: Sequence[Leaderboard]) -> Section:
     return _section(boards, figures=[], tables=tables)
 
 
-def _stability(boards: Sequence[Leaderboard]) -> Section:
+def _stability(boards: Sequence[Leaderboard], styles: SeriesStyles) -> Section:
     (report,) = stability_reports(boards)
     return _section(
         report.boards,
-        figures=stability_figures(report),
+        figures=stability_figures(report, styles),
         tables=[],
         agreement=[_agreement(report, criterion) for criterion in report.criteria],
         counts=list(report.counts),

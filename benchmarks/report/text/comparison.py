@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..charts.ablation import ablation_png
 from ..charts.accuracy_flops import accuracy_flops_png
+from ..charts.style import SeriesStyles
 from ..data.leaderboard import Leaderboard
 from ..data.published import published
 from ..data.verification import is_verification
@@ -29,11 +30,12 @@ def ablation_section(board: Leaderboard, suffix: str = "") -> Section:
     return _section(board, parts, more[:2], {chart: ablation_png(board)})
 
 
-def comparison_section(board: Leaderboard, suffix: str = "") -> Section:
+def comparison_section(board: Leaderboard, styles: SeriesStyles, suffix: str = "") -> Section:
     """Tables, chart and notes of one comparison.
 
     Args:
         board: what to show.
+        styles: of its rows.
         suffix: between the name of the chart and its ending.
     """
     chart = f"accuracy_flops{suffix}.png"
@@ -48,7 +50,7 @@ def comparison_section(board: Leaderboard, suffix: str = "") -> Section:
         parts.append(f"<details>\n<summary>{summary}</summary>\n\n{widths_table(board)}\n\n</details>")
     parts += _as_published(board)
     terminal = [interval(board.seeds), *difference_note(board)]
-    return _section(board, parts, terminal, {chart: accuracy_flops_png(board)})
+    return _section(board, parts, terminal, {chart: accuracy_flops_png(board, styles)})
 
 
 def _section(board: Leaderboard, parts: list[str], terminal: list[str], files: dict[str, bytes]) -> Section:

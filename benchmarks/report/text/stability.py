@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..charts.stability import stability_png
+from ..charts.style import SeriesStyles
 from ..data.agreement import Agreement
 from ..data.stability import CriterionStability, StabilityReport
 from ..formatting import escape_markdown
@@ -18,18 +19,19 @@ __all__ = ["counts_table", "layers_table", "samples_table", "stability_csv", "st
 _SAMPLES = "Agreement between calibration samples of as many images; in brackets that of random selections:"
 
 
-def stability_section(report: StabilityReport, suffix: str = "") -> Section:
+def stability_section(report: StabilityReport, styles: SeriesStyles, suffix: str = "") -> Section:
     """Tables, chart and notes.
 
     Args:
         report: what to show.
+        styles: of its rows.
         suffix: between the name of the chart and its ending.
     """
     first, files = _warnings(report), {}
     parts = [f"## {escape_markdown(report.title)}", *(f"**{escape_markdown(line)}**" for line in first)]
     if report.compares_samples:
         chart = f"stability{suffix}.png"
-        files[chart] = stability_png(report)
+        files[chart] = stability_png(report, styles)
         parts += [_SAMPLES, samples_table(report), f"![agreement between calibration samples]({chart})"]
     parts.append("\n".join(f"- {escape_markdown(note)}" for note in stability_notes(report)))
     parts += ["<details>\n<summary>Between numbers of images, same calibration sample</summary>"]

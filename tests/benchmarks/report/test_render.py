@@ -133,7 +133,7 @@ def test_a_report_that_fails_leaves_the_old_one_unchanged(
     render(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     store.save(make_record("foad"))
-    monkeypatch.setattr("foad_plugins.benchmarks.report.text.comparison.accuracy_flops_png", lambda board: 1 / 0)
+    monkeypatch.setattr("foad_plugins.benchmarks.report.text.comparison.accuracy_flops_png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         render(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

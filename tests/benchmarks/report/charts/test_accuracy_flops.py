@@ -77,7 +77,7 @@ def test_a_missing_value_has_no_point_but_a_name_marked_where_seeds_lack(make_re
 
 def test_both_pictures_show_the_data(make_record: MakeRecord) -> None:
     boards = leaderboards([make_record("foad", accuracy=(0.9, 0.3, None)), make_record("l1")])
-    pixels = imread(io.BytesIO(accuracy_flops_png(boards[0])))
+    pixels = imread(io.BytesIO(accuracy_flops_png(boards[0], series_styles(boards))))
     assert pixels.shape[:2] == (660, 1800)
     assert 0.01 < np.mean(pixels[..., :3].min(-1) < 0.9) < 0.5
     last, first = accuracy_flops_figures(boards, series_styles(boards))

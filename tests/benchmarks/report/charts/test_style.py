@@ -12,6 +12,7 @@ from foad_plugins.benchmarks.report.charts.interactive import scatter
 from foad_plugins.benchmarks.report.charts.png import draw_series, spread_out
 from foad_plugins.benchmarks.report.charts.series import Series
 from foad_plugins.benchmarks.report.charts.style import PALETTE, SeriesStyle, percent_limits, series_styles
+from foad_plugins.benchmarks.suites.targets import Target
 
 from ...conftest import MakeRecord
 
@@ -48,6 +49,14 @@ def test_a_criterion_keeps_its_style_whatever_its_rank(make_record: MakeRecord) 
     )
     assert first == second
     assert first["a"].color != first["b"].color
+
+
+def test_a_criterion_has_one_style_in_all_tables_of_a_report(make_record: MakeRecord) -> None:
+    other = {"conditions": {"target": Target(flops_reduction=0.7)}}
+    boards = leaderboards([make_record("l1"), make_record("chip", **other), make_record("l1", **other)])
+    style = series_styles(boards)
+    found = {(row.criterion, style(row).number) for board in boards for row in board.rows}
+    assert found == {("chip", 0), ("l1", 1)}
 
 
 def test_random_shares_its_color_with_nobody(make_record: MakeRecord) -> None:

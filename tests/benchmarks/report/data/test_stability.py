@@ -9,6 +9,7 @@ from foad_plugins.benchmarks.criteria.spec import Rule
 from foad_plugins.benchmarks.records.schema import RunRecord
 from foad_plugins.benchmarks.report import leaderboards
 from foad_plugins.benchmarks.report.charts.stability import counts_grid, sample_series
+from foad_plugins.benchmarks.report.charts.style import series_styles
 from foad_plugins.benchmarks.report.data.stability import StabilityReport, stability_reports
 from foad_plugins.benchmarks.report.text.stability import (
     counts_table,
@@ -85,7 +86,7 @@ def test_missing_runs_are_told_and_what_is_left_is_compared(records: list[RunRec
     assert (moody.missing, steady.missing) == (((64, 1),), ())
     assert moody.between_samples[64] is None
     assert moody.between_counts[16, 64].pairs == 1
-    assert "**Runs are missing (moody 1)" in stability_section(report).markdown
+    assert "**Runs are missing (moody 1)" in stability_section(report, series_styles(report.boards)).markdown
     _, _, row, _ = samples_table(report).splitlines()
     assert cells(row) == ["moody", "0.000 (0.179)", ""]
 
@@ -120,21 +121,21 @@ def test_the_same_numbers_as_csv(report: StabilityReport) -> None:
 
 
 def test_a_section_has_a_chart_and_explains_it(report: StabilityReport) -> None:
-    section = stability_section(report, "-x")
+    section = stability_section(report, series_styles(report.boards), "-x")
     assert set(section.files) == {"stability-x.png"}
     assert "](stability-x.png)" in section.markdown
     assert "full agreement" in section.markdown
     assert "hypergeometric" in section.markdown
     assert "moody" in section.terminal
     assert counts_grid(report, report.criteria[0]).values == ((1, pytest.approx(1 / 3)), (pytest.approx(1 / 3), 1))
-    (overlaps, chances), _ = sample_series(report)
+    (overlaps, chances), _ = sample_series(report, series_styles(report.boards))
     assert (overlaps.x, overlaps.y) == ((16, 64), (0, pytest.approx(1 / 3)))
     assert chances.y == pytest.approx((5 / 28, 5 / 28))
 
 
 def test_one_sample_has_none_to_compare_with(records: list[RunRecord]) -> None:
     (report,) = stability_reports(leaderboards([record for record in records if record.inputs.seed == 0]))
-    section = stability_section(report)
+    section = stability_section(report, series_styles(report.boards))
     assert section.files == {}
     assert "Agreement between calibration samples" not in section.markdown
 
@@ -144,17 +145,17 @@ def test_samples_with_networks_of_their_own_are_not_compared(records: list[RunRe
     (report,) = stability_reports(leaderboards(trained))
     assert all(found is None for criterion in report.criteria for found in criterion.between_samples.values())
     assert report.criteria[0].between_counts[16, 64].pairs == 2
-    section = stability_section(report)
+    section = stability_section(report, series_styles(report.boards))
     assert section.files == {}
     assert "calibration samples are not compared" in section.markdown
 
 
 def test_a_criterion_that_ends_by_its_own_rule_is_named(report: StabilityReport, make_record: MakeRecord) -> None:
     words = "the published rule decides how many channels are removed, whatever the target"
-    assert words not in stability_section(report).markdown
+    assert words not in stability_section(report, series_styles(report.boards)).markdown
     records = [
         make_record("foad", entry={"label": "paper", "rule": Rule()}, setup={"kind": "stability"}, seed=seed)
         for seed in (0, 1)
     ]
     (ruled,) = stability_reports(leaderboards(records))
-    assert f"- paper: {words}." in stability_section(ruled).markdown
+    assert f"- paper: {words}." in stability_section(ruled, series_styles(ruled.boards)).markdown

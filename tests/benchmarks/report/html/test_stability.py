@@ -5,6 +5,7 @@ import pytest
 from foad_plugins.benchmarks.records.schema import RunRecord
 from foad_plugins.benchmarks.report.charts.interactive import PageFigure
 from foad_plugins.benchmarks.report.charts.stability import stability_figures
+from foad_plugins.benchmarks.report.charts.style import series_styles
 from foad_plugins.benchmarks.report.data.from_records import leaderboards
 from foad_plugins.benchmarks.report.data.stability import stability_reports
 
@@ -13,8 +14,9 @@ from .conftest import LAYERS, PageOf
 
 
 def figures(records: list[RunRecord]) -> dict[str, PageFigure]:
-    (report,) = stability_reports(leaderboards(records))
-    return {figure["title"]: figure["plot"]["data"][0] for figure in stability_figures(report)}
+    boards = leaderboards(records)
+    (report,) = stability_reports(boards)
+    return {figure["title"]: figure["plot"]["data"][0] for figure in stability_figures(report, series_styles(boards))}
 
 
 def iou(records: list[RunRecord], first: tuple[int, int], second: tuple[int, int], layer: str) -> float:
