@@ -42,7 +42,8 @@ class CurveCache:
             TypeError, ValueError: as :func:`~foad_plugins.adapters.prune.probes.measure_curves`.
         """
         if not self.curves:
-            method = self._config.compensate
+            # A refit starts from what least squares gives.
+            method = "least_squares" if self._config.compensate == "refit" else self._config.compensate
             found = measure_curves(model, candidates, self._config.data, method=method)
             self.curves, self.notes = found.curves, found.notes
         return self.curves

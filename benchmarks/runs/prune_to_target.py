@@ -152,7 +152,7 @@ def prune_to_target(
         raise ValueError("target: none is given; an entry that ends by its own rule is pruned by prune_by_rule")
     asked: dict[str, Any] = dict(shares)
     try:
-        if len(shares) == 2:
+        if len(shares) == 2 and ranking != "sensitivity":
             dense = params_heavy_ratio(model, images, layers, tolerance=tolerance, **shares)
             asked = {"flops": shares["flops"], "pruning_ratio_dict": dense}
         pruned = copy.deepcopy(model).eval()

@@ -18,7 +18,7 @@ from .targets import Target
 __all__ = ["Conditions", "Kind", "Ranking", "Suite", "SuiteConditions"]
 
 Kind = Literal["comparison", "ablation", "stability"]
-Ranking = Literal["local", "global", "isomorphic"]
+Ranking = Literal["local", "global", "isomorphic", "sensitivity"]
 
 _MOST_ITEMS = 200
 _MOST_RUNS = 100_000
@@ -122,8 +122,10 @@ class Suite(BaseModel):
             elif not self.criteria_for(target):
                 yield field_error("fits no criterion: all have rules with another operating point", "targets", place)
             both = target.params_reduction is not None and target.flops_reduction is not None
-            if both and self.rankings != ("local",):
-                yield field_error("must be local only where FLOPs and parameters both are targets", "rankings")
+            if both and not {"local", "sensitivity"}.issuperset(self.rankings):
+                yield field_error(
+                    "must be local or sensitivity where FLOPs and parameters both are targets", "rankings"
+                )
 
     def _wrong_criteria(self) -> Iterator[FieldError]:
         points = [target.operating_point for target in self.targets]

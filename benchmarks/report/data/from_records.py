@@ -13,7 +13,7 @@ from .leaderboard import LatencyEstimate, Leaderboard, Row
 __all__ = ["Leaderboard", "Row", "last_accuracy", "leaderboards", "row_of"]
 
 _WITHIN_A_SUITE = ("target", "calibration_images")
-_RANKINGS = ("local", "global", "isomorphic")
+_RANKINGS = ("local", "global", "isomorphic", "sensitivity")
 
 
 def leaderboards(records: Iterable[RunRecord], failures: Iterable[FailureRecord] = ()) -> list[Leaderboard]:

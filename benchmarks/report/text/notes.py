@@ -21,6 +21,8 @@ _RANKINGS = {
     "global": "The channels of all coupled groups are ranked together, so that each criterion chooses its own widths.",
     "isomorphic": "Channels are ranked together within groups of the same structure, and the same share is removed of "
     "each kind; each criterion chooses its own widths.",
+    "sensitivity": "Widths are chosen by how much the output changes on the calibration images when channels of a group "
+    "are removed in the criterion's order, weighed against what that saves; each criterion gets its own widths.",
 }
 
 _AUGMENTATIONS = {
@@ -162,7 +164,7 @@ def _target(board: Leaderboard) -> list[str]:
         )
     if setup.pruner == "one ratio":
         lines.append("One pruning ratio for all layers; channels are ranked within their coupled group.")
-    elif both:
+    elif both and setup.ranking != "sensitivity":
         lines.append(
             "Channels are ranked within their coupled group; the share that is removed is another one for groups with "
             "many parameters for their FLOPs."

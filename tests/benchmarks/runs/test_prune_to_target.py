@@ -117,7 +117,7 @@ def test_foad_is_pruned_as_the_package_does_it(
     assert ours.removed == {group.name: tuple(sorted(group.selection.removed)) for group in report.groups}
 
 
-@pytest.mark.parametrize("ranking", ["global", "isomorphic"])
+@pytest.mark.parametrize("ranking", ["global", "isomorphic", "sensitivity"])
 def test_other_rankings_choose_other_widths(model: nn.Module, ranking: str) -> None:
     # Every layer's filters are larger than those of the layer before.
     with torch.no_grad():
@@ -130,6 +130,14 @@ def test_other_rankings_choose_other_widths(model: nn.Module, ranking: str) -> N
     if ranking == "global":
         assert len(pruned.removed["features.0"]) > len(local.removed["features.0"])
         assert len(pruned.removed["features.17"]) == 0
+
+
+def test_both_targets_are_met_by_sensitivity(model: nn.Module) -> None:
+    both = Target(flops_reduction=0.5, params_reduction=0.5)
+    base = count_flops(model, EXAMPLE), count_params(model)
+    pruned = prune_to_target(model, IMAGES, book(), both, tolerance=0.2, ranking="sensitivity").model
+    left = count_flops(pruned, EXAMPLE) / base[0], count_params(pruned) / base[1]
+    assert max(left) == pytest.approx(0.5, abs=0.02)
 
 
 def test_compensation_and_statistics_change_weights_and_buffers(model: nn.Module) -> None:
