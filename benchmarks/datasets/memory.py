@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ...recovery.training.augmentation import CropFlip
 from ..files import hash_tensors
-from .augmentation import CropFlip, move
 from .normalization import Normalization
 from .source import Batch, ImageSource, batch_edges
 
@@ -30,7 +30,7 @@ class ImageData(ImageSource):
     """A classification task in memory.
 
     Images are float and ready for the network, or uint8 with a normalization that every batch goes through: a quarter
-    of the memory. Augmentation is :func:`~foad_plugins.benchmarks.datasets.augmentation.crop_and_flip`.
+    of the memory. Augmentation is :func:`~foad_plugins.recovery.training.augmentation.crop_and_flip`.
 
     Args:
         train_images: (N, C, H, W), float or uint8.
@@ -146,7 +146,7 @@ class ImageData(ImageSource):
     def _epoch(self, edges: list[tuple[int, int]], order: Tensor, moves: CropFlip | None) -> Iterator[Batch]:
         for start, stop in edges:
             images, labels = self._train(order[start:stop])
-            yield images if moves is None else move(images, moves.slice(start, stop)), labels
+            yield images if moves is None else moves.slice(start, stop).apply(images), labels
 
     def test_batches(self, batch_size: int = 512) -> Iterator[Batch]:
         """Every test image once, in their order."""

@@ -42,7 +42,7 @@ class Recipe(BaseModel):
             fits counts. The class centres of arcface are called ``head``.
         augmentation: ``"flip"`` mirrors every image with probability one half; ``"crop-flip"`` also moves it, in the
             way of the data; ``"crop-flip-color"`` changes contrast and color too, see
-            :func:`~foad_plugins.benchmarks.datasets.augmentation.color_jitter`.
+            :func:`~foad_plugins.recovery.training.augmentation.color_jitter`.
         channels_last: train with channels last in memory, which convolutions on many devices are faster with.
         measure_every: epochs between two evaluations, for data whose evaluation takes long; the last epoch always has
             one.

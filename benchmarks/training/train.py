@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ...calibration.data import model_device
-from ..datasets.augmentation import color_jitter, flip
+from ...recovery.training.augmentation import color_jitter, flip
 from ..datasets.source import Batch, ImageSource, batch_edges
 from ..errors import BenchmarkError, SettingsError
 from ..files import hash_json, hash_tensors

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from foad_plugins.benchmarks.datasets import ImageData, Normalization, load_dataset
-from foad_plugins.benchmarks.datasets.augmentation import crop_and_flip
 from foad_plugins.benchmarks.datasets.data_root import DataRoot
 from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.registry.registry import Spec
+from foad_plugins.recovery.training.augmentation import crop_and_flip
 
 from ...conftest import ROOT, data_file
 

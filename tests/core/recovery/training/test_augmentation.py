@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foad_plugins.benchmarks.datasets.augmentation import CropFlip, crop_and_flip, move
+from foad_plugins.recovery.training.augmentation import CropFlip, color_jitter, crop_and_flip, flip
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -39,7 +39,8 @@ def test_all_offsets_and_both_directions_occur() -> None:
     assert 0.45 < mirrored < 0.55
 
 
-def test_the_generator_alone_decides(images: torch.Tensor) -> None:
+def test_the_generator_alone_decides() -> None:
+    images = torch.randn(6, 3, 8, 8, generator=seeded(1))
     state = torch.get_rng_state()
     assert torch.equal(crop_and_flip(images, seeded(3)), crop_and_flip(images, seeded(3)))
     assert not torch.equal(crop_and_flip(images, seeded(3)), crop_and_flip(images, seeded(4)))
@@ -54,18 +55,42 @@ def test_it_is_what_a_loop_over_the_images_gives(shape: tuple[int, ...]) -> None
     flips = (torch.rand(shape[0], generator=random) < 0.5).tolist()
     height, width = shape[2:]
     expected = []
-    for image, row, column, flip in zip(images, rows, columns, flips, strict=True):
+    for image, row, column, mirrored in zip(images, rows, columns, flips, strict=True):
         padded = torch.zeros(shape[1], height + 8, width + 8)
         padded[:, 4:-4, 4:-4] = image
         crop = padded[:, row : row + height, column : column + width]
-        expected.append(crop.flip(2) if flip else crop)
+        expected.append(crop.flip(2) if mirrored else crop)
     assert torch.equal(crop_and_flip(images, seeded(2)), torch.stack(expected))
 
 
-def test_moves_of_batches_joined_are_those_of_each() -> None:
+def test_crops_of_batches_joined_are_those_of_each() -> None:
     images = torch.randn(7, 2, 6, 6, generator=seeded(1))
     random = seeded()
     joined = CropFlip.join([CropFlip.draw(count, random) for count in (4, 3)])
     random = seeded()
-    assert torch.equal(move(images[:4], joined.slice(0, 4)), crop_and_flip(images[:4], random))
-    assert torch.equal(move(images[4:], joined.slice(4, 7)), crop_and_flip(images[4:], random))
+    assert torch.equal(joined.slice(0, 4).apply(images[:4]), crop_and_flip(images[:4], random))
+    assert torch.equal(joined.slice(4, 7).apply(images[4:]), crop_and_flip(images[4:], random))
+
+
+def test_without_padding_and_flips_nothing_changes() -> None:
+    images = torch.randn(5, 2, 6, 4, generator=seeded(1))
+    assert torch.equal(crop_and_flip(images, seeded(), 0, flips=False), images)
+    assert not torch.equal(crop_and_flip(images, seeded(), 2, flips=False), images)
+
+
+def test_about_half_of_the_images_are_mirrored() -> None:
+    images = torch.randn(400, 1, 2, 3, generator=seeded(1))
+    mirrored = [torch.equal(one, image.flip(2)) for one, image in zip(flip(images, seeded()), images, strict=True)]
+    assert 160 < sum(mirrored) < 240
+
+
+def test_colors_are_scaled_by_image_and_shifted_by_channel() -> None:
+    images = torch.randn(50, 3, 4, 4, generator=seeded(1))
+    jittered = color_jitter(images, seeded(), 0.3)
+    slope = (jittered - jittered.mean((2, 3), keepdim=True)).std((2, 3)) / images.std((2, 3))
+    torch.testing.assert_close(slope, slope[:, :1].expand(-1, 3))
+    shift = (jittered - slope[:, :, None, None] * images).mean((2, 3))
+    assert 0.7 < slope.min() < 0.8
+    assert 1.2 < slope.max() < 1.3
+    assert 0.2 < shift.abs().max() < 0.3
+    assert torch.equal(color_jitter(images, seeded(), 0.0), images)
