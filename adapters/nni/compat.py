@@ -122,7 +122,7 @@ def _repair_node_purity(tracer_module: Any) -> _Undo | None:
     """Let the tracer's stand-in for ``torch.fx.Node.is_impure`` take the arguments that torch gives it.
 
     Broken since torch 2.8, where ``is_impure`` has a parameter ``impure_random`` and the elimination of dead
-    code passes it: the stand-in, made for none, raises ``TypeError``. Its answer stays NNI's.
+    code passes it: the stand-in, made for none, raises ``TypeError``. NNI's answer is kept.
 
     Fault: ``Node.is_impure`` has more parameters than the stand-in.
     """
@@ -145,7 +145,7 @@ def _repair_instruction_positions(proxy_module: Any) -> _Undo | None:
     up its caller's instruction as ``instructions[f_lasti // 2]``: one list entry for each code unit. From
     3.11 on, code has inline cache units, which :func:`dis.get_instructions` leaves out, and the look-up hits
     a later instruction. The repair gives NNI's proxy module a copy of :mod:`dis` with one entry for each
-    unit; :mod:`dis` itself stays as it is.
+    unit; :mod:`dis` itself is unchanged.
 
     Fault: for a function with a comparison, the proxy module's ``dis`` yields fewer entries than there are
     units.

@@ -1,4 +1,4 @@
-"""Batch normalization statistics after pruning, moved as far as the calibration data says that they moved."""
+"""Correct BatchNorm running statistics after pruning by the shift observed on the calibration data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Moments", "MomentsByLayer", "input_moments", "shift_running_stats"]
 
 
 class Moments(NamedTuple):
-    """Mean and variance (C,) of what a normalization layer was given in one call, and how many values each is over."""
+    """Mean and variance (C,) of the input of a normalization layer in one call, and the number of values of each."""
 
     mean: Tensor
     variance: Tensor
@@ -29,22 +29,22 @@ MomentsByLayer = dict[nn.Module, list[Moments]]
 
 
 def input_moments(model: nn.Module, data: CalibrationData) -> MomentsByLayer:
-    """What every batch normalization is given, call by call, in eval mode.
+    """Moments of the input of every batch normalization in eval mode, one entry per call.
 
     Args:
-        model: the model; left as it was.
-        data: what to run it over; readable more than once.
+        model: the model; unchanged.
+        data: calibration data that can be read more than once.
 
     Returns:
-        The moments by layer, for those that keep running statistics and ran.
+        The moments by layer, for layers with running statistics that ran.
     """
     observed: MomentsByLayer = {}
 
-    def take(norm: _BatchNorm, features: Tensor) -> None:
+    def observe(norm: _BatchNorm, features: Tensor) -> None:
         observed.setdefault(norm, []).append(_moments(features))
 
     with preserve_state(model):
-        _run(model, data, take)
+        _run(model, data, observe)
     return observed
 
 
@@ -55,19 +55,22 @@ def shift_running_stats(
     kept: Mapping[nn.Module, Tensor],
     data: CalibrationData,
 ) -> None:
-    """Move the running statistics of a pruned model as the moments of its layers' inputs have moved.
+    """Correct the running statistics of a pruned model by the shift of its layers' inputs.
 
-    A running variance is scaled as much as the variance of the layer's input on the same images, a running mean keeps
-    its place against the mean of that input, in units of its deviation. Layers are corrected from the input on, each
-    with those before it corrected already. ``torch.optim.swa_utils.update_bn`` would put the moments of the calibration
-    data in place of what training gathered on far more images; compared with that, what is particular to the
-    calibration data cancels, and a network that pruning has not changed keeps its statistics.
+    With m, v the moments of the input before pruning and m', v' after it, on the same images::
+
+        running_var'  = running_var * (v' + eps) / (v + eps)
+        running_mean' = m' + (running_mean - m) * sqrt((v' + eps) / (v + eps))
+
+    Layers are corrected in the order in which they run, so that later ones see corrected inputs.
+    ``torch.optim.swa_utils.update_bn`` replaces the statistics of the training data by those of the few calibration
+    images. Here the peculiarities of these images cancel, and a network that has not changed keeps its statistics.
 
     Args:
         model: after pruning, in place.
         before: of the model before pruning, on the same data.
-        kept: for layers that lost channels, the indices of those that are left.
-        data: what to run it over; readable more than once.
+        kept: for layers that lost channels, the indices of their kept channels.
+        data: calibration data that can be read more than once.
     """
     old = {
         norm: (norm.running_mean, norm.running_var)
@@ -77,7 +80,7 @@ def shift_running_stats(
     sums: dict[_BatchNorm, tuple[Tensor | float, Tensor | float, int]] = {}
     calls = dict.fromkeys(old, 0)
 
-    def take(norm: _BatchNorm, features: Tensor) -> None:
+    def observe(norm: _BatchNorm, features: Tensor) -> None:
         call = calls.get(norm, -1)
         if not 0 <= call < len(before.get(norm, ())):
             return
@@ -88,15 +91,15 @@ def shift_running_stats(
         running_mean, running_variance = old[norm]
         factor = (now.variance + norm.eps) / (variance + norm.eps)
         shift = (now.mean - mean) + (running_mean - mean) * (factor.sqrt() - 1)
-        # The layer itself works on what is set here, so that the layers behind it see corrected maps.
+        # Set before the layer runs, so that later layers see corrected maps.
         _set(norm, running_mean + shift, running_variance * factor)
         shifts, factors, values = sums.get(norm, (0.0, 0.0, 0))
         sums[norm] = shifts + shift * now.values, factors + factor * now.values, values + now.values
 
     with preserve_state(model):
-        _run(model, data, take)
+        _run(model, data, observe)
     for norm, (shift, factor, values) in sums.items():
-        # New tensors, so that a caller who still holds the old ones can go back.
+        # New tensors, so that a rollback can restore the old ones.
         _set(norm, old[norm][0] + shift / values, old[norm][1] * (factor / values))
 
 
@@ -113,12 +116,12 @@ def _moments(features: Tensor) -> Moments:
 
 
 @torch.no_grad()
-def _run(model: nn.Module, data: CalibrationData, take: Callable[[_BatchNorm, Tensor], None]) -> None:
-    """Run the data through a model in eval mode and show the input of every batch normalization."""
+def _run(model: nn.Module, data: CalibrationData, observe: Callable[[_BatchNorm, Tensor], None]) -> None:
+    """Run the model on the data in eval mode; ``observe`` gets the input of every batch normalization."""
 
     def hook(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         assert isinstance(norm, _BatchNorm)
-        take(norm, first_input(args, kwargs))
+        observe(norm, first_input(args, kwargs))
 
     with ExitStack() as stack:
         for norm in model.modules():

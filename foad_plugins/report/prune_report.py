@@ -1,4 +1,4 @@
-"""The report of a pruning call, which prints, plots and renders itself."""
+"""The report of a pruning call, as text, figure and HTML page."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class PruneReport(ReportData):
         return report_figure(self)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write everything as one self-contained HTML page.
+        """Write the report as one self-contained HTML page.
 
         Widths and FLOPs of every layer, the similarity matrices ordered by cluster, and pairs of removed channel and
         representative as images.
 
         Args:
-            path: the file to write, replaced if it is there.
+            path: the file to write; an existing one is replaced.
 
         Returns:
             The path.
@@ -80,13 +80,13 @@ class PruneReport(ReportData):
             lines.append(f"not verifiable (a normalization mixes the channels): {_listed(unverified)}")
         lines += [f"note: {note}" for note in self.notes]
         if self.dry_run:
-            lines.append("dry run: the model is as it was")
+            lines.append("dry run: the model is unchanged")
         return "\n".join(lines)
 
     def _compensation_lines(self) -> list[str]:
         lines = []
         if self.compensated:
-            lines.append(f"compensated in {len(self.compensated)} layers that read what was removed")
+            lines.append(f"compensated in {len(self.compensated)} layers that consume removed channels")
         if self.not_compensated:
             lines.append(f"not compensated, cannot mix channels: {_listed(self.not_compensated)}")
         return lines

@@ -44,7 +44,7 @@ def replaceable(path: Path) -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` so that a reader, or a crash at any moment, never finds half a file.
+    """Write ``data`` to ``path`` so that nobody ever reads half a file, even after a crash.
 
     The bytes are written to a temporary file in the same folder (a rename is atomic only within one file system),
     are forced to the disk, and get the final name in one step. Folders are made as needed. A symbolic link is written

@@ -1,4 +1,4 @@
-"""What a layer gets and how wide it is."""
+"""Inputs and widths of layers."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def first_input(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def layer_width(layer: nn.Module, side: str) -> int | None:
-    """Channels (features) at the ``"input"`` or ``"output"`` of a layer; None where the layer does not have them."""
+    """Channels (features) at the ``"input"`` or ``"output"`` of a layer; None if the layer has no such attribute."""
     return next((int(getattr(layer, name)) for name in _WIDTHS[side] if hasattr(layer, name)), None)

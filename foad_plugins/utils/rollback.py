@@ -1,4 +1,4 @@
-"""Changing a network wholly or not at all."""
+"""Undoing changes of a network after an error."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Rollback", "rollback_on_error"]
 
 
 class Rollback(Exception):  # noqa: N818 - it is no error
-    """Raised inside :func:`rollback_on_error`, it undoes the changes and ends the block quietly."""
+    """Raised inside :func:`rollback_on_error`, it undoes the changes and ends the block without an error."""
 
 
 @contextmanager
 def rollback_on_error(model: nn.Module) -> Iterator[None]:
     """Undo removals, and wrapping by NNI, if anything raises; otherwise keep which parameters are frozen.
 
-    Both put new tensors in place of the old ones, so names suffice. Values written into a tensor that was
-    there before are not undone.
+    Both replace tensors by new ones, so references to the old ones suffice. Values written into an existing tensor are
+    not undone.
     """
     trainable = {name: parameter.requires_grad for name, parameter in model.named_parameters(remove_duplicate=False)}
     saved = [
@@ -50,5 +50,5 @@ def _tables(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def _lists(module: nn.Module) -> list[tuple[list[Any], list[Any]]]:
-    """Recurrent layers hold their weights a second time, in a list that is written into."""
+    """Recurrent layers have their weights also in a list that is changed in place."""
     return [(value, list(value)) for value in module.__dict__.values() if type(value) is list]

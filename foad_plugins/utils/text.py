@@ -1,4 +1,4 @@
-"""Wording that messages share."""
+"""Parts of messages."""
 
 from __future__ import annotations
 

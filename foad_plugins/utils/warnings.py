@@ -1,4 +1,4 @@
-"""The warning types of the package, so that a caller can filter or escalate each one by itself."""
+"""The warning types of the package, so that a caller can filter each one or make it an error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class NoEffectWarning(FOADWarning):
 
 
 class InsufficientDataWarning(FOADWarning):
-    """Fewer calibration samples than channels, where regression between channels was asked for."""
+    """Fewer calibration samples than channels, for a regression between channels."""
 
 
 class UnscoredGroupWarning(FOADWarning):
-    """A coupled group left without a score because none of its feature maps could be read."""
+    """A coupled group left without a score because none of its feature maps was observed."""
 
 
 def warn(message: str, category: type[FOADWarning]) -> None:

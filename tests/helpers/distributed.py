@@ -70,8 +70,8 @@ def scenarios(rank: int, world: int) -> dict[str, Callable[[], object]]:
     mine = list(part.split(2)) if len(part) else []
     wrong = [torch.rand(2, 5, 10, 10)] if rank == 0 else [images()]
     other = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, 4, 3)) if rank == 0 else network()
-    reader = other[1] if rank == 0 else other[3]
-    reads = [ChannelSet("conv", reader.in_channels, (HookPoint(reader, "input"),))]
+    consumer = other[1] if rank == 0 else other[3]
+    reads = [ChannelSet("conv", consumer.in_channels, (HookPoint(consumer, "input"),))]
     return {
         "prune": lambda: prune(mine, distributed=True),
         "statistics": lambda: statistics(mine, distributed=True),

@@ -19,7 +19,7 @@ def group(name: str = "conv", channels: int = 8, **changes: Any) -> GroupReport:
     similarity = channel_similarity(maps)
     selection = greedy_select(similarity)
     pairs = tuple(
-        ChannelPair("reader", removed, representative, value, maps[0, [removed, representative]])
+        ChannelPair("consumer", removed, representative, value, maps[0, [removed, representative]])
         for removed, representative, value in zip(
             selection.removed, selection.representative, selection.similarity, strict=True
         )

@@ -317,7 +317,7 @@ def test_a_dry_run_changes_nothing_and_tells_what_the_real_run_does(options):
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (np.random.get_state()[1] == state[1]).all()
     assert told.dry_run
-    assert str(told).endswith("dry run: the model is as it was")
+    assert str(told).endswith("dry run: the model is unchanged")
     assert told.latency_before > 0
     assert told.latency_after > 0
     if "callback" in options:

@@ -25,7 +25,7 @@ def test_equals_fvcore_itself():
     assert count_params(model) == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_the_model_is_left_as_it_was():
+def test_the_model_is_unchanged():
     model = network()
     model[1].momentum = 0.5
     model(torch.rand(4, 3, 8, 8))

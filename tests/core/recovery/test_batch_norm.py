@@ -54,12 +54,12 @@ def test_moments_are_those_of_the_inputs():
     assert [moments.values for moments in (first, second, third, fourth)] == [128, 64, 32, 16]
 
 
-def test_a_changed_layer_is_made_good():
+def test_a_change_that_statistics_can_undo_is_undone():
     model = network()
     original = copy.deepcopy(model)
     moments = input_moments(model, CalibrationData(IMAGES))
     with torch.no_grad():
-        # What the first normalization can undo wholly.
+        # The first normalization can undo this completely.
         model[0].weight.mul_(3)
         model[0].bias.mul_(3).add_(7)
         shift_running_stats(model, moments, {}, CalibrationData(IMAGES))
@@ -67,7 +67,7 @@ def test_a_changed_layer_is_made_good():
     torch.testing.assert_close(model[5].running_mean, original[5].running_mean, rtol=1e-3, atol=1e-3)
 
 
-def test_removed_channels_are_left_out():
+def test_statistics_of_kept_channels_are_compared():
     model = network()
     moments = input_moments(model, CalibrationData(IMAGES))
     kept = torch.tensor([0, 2, 3])

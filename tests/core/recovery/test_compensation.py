@@ -33,7 +33,7 @@ def test_a_copy_is_replaced_by_its_original_whatever_the_penalty(seed, ridge, sc
     torch.testing.assert_close(found / torch.tensor([scale, 1.0]), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_penalty_only_ever_adds_to_the_error_of_the_nearest_channel():
+def test_the_error_grows_with_the_penalty_up_to_that_of_the_nearest_channel():
     maps = torch.randn(10, 30, dtype=torch.float64)
     matrix, kept, removed = gram(maps), list(range(6)), [6, 7, 8, 9]
     errors = []
@@ -49,7 +49,7 @@ def test_a_penalty_only_ever_adds_to_the_error_of_the_nearest_channel():
     assert single == pytest.approx(min_single, rel=1e-4)
 
 
-def test_a_singular_matrix_and_dead_channels():
+def test_a_singular_matrix_and_zero_channels():
     maps = torch.rand(6, 3)  # fewer samples than channels
     maps[0], maps[3] = maps[1], 0
     shares = least_squares_coefficients(gram(maps), [0, 1, 2, 3], [4, 5])
@@ -82,7 +82,7 @@ def test_representatives():
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3, 3), (3, 5, 2, 2, 2), (0, 5, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_absorbing_is_linear_algebra_on_the_second_dimension(shape, dtype):
+def test_folding_is_a_product_on_the_second_dimension(shape, dtype):
     weight = torch.randn(shape).to(dtype)
     shares = torch.rand(3, 2, dtype=torch.float64)
     changed = fold_weights(weight, shares, [0, 2, 4], [1, 3])

@@ -19,7 +19,7 @@ _VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
 class _Page(HTMLParser):
-    """The elements with their attributes, and the text that a reader sees; unbalanced tags are an error."""
+    """The elements with their attributes, and the visible text; unbalanced tags are an error."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_the_page_has_the_values_of_the_report(written):
         report(
             shown,
             notes=("Calibrated on few images.",),
-            compensated=("a.reader", "b"),
+            compensated=("a.consumer", "b"),
             not_compensated=("depthwise",),
             latency_trials=(LatencyTrial(8, 0.43, 0.5),),
         )
@@ -82,7 +82,7 @@ def test_the_page_has_the_values_of_the_report(written):
         "one multiply-add is one",
         "Calibrated on few images.",
         "2 layers compensate for removed inputs",
-        "a.reader, b",
+        "a.consumer, b",
         "1 layer lost inputs and cannot mix channels",
         "depthwise",
         "43.0 %",
@@ -164,9 +164,9 @@ def test_groups_without_a_heat_map(written, similarity, words):
 
 def test_unusual_maps(written):
     maps = [torch.ones(2, 1, 1), torch.full((2, 3, 4), float("nan")), torch.rand(2, 500, 3).half()]
-    pairs = tuple(ChannelPair("reader", 1, 0, float("nan"), each) for each in maps)
+    pairs = tuple(ChannelPair("consumer", 1, 0, float("nan"), each) for each in maps)
     page = written(report(group(pairs=pairs)))
-    assert "at the input of reader" in page.text
+    assert "at the input of consumer" in page.text
     assert page.text.count("both constant on this image") == 1
     assert len(page.all("img")) == 9
 
@@ -225,7 +225,7 @@ def test_a_large_network_stays_small(tmp_path):
     table = torch.rand(2048, 2048)
     half = tuple(range(1024))
     selection = Selection(half, tuple(range(1024, 2048)), half, (0.5,) * 1024, 1, 0.0)
-    pairs = tuple(ChannelPair("reader", 1, 0, 0.5, torch.rand(2, 112, 112)) for _ in range(16))
+    pairs = tuple(ChannelPair("consumer", 1, 0, 0.5, torch.rand(2, 112, 112)) for _ in range(16))
     one = GroupReport("layer", ("layer",), selection, similarity=(table + table.T) / 2, pairs=pairs)
     assert report(*[one] * 60).to_html(tmp_path / "x.html").stat().st_size < 10e6
 
