@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,7 +66,9 @@ def calibrate(
         for place in observer.hook_points():
             observers.setdefault(place, []).append(observer)
 
-    def observe(module: nn.Module, side: str, tensor: Any) -> None:
+    def observe(side: str, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        # A hook with the keyword arguments at the input of a layer, or with the output.
+        tensor = first_input(args, result) if side == "input" else result
         if not isinstance(tensor, Tensor):
             return
         try:
@@ -83,7 +86,13 @@ def calibrate(
         stack.enter_context(preserve_state(model))
         work = stack.enter_context(estimated_work())
         for module, side in observers:
-            stack.callback(_register(module, side, observe))
+            hook = partial(observe, side)
+            handle = (
+                module.register_forward_pre_hook(hook, with_kwargs=True)
+                if side == "input"
+                else module.register_forward_hook(hook)
+            )
+            stack.enter_context(handle)
         length = _length(data)
         pairs = sum(len({point.key() for point in one.hook_points}) * one.num_channels**2 // 2 for one in channel_sets)
         calls = data.calls(model_device(model))
@@ -138,20 +147,6 @@ def _length(data: CalibrationData) -> int | None:
         return min(len(data.data), data.max_batches or len(data.data))
     except TypeError:
         return None
-
-
-def _register(module: nn.Module, side: str, observe: Callable[[nn.Module, str, Any], None]) -> Callable[[], None]:
-    """Call ``observe`` with every tensor at one side of a module; returns a function that removes the hook."""
-
-    def on_input(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        observe(layer, side, first_input(args, kwargs))
-
-    def on_output(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        observe(layer, side, output)
-
-    if side == "input":
-        return module.register_forward_pre_hook(on_input, with_kwargs=True).remove
-    return module.register_forward_hook(on_output).remove
 
 
 @contextmanager

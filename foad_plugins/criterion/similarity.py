@@ -81,7 +81,7 @@ class ChannelStatistics:
             ValueError: the shape does not fit, there is no image or position, or a value is NaN or Inf. The sums are
                 then unchanged.
         """
-        sums = self._sums(features, None)
+        sums = similarity_sums(self._rows(features), None)
         if not torch.isfinite(sums.sum_of_squares):
             raise ValueError(not_finite(features))
         added = sums.similarities
@@ -104,7 +104,7 @@ class ChannelStatistics:
             TypeError, ValueError: as :meth:`update`, except for the values.
         """
         out = None if self._sum is None else self._sum.to(features.device)
-        sums = self._sums(features, out, products=products)
+        sums = similarity_sums(self._rows(features), out, products=products)
         self._sum = sums.similarities
         self.count += len(features)
         return sums
@@ -163,7 +163,8 @@ class ChannelStatistics:
             similarity[first[:, None] == first[None, :]] = 1
         return similarity.fill_diagonal_(1)
 
-    def _sums(self, features: Tensor, out: Tensor | None, *, products: bool = False) -> Sums:
+    def _rows(self, features: Tensor) -> Tensor:
+        """The maps as (N, C, L), checked."""
         if not features.is_floating_point():
             raise TypeError(f"features must be floating point, got {features.dtype}")
         if features.dim() < 2 or features.shape[1] != self.num_channels:
@@ -173,7 +174,7 @@ class ChannelStatistics:
             raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
         if features[0, 0:1].numel() == 0 and self.num_channels:
             raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
-        return similarity_sums(_as_rows(features), out, products=products)
+        return _as_rows(features)
 
 
 def not_finite(features: Tensor) -> str:

@@ -78,7 +78,7 @@ def by_rule(model, data):
 
 
 def to_a_target(model, data):
-    # Few images: what readers take over is tested elsewhere.
+    # Few images: compensation is tested elsewhere.
     prune(model, data, pruning_ratio=0.3, order="rounds", compensate=None, measure_latency=False)
 
 
@@ -207,8 +207,8 @@ def test_models_that_return_no_tensor():
 def test_layers_that_do_not_run_are_named():
     report = prune(b.Unused(), IMAGES, measure_latency=False)
     assert report.notes == (
-        "'spare.0', 'spare.1' did not run as layers when the model was traced, and stay as they are: what runs them "
-        "elsewhere, such as auxiliary heads in train mode, may not fit any more",
+        "'spare.0', 'spare.1' did not run as layers when the model was traced, and are not pruned: code that runs "
+        "them elsewhere, such as auxiliary heads in train mode, may fail now",
     )
     assert not prune(b.Two(), IMAGES, measure_latency=False).notes
     model = b.TrainedBeside()

@@ -98,7 +98,7 @@ def test_depthwise_multipliers_lose_the_same_for_every_input():
     model = Multiplied().eval()
     report = prune(model, IMAGES, pruning_ratio=0.5, order="rounds", measure_latency=False)
     assert (model.first.out_channels, model.multiplier.out_channels, model.second.in_channels) == (8, 8, 8)
-    assert {group.name: group.parts for group in report.groups}["multiplier"] == 8
+    assert {group.name: group.channel_groups for group in report.groups}["multiplier"] == 8
     assert model(IMAGES).shape == (12, 4)
 
 
