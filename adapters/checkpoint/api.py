@@ -82,8 +82,8 @@ def load_pruned(model: nn.Module | Callable[[], nn.Module], path: str | os.PathL
     """
     file, fresh = Path(path), _network(model)
     stored = [*fresh.named_parameters(remove_duplicate=False), *fresh.named_buffers(remove_duplicate=False)]
-    # Each layer may have been given a bias.
-    most = sum(tensor.element_size() * (tensor.numel() + max(tensor.shape, default=0)) for _, tensor in stored)
+    # Each layer may have been given a bias. Twice as much leads to a message that names what is too large.
+    most = 2 * sum(tensor.element_size() * (tensor.numel() + max(tensor.shape, default=0)) for _, tensor in stored)
     content, tensors = read_checkpoint(file, most)
     try:
         apply_structure(fresh, content, tensors)

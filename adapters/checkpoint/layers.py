@@ -10,11 +10,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
-__all__ = ["layer_problem"]
+__all__ = ["HOOK_SUFFIXES", "layer_problem"]
 
 _GATES = {"LSTM": 4, "GRU": 3}
-# Where torch.nn.utils.weight_norm, spectral_norm and prune keep a weight.
-_SUFFIXES = ("", "_v", "_orig")
+# torch.nn.utils.weight_norm, spectral_norm and prune store a weight under these, and compute it from them in a hook.
+HOOK_SUFFIXES = ("_v", "_orig")
 
 
 def layer_problem(layer: nn.Module) -> str | None:
@@ -34,9 +34,11 @@ def layer_problem(layer: nn.Module) -> str | None:
 
 def _tensors(layer: nn.Module, leaf: str) -> list[Tensor]:
     if parametrize.is_parametrized(layer, leaf):
-        return [getattr(layer, leaf)]
+        # Computing it could change buffers, as spectral_norm does.
+        original = getattr(layer.parametrizations[leaf], "original", None)
+        return [original] if isinstance(original, Tensor) else []
     stored: Mapping[str, Any] = {**layer._parameters, **layer._buffers}
-    found = [stored.get(leaf + suffix) for suffix in _SUFFIXES]
+    found = [stored.get(leaf + suffix) for suffix in ("", *HOOK_SUFFIXES)]
     return [tensor for tensor in found if tensor is not None]
 
 

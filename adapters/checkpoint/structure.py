@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ...utils.rollback import rollback_on_error
-from .layers import layer_problem
+from .layers import HOOK_SUFFIXES, layer_problem
 
 __all__ = ["apply_structure", "structure_of"]
 
-# Attributes that decide where a layer reads, never how many channels it has.
+# Attributes that no pruning changes.
 _GEOMETRY = {"dilation", "kernel_size", "num_layers", "output_padding", "padding", "stride"}
 
 
@@ -198,6 +198,8 @@ def _check_tensor(name: str, tensor: Tensor, current: Tensor) -> None:
 def _check_fixed(module: nn.Module, name: str, values: Mapping[str, Any]) -> None:
     for attribute, value in values.items():
         fresh = _as_fixed(vars(module).get(attribute))
+        if any(attribute + suffix in module._parameters for suffix in HOOK_SUFFIXES):
+            continue
         if fresh is not None and type(fresh) is type(value) and fresh != value:
             raise ValueError(
                 f"{f'{name}.{attribute}'.lstrip('.')!r} is {value!r:.40} in the saved model and {fresh!r:.40} in the "

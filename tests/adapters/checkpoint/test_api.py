@@ -166,6 +166,34 @@ def test_inputs_of_recurrent_layers(kind, path):
     assert torch.equal(outputs(loaded, torch.ones(2, 5, 6)), outputs(model, torch.ones(2, 5, 6)))
 
 
+def _normalized(width, norm):
+    return nn.Sequential(norm(nn.Conv2d(3, width, 3)), nn.ReLU(), norm(nn.Conv2d(width, 4, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ],
+)
+def test_layers_whose_weights_are_computed(norm, path):
+    model = _normalized(5, norm)
+    outputs(model, IMAGES)
+    save_pruned(model, path)
+    narrower = _normalized(4, norm).train()
+    before = snapshot(narrower)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_pruned(narrower, path)
+    assert snapshot(narrower) == before
+    loaded = load_pruned(_normalized(8, norm), path)
+    assert loaded[0].out_channels == 5
+    assert torch.equal(outputs(loaded, IMAGES), outputs(model, IMAGES))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_pruned_by_speedup_of_nni(path):
     pytest.importorskip("nni")
