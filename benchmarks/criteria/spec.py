@@ -67,7 +67,7 @@ class CriterionSpec(Spec):
     """
 
     label: str = Field(default="", max_length=60)
-    compensate: Literal["least_squares", "representative"] | None = None
+    compensate: Literal["least_squares", "representative", "refit"] | None = None
     reestimate_bn: bool = False
     rule: Rule | None = None
 
