@@ -8,9 +8,9 @@ from contextlib import contextmanager, nullcontext
 import torch
 import torch_pruning as tp
 from torch import nn
-from torch.utils.benchmark.utils.timer import timer
 
 from ... import FOADImportance
+from ...cost.latency import timer
 from ..criteria import Scorer
 from ..errors import BenchmarkError
 from .profiling import PeakMemory

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 import psutil
 import torch
 from torch import nn
-from torch.utils.benchmark.utils.timer import timer
 
 from ...calibration.preserve import preserve_state
+from ...cost.latency import timer
 from ..records.schema import Latency
 
 __all__ = ["PeakMemory", "latencies"]

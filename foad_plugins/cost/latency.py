@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import torch
 from torch import nn
@@ -10,9 +11,19 @@ from torch import nn
 from ..calibration.data import Call, ForwardFn
 from ..calibration.preserve import preserve_state
 
-__all__ = ["measure_latency"]
+__all__ = ["measure_latency", "timer"]
 
 MIN_SECONDS = 0.2
+
+
+def timer() -> float:
+    """Seconds on a clock, after the GPU has done what it was given.
+
+    ``torch.utils.benchmark`` has the same, but its import looks for a CUDA compiler and warns of a missing runtime.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def measure_latency(
