@@ -8,7 +8,10 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["foad_plugins", "foad_plugins.adapters.cli", "foad_plugins.benchmarks.cli.commands"])
+COMMANDS = ["foad_plugins.adapters.cli", "foad_plugins.benchmarks.cli.commands"]
+
+
+@pytest.mark.parametrize("module", ["foad_plugins", *COMMANDS])
 def test_no_import_of_torchs_benchmark(module):
     pytest.importorskip("torchvision")
     program = f"import sys, {module}; print('torch.utils.cpp_extension' in sys.modules)"
