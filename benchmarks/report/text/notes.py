@@ -21,7 +21,7 @@ _RANKINGS = {
     "global": "The channels of all coupled groups are ranked together, so that each criterion chooses its own widths.",
     "isomorphic": "Channels are ranked together within groups of the same structure, and the same share is removed of "
     "each kind; each criterion chooses its own widths.",
-    "sensitivity": "Widths are chosen by how much the output changes on the calibration images when channels of a group "
+    "sensitivity": "Widths follow from how much the output changes on calibration images when channels of a group "
     "are removed in the criterion's order, weighed against what that saves; each criterion gets its own widths.",
 }
 

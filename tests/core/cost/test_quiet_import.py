@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-
 COMMANDS = ["foad_plugins.adapters.cli", "foad_plugins.benchmarks.cli.commands"]
 
 
