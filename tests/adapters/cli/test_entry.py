@@ -290,11 +290,11 @@ def test_random_weights_are_reported(calls, capsys):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("name", ["torchvision", "PIL"])
-def test_a_missing_extra_is_reported_before_the_work(name, calls, monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "extra"), [("torchvision", "cli"), ("PIL", "cli"), ("jinja2", "cli,report")])
+def test_a_missing_extra_is_reported_before_the_work(name, extra, calls, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, name, None)
-    assert cli.main([*CALL, "--data", "nowhere"]) == 1
-    assert 'install them with: pip install "foad-plugins[cli]"' in capsys.readouterr().err
+    assert cli.main([*CALL, "--data", "nowhere", "--report", "report.html"]) == 1
+    assert f'install them with: pip install "foad-plugins[{extra}]"' in capsys.readouterr().err
     assert not calls
 
 
