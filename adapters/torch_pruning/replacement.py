@@ -145,41 +145,41 @@ class _ConsumerInput:
         error = 0.0
         for units in self.consumer.blocks:
             kept = [unit - units.start for unit in units if unit not in removed]
-            gone = [unit - units.start for unit in units if unit in removed]
-            if not gone:
+            lost = [unit - units.start for unit in units if unit in removed]
+            if not lost:
                 continue
             inside = slice(units.start, units.stop)
-            coefficients = _coefficients(self.fitted[inside, inside], kept, gone, method)
+            coefficients = _coefficients(self.fitted[inside, inside], kept, lost, method)
             columns = self.consumer.channel_index[inside]
-            found.append(InputReplacement(self.consumer.layer, columns[gone], columns[kept], coefficients))
+            found.append(InputReplacement(self.consumer.layer, columns[lost], columns[kept], coefficients))
             if self.held_out is not None:
                 gram, weights = self.held_out[inside, inside], self.weights[inside, inside]
-                error += _error(gram, weights, kept, gone, coefficients)
+                error += _error(gram, weights, kept, lost, coefficients)
         if self.held_out is None:
             return found, None
         total = float((self.held_out * self.weights).sum())
         return found, max(0.0, error) / total if total > 0 else 0.0
 
 
-def _coefficients(gram: Tensor, kept: Sequence[int], gone: Sequence[int], method: str | None) -> Tensor:
+def _coefficients(gram: Tensor, kept: Sequence[int], lost: Sequence[int], method: str | None) -> Tensor:
     if method is None or not kept:
-        return torch.zeros(len(kept), len(gone), dtype=torch.float64)
+        return torch.zeros(len(kept), len(lost), dtype=torch.float64)
     if method == "least_squares":
-        return least_squares_coefficients(gram, kept, gone, RIDGE)
+        return least_squares_coefficients(gram, kept, lost, RIDGE)
     rows = torch.tensor(kept)
-    nearest = (gram.diagonal()[rows, None] - 2 * gram[rows][:, gone]).argmin(0)
+    nearest = (gram.diagonal()[rows, None] - 2 * gram[rows][:, lost]).argmin(0)
     return representative_coefficients(
         kept,
-        gone,
-        {channel: kept[int(row)] for channel, row in zip(gone, nearest, strict=True) if gram[channel, channel] > 0},
+        lost,
+        {channel: kept[int(row)] for channel, row in zip(lost, nearest, strict=True) if gram[channel, channel] > 0},
     )
 
 
-def _error(gram: Tensor, products: Tensor, kept: Sequence[int], gone: Sequence[int], coefficients: Tensor) -> float:
+def _error(gram: Tensor, products: Tensor, kept: Sequence[int], lost: Sequence[int], coefficients: Tensor) -> float:
     """Mean square of what the consumer makes of the residuals."""
-    across = gram[gone][:, kept] @ coefficients
-    residual = gram[gone][:, gone] - across - across.T + coefficients.T @ gram[kept][:, kept] @ coefficients
-    return float((residual * products[gone][:, gone]).sum())
+    across = gram[lost][:, kept] @ coefficients
+    residual = gram[lost][:, lost] - across - across.T + coefficients.T @ gram[kept][:, kept] @ coefficients
+    return float((residual * products[lost][:, lost]).sum())
 
 
 def _hook(replacement: InputReplacement) -> Callable[..., Any]:

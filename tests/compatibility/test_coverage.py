@@ -145,7 +145,7 @@ def distinct(layer):
         ("yolo c3", "right.0", 8),
     ],
 )
-def test_twins_go_first(name, layer, width):
+def test_twins_are_removed_first(name, layer, width):
     make, data = NETWORKS[name]
     twins = {0: width - 1} if width < 8 else {0: width - 1, 1: width // 2}
     networks = [make().eval() for _ in range(2)]
@@ -217,7 +217,7 @@ def test_layers_that_do_not_run_are_named():
         model.train()(IMAGES)
 
 
-def test_chunks_can_be_left_out_by_what_the_error_says():
+def test_chunks_can_be_ignored_by_the_names_in_the_error():
     model = b.YoloC2f().eval()
     with pytest.raises(RuntimeError, match=r"group of layer 'inner.1.1.0' .* name that layer in ignored_layers"):
         prune(model, IMAGES, pruning_ratio=0.3)

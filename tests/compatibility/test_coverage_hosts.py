@@ -140,7 +140,7 @@ def test_compiled_models(how, compile_it):
 
 @needs_stance
 @pytest.mark.usefixtures("fresh_compiler")
-def test_compiled_code_rests_while_layers_are_read():
+def test_compiled_code_is_bypassed_during_calibration():
     graphs = []
 
     def backend(graph, _):
@@ -159,7 +159,7 @@ def test_compiled_code_rests_while_layers_are_read():
 
 @pytest.mark.parametrize("compile_it", [compiled, compiled_in_place, compiled_part])
 @pytest.mark.parametrize("how", [by_rule, to_a_target])
-def test_a_torch_that_cannot_leave_compiled_code_aside(how, compile_it, monkeypatch):
+def test_a_torch_that_cannot_bypass_compiled_code(how, compile_it, monkeypatch):
     monkeypatch.delattr(torch.compiler, "set_stance", raising=False)
     original = two()
     model = compile_it(original)
@@ -216,7 +216,7 @@ NOT_PRUNABLE = {
 @pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated")
 @pytest.mark.parametrize("name", NOT_PRUNABLE)
 @pytest.mark.parametrize("how", [by_rule, to_a_target])
-def test_what_cannot_be_pruned_says_why_and_stays(how, name):
+def test_what_cannot_be_pruned_is_an_error_with_the_reason_and_unchanged(how, name):
     make, message = NOT_PRUNABLE[name]
     model = make()
     before = None if name in ("lazy", "no data") else snapshot(model)
@@ -233,7 +233,7 @@ def test_nor_calibrated(name):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
-def test_torchscript_says_what_to_prune_instead():
+def test_the_error_for_torchscript_names_what_to_prune_instead():
     for model in (torch.jit.trace(two(), IMAGES), nn.Sequential(torch.jit.script(two()), nn.ReLU())):
         with pytest.raises(ValueError, match="TorchScript, whose layers are fixed: prune the module it was made from"):
             prune(model, IMAGES)

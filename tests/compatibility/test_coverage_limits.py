@@ -83,7 +83,7 @@ def test_networks_that_break(name):
 
 
 @pytest.mark.parametrize("name", ["yolo c2f", "lstm", "standardised weight", "tracked instance norm"])
-def test_of_these_prune_says_which_layers_to_leave_out(name):
+def test_the_error_of_prune_names_the_layers_to_ignore(name):
     make, data = NETWORKS[name]
     model = make().eval()
     with pytest.raises(RuntimeError, match=r"group of layer '([\w.]+)'.*name th.* in ignored_layers") as caught:

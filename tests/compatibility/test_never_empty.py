@@ -43,7 +43,7 @@ def by_pruner(model, order):
 
 
 def dead(model):
-    """No map differs from another, so that any of them could go for any other's sake."""
+    """No map differs from another, so that any of them could be removed as a duplicate of any other."""
     for parameter in model.parameters():
         nn.init.zeros_(parameter)
     return model

@@ -102,7 +102,7 @@ def test_a_fault_at_any_point_leaves_no_trace(host):
         assert trace(model) == before, point
 
 
-def test_a_fault_in_the_last_measurement_takes_the_pruning_back(monkeypatch):
+def test_a_fault_in_the_last_measurement_undoes_the_pruning(monkeypatch):
     model = trained(Residual)
     before, answers = trace(model), iter([0.1])
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 
-class _Reading(nn.Module):
+class _Consumed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.make = nn.Conv2d(3, 8, 3, padding=1)
@@ -20,27 +20,27 @@ class _Reading(nn.Module):
         return x
 
 
-class Rolled(_Reading):
+class Rolled(_Consumed):
     def between(self, x):
         return x.roll(1, 1)
 
 
-class Flipped(_Reading):
+class Flipped(_Consumed):
     def between(self, x):
         return x.flip(1)
 
 
-class Softmaxed(_Reading):
+class Softmaxed(_Consumed):
     def between(self, x):
         return x.softmax(1)
 
 
-class ScaledByMean(_Reading):
+class ScaledByMean(_Consumed):
     def between(self, x):
         return x * x.mean(1, keepdim=True)
 
 
-class Shuffled(_Reading):
+class Shuffled(_Consumed):
     def between(self, x):
         images, channels, height, width = x.shape
         return x.view(images, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
@@ -121,8 +121,8 @@ class ChunkedAndConcatenated(nn.Module):
         return self.head(self.read(torch.cat(parts, 1)).mean((2, 3)))
 
 
-SILENT = [Rolled, Flipped, Softmaxed, ScaledByMean, Shuffled, FlattenedChannelsLast, FlattenedThenConcatenated]
+SILENTLY_WRONG = [Rolled, Flipped, Softmaxed, ScaledByMean, Shuffled, FlattenedChannelsLast, FlattenedThenConcatenated]
 """Removal works, and what is left is another network."""
 
-LOUD = [PixelShuffled, ConcatenatedThenFlattened, Chunked, ChunkedAndConcatenated]
+FAILING = [PixelShuffled, ConcatenatedThenFlattened, Chunked, ChunkedAndConcatenated]
 """The network does not run any more."""

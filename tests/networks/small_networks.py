@@ -55,7 +55,7 @@ class Residual(nn.Module):
 
 
 class Concat(nn.Module):
-    """Two branches concatenated, and a squeeze-and-excitation gate behind."""
+    """Two branches concatenated, followed by a squeeze-and-excitation gate."""
 
     def __init__(self) -> None:
         super().__init__()

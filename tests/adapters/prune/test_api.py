@@ -55,7 +55,7 @@ def test_removes_exactly_what_the_rule_removes():
 
 
 @pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group")])
-def test_the_report_is_the_truth(network):
+def test_the_report_matches_the_model(network):
     model = seeded_norms(network())
     before, flops = count_params(model), count_flops(model, IMAGES[:1])
     report = prune(model, IMAGES, neighbors=2)
@@ -91,7 +91,7 @@ def test_tokens():
     assert report.removed > 0
 
 
-def test_flags_frozen_layers_and_ignored_ones_stay():
+def test_flags_frozen_layers_and_ignored_layers_are_kept():
     model = seeded_norms(Chain()).train()
     model.norm1.eval()
     model.conv1.requires_grad_(False)
@@ -138,7 +138,7 @@ def test_a_generator_and_a_forward_function():
     assert "FLOPs" not in str(called)
 
 
-def test_a_group_that_never_runs_stays_whole():
+def test_a_group_that_never_runs_is_not_pruned():
     model = _Sometimes()
 
     def forward(net, batch):
@@ -189,7 +189,7 @@ def _tied():
         (_tied, {}, ValueError, "layers '0' and '1' share a parameter"),
     ],
 )
-def test_errors_leave_the_model_as_it_was(build, arguments, error, message):
+def test_errors_leave_the_model_unchanged(build, arguments, error, message):
     model = build().train()
     before = snapshot(model)
     with pytest.raises(error, match=message):
@@ -243,7 +243,7 @@ class _MaxFeatureMap(nn.Module):
 
 
 @pytest.mark.parametrize("options", [{}, {"pruning_ratio": 0.25, "order": "rounds", "compensate": None}])
-def test_halves_of_a_max_feature_map_go_together(options):
+def test_halves_of_a_max_feature_map_are_removed_together(options):
     model = _MaxFeatureMap()
     original = copy.deepcopy(model)
     report = prune(model, IMAGES, measure_latency=False, **options)
@@ -254,7 +254,7 @@ def test_halves_of_a_max_feature_map_go_together(options):
     assert len(selection.kept) == model.second.in_channels == (6 if options else model.first.out_channels // 2)
 
 
-def test_torch_prunings_pruners_take_whole_channels_of_a_max_feature_map():
+def test_torch_prunings_pruners_remove_whole_channels_of_a_max_feature_map():
     model = _MaxFeatureMap()
     fresh = {"in_channel_groups": {}, "out_channel_groups": {}, "num_heads": {}}
     pruner = tp.pruner.MetaPruner(

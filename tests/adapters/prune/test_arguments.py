@@ -72,11 +72,11 @@ def test_arguments_are_refused_with_their_names(options, error, message, chain):
 
 @pytest.fixture(scope="module")
 def chain():
-    """One for all refusals, which leave it as it was."""
+    """One for all refusals, which leave it unchanged."""
     return Chain()
 
 
-def test_no_model_is_refused():
+def test_an_object_that_is_no_model_is_refused():
     with pytest.raises(TypeError, match=r"model must be a torch.nn.Module, got Tensor"):
         run(IMAGES, Chain(), flops=0.5)
 

@@ -18,7 +18,7 @@ IMAGE = torch.rand(1, 3, 8, 8, generator=generator())
 
 
 class Twice(nn.Module):
-    """A layer that runs twice, and one that reads its channels a second time behind an activation."""
+    """A layer that runs twice, and one that consumes its channels a second time after an activation."""
 
     def __init__(self):
         super().__init__()
@@ -86,7 +86,7 @@ def sizes(table):
 
 
 def check(build, image, share):
-    """Predicted against what is really left once so many channels are gone."""
+    """Compare the predicted cost with the cost after the removal."""
     torch.manual_seed(SEED)
     model = build().eval()
     _, groups = groups_of(model, image)

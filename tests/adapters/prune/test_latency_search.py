@@ -16,7 +16,7 @@ from tests.networks.small_networks import Wide, seeded_norms
 
 
 def fake_latency(cost, calls):
-    """In place of a clock: what a network is said to take."""
+    """A latency computed from the network, instead of a measured one."""
 
     def measure(model, call, *, forward_fn=None):
         calls.append(call)
@@ -55,7 +55,7 @@ def test_the_largest_network_that_is_fast_enough_is_taken(clock, monkeypatch):
     assert bool(slower) == (clock is faster_in_eights)
 
 
-def test_a_latency_that_cannot_be_met_says_the_least_that_was_measured(monkeypatch):
+def test_the_error_of_an_unreachable_latency_contains_the_least_measured(monkeypatch):
     monkeypatch.setattr("foad_plugins.adapters.prune.planner.measure_latency", fake_latency(by_params, []))
     model = seeded_norms(Wide())
     before, size = snapshot(model), count_params(model)

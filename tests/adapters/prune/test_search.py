@@ -27,7 +27,7 @@ from tests.networks.small_networks import Chain, seeded_norms
 
 
 def removed_by(graph):
-    """A handler; its name is a part of what makes groups alike."""
+    """A handler; its name is a part of the structure of a group."""
 
 
 def stub(*modules):
@@ -70,7 +70,7 @@ groups_of_channels = st.lists(
 
 @pytest.mark.parametrize("ranking", RANKINGS)
 @given(candidates=groups_of_channels, round_to=st.integers(1, 6), most=st.floats(0, 1), share=st.floats(0, 0.99))
-def test_what_is_allowed_and_nothing_else(ranking, candidates, round_to, most, share):
+def test_all_allowed_removals_and_no_others(ranking, candidates, round_to, most, share):
     limits = free(candidates, round_to, most, {0: share})
     start, steps = removal_schedule(candidates, ranking, limits)
     assert all(step.group != 0 and step.size >= 1 for step in steps)
@@ -100,14 +100,14 @@ def test_local_ranking_takes_equal_shares_at_any_time():
         assert max(shares) - min(shares) <= 1 / 10 + 1e-9
 
 
-def test_global_ranking_goes_by_score():
+def test_global_ranking_removes_the_lowest_scores_first():
     first, second = [0.1, 0.4, 0.5, 9], [0.2, 0.3, 0.6, 9]
     candidates = [candidate(first), candidate(second)]
     _, steps = removal_schedule(candidates, "global", free(candidates))
     assert [step.group for step in steps] == [0, 1, 1, 0, 0, 1]
 
 
-def test_isomorphic_ranking_takes_equal_shares_of_kinds_and_goes_by_score_within_one():
+def test_isomorphic_ranking_takes_equal_shares_of_kinds_and_the_lowest_scores_within_one():
     # Scores of the two kinds are not comparable: the linear layers' are all far higher.
     candidates = [
         candidate([0, 1, 2, 3]),
@@ -118,12 +118,12 @@ def test_isomorphic_ranking_takes_equal_shares_of_kinds_and_goes_by_score_within
     for counts in after(start, steps):
         assert abs((counts[0] + counts[1]) / 8 - counts[2] / 8) <= 1 / 8 + 1e-9 or counts[0] + counts[1] == 6
     assert [step.group for step in steps if step.group != 2] == [0, 1, 0, 0, 1, 1]
-    # Half of the convolutions' channels are gone from the start: the linear layer catches up first.
+    # Half of the convolutions' channels are removed from the start: the linear layer catches up first.
     start, steps = removal_schedule(candidates, "isomorphic", free(candidates, fixed={0: 0.75}))
     assert (start, [step.group for step in steps[:4]]) == ([3, 0, 0], [2, 2, 2, 1])
 
 
-def test_kinds_tell_layers_and_what_is_done_to_them_apart():
+def test_structures_differ_in_layers_and_in_what_is_pruned_of_them():
     conv, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
     kinds = [structure(group) for group in (stub(conv), stub(nn.Linear(1, 1)), stub(conv, norm))]
     assert len(set(kinds)) == 3
@@ -154,7 +154,7 @@ def test_a_group_keeps_its_own_order_whatever_the_scores(ranking):
         (1, 30, set()),
     ],
 )
-def test_widths_end_at_multiples_or_stay(channel_groups, round_to, widths):
+def test_widths_end_at_multiples_or_are_unchanged(channel_groups, round_to, widths):
     group = candidate([0] * 26, channel_groups)
     counts = after(*removal_schedule([group], "local", free([group], round_to)))
     assert {26 - count for (count,) in counts} == widths | {26}
@@ -162,7 +162,7 @@ def test_widths_end_at_multiples_or_stay(channel_groups, round_to, widths):
 
 @pytest.mark.parametrize("most", [0.0, 0.3, 0.5, 0.999, 1.0])
 @pytest.mark.parametrize("gone", [0, 3])
-def test_caps_hold_over_all_steps_of_pruning(most, gone):
+def test_maximum_ratios_hold_over_all_steps_of_pruning(most, gone):
     group = candidate(range(10 - gone), width=10)
     counts = list(after(*removal_schedule([group], "global", free([group], most=most))))[-1]
     assert gone + counts[0] == max(gone, min(int(most * 10), 9))
@@ -223,7 +223,7 @@ def test_search_takes_what_is_fixed_into_account():
     assert search([3, 0], [], costs_of(price), 70, 0) == [3, 0]
 
 
-def test_search_says_the_least_that_can_be_met():
+def test_the_error_of_the_search_contains_the_least_possible():
     steps, cost = [Step(0, 1)] * 4, costs_of([[10] * 5])
     with pytest.raises(TargetError, match=r"^10$"):
         search([0], steps, cost, 8, 1)

@@ -42,7 +42,7 @@ def pruned_by(model, ratios, images, **options):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_curves_rise_and_leave_the_model_as_it_was(name):
+def test_curves_rise_and_leave_the_model_unchanged(name):
     model, images = build(name)
     model.train()
     before = trace(model)

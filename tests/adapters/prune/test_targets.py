@@ -41,7 +41,7 @@ def torchvision_model(name):
 # A handful of images is enough here: what is asked is where widths end.
 @pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 @pytest.mark.parametrize(("kind", "value"), [("flops", 0.25), ("flops", 0.75), ("params", 0.5)])
-def test_resnet18_ends_where_it_should(kind, value):
+def test_resnet18_meets_the_target(kind, value):
     check_met(lambda: torchvision_model("resnet18"), torch.rand(4, 3, 64, 64), kind, value)
 
 
@@ -52,7 +52,7 @@ def test_resnet18_ends_where_it_should(kind, value):
 @pytest.mark.parametrize(
     ("name", "size"), [("resnet50", 64), ("mobilenet_v2", 64), ("densenet121", 64), ("vgg16_bn", 32)]
 )
-def test_real_networks_end_where_they_should(name, size, kind, value):
+def test_real_networks_meet_the_target(name, size, kind, value):
     # Ranking the 4096 features of VGG's classifier for reconstruction takes a minute, and is not what is asked.
     order = "backward" if name == "vgg16_bn" else "reconstruction"
     check_met(lambda: torchvision_model(name), torch.rand(4, 3, size, size), kind, value, order=order)
@@ -88,7 +88,7 @@ def test_networks_of_other_kinds(kind, build, shape):
     original = copy.deepcopy(model)
     report = run(model, data, **{kind: 0.5})
     share = shares(model, original, data[:1])[kind == "params"]
-    # One channel of these is up to five percent: nearer it may not come, and then the report says so.
+    # One channel of these is up to five percent: where the target cannot be met closer, the report contains a note.
     assert share == pytest.approx(0.5, abs=0.03)
     assert bool(report.notes) == (abs(share - 0.5) > 0.01)
     model.train()(data).sum().backward()
@@ -96,7 +96,7 @@ def test_networks_of_other_kinds(kind, build, shape):
 
 @pytest.mark.parametrize("kind", ["flops", "params"])
 @pytest.mark.parametrize("value", [0.2, 0.5, 0.8])
-def test_targets_are_met_where_costs_are_guessed_wrong_at_first(kind, value):
+def test_targets_are_met_where_the_first_prediction_is_wrong(kind, value):
     model, data = Attention(), torch.rand(16, 9, 6)
     original = copy.deepcopy(model)
     report = run(model, data, **{kind: value})
@@ -159,7 +159,7 @@ def test_widths_end_at_multiples():
 
 
 @pytest.mark.parametrize("named", [lambda model: "last", lambda model: model.last], ids=["name", "module"])
-def test_layers_with_a_ratio_of_their_own(named):
+def test_layers_with_their_own_ratio(named):
     model = seeded_norms(Wide())
     original = copy.deepcopy(model)
     run(model, flops=0.5, pruning_ratio_dict={named(model): 0.25, "body.0": 0.0})
@@ -168,13 +168,13 @@ def test_layers_with_a_ratio_of_their_own(named):
     assert shares(model, original)[0] == pytest.approx(0.5, abs=0.02)
 
 
-def test_ratios_of_their_own_are_a_target_by_themselves():
+def test_ratios_by_layer_are_a_target_by_themselves():
     model = seeded_norms(Wide())
     run(model, pruning_ratio_dict={"body": 0.5})
     assert widths(model) == {"stem": 24, "body.0": 20, "back": 24, "last": 32}
 
 
-def test_an_entry_of_its_own_holds_over_that_of_a_container():
+def test_a_layers_entry_overrides_that_of_its_container():
     for order in (1, -1):
         model = seeded_norms(Residual())
         entries = {"block1.0": 0.5, model: 0.25}
@@ -186,7 +186,7 @@ def test_an_entry_of_its_own_holds_over_that_of_a_container():
     ("most", "widest"),
     [(0.4, {"stem": 15, "body.0": 24, "last": 20}), ({"body": 0.1, "last": 0.0}, {"body.0": 36, "last": 32})],
 )
-def test_no_group_loses_more_than_its_cap(most, widest):
+def test_no_group_loses_more_than_its_maximum(most, widest):
     model, free = seeded_norms(Wide()), seeded_norms(Wide())
     run(model, pruning_ratio=0.6, max_pruning_ratio=most)
     run(free, pruning_ratio=0.6)
@@ -196,7 +196,7 @@ def test_no_group_loses_more_than_its_cap(most, widest):
     assert isinstance(most, float) or found["stem"] == 9
 
 
-def test_a_cap_holds_over_all_steps():
+def test_a_maximum_holds_over_all_steps():
     model = seeded_norms(Wide())
     run(model, pruning_ratio=0.6, max_pruning_ratio=0.4, steps=3)
     assert widths(model) == {"stem": 15, "body.0": 24, "back": 15, "last": 20}
@@ -237,7 +237,7 @@ def test_a_callback_fine_tunes_between_steps():
     assert model.training
 
 
-def test_a_callback_that_fails_leaves_the_last_finished_step():
+def test_after_a_failing_callback_the_last_finished_step_remains():
     model = seeded_norms(Wide())
     original = copy.deepcopy(model)
 
@@ -266,7 +266,7 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("options", [{}, {"callback": print}], ids=["alone", "with a callback"])
-def test_an_interrupt_leaves_the_model_as_it_was(options, monkeypatch):
+def test_an_interrupt_leaves_the_model_unchanged(options, monkeypatch):
     model = seeded_norms(Chain())
     before, batches = (snapshot(model), dict(vars(model.norm1))), 1
     while True:
@@ -304,30 +304,30 @@ def test_an_interrupt_leaves_the_model_as_it_was(options, monkeypatch):
         {"flops": 0.5, "steps": 2, "callback": lambda model, step: pytest.fail("called in a dry run")},
     ],
 )
-def test_a_dry_run_changes_nothing_and_tells_what_the_real_run_does(options):
+def test_a_dry_run_changes_nothing_and_reports_what_the_real_run_does(options):
     model = seeded_norms(Chain()).train()
     model.conv1.weight.requires_grad_(False)
     model(IMAGES).sum().backward()
     loader = DataLoader(TensorDataset(IMAGES, torch.zeros(40)), 10, shuffle=True)
     grads = {name: parameter.grad for name, parameter in model.named_parameters()}
     before, state = snapshot(model), (torch.get_rng_state(), np.random.get_state()[1].copy())
-    told = run(model, loader, **options, dry_run=True, measure_latency=True)
+    planned = run(model, loader, **options, dry_run=True, measure_latency=True)
     assert snapshot(model) == before
     assert all(parameter.grad is grads[name] for name, parameter in model.named_parameters())
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (np.random.get_state()[1] == state[1]).all()
-    assert told.dry_run
-    assert str(told).endswith("dry run: the model is unchanged")
-    assert told.latency_before > 0
-    assert told.latency_after > 0
+    assert planned.dry_run
+    assert str(planned).endswith("dry run: the model is unchanged")
+    assert planned.latency_before > 0
+    assert planned.latency_after > 0
     if "callback" in options:
         options = options | {"callback": None}
     done = run(model, loader, **options)
     assert not done.dry_run
     for name in ("layers", "params_after", "flops_after", "compensated", "not_compensated", "notes"):
-        assert getattr(told, name) == getattr(done, name)
-    assert [(group.name, group.selection) for group in told.groups] == [(g.name, g.selection) for g in done.groups]
-    assert count_params(model) == told.params_after < told.params_before
+        assert getattr(planned, name) == getattr(done, name)
+    assert [(group.name, group.selection) for group in planned.groups] == [(g.name, g.selection) for g in done.groups]
+    assert count_params(model) == planned.params_after < planned.params_before
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_other_importances(importance):
     model(IMAGES).sum().backward()
 
 
-def test_groups_without_scores_stay_and_the_report_says_so():
+def test_groups_without_scores_are_not_pruned_and_the_report_contains_a_note():
     model = seeded_norms(Residual())
     report = run(model, pruning_ratio=0.5, importance=tp.importance.BNScaleImportance(), steps=2)
     assert widths(model) == {"stem": 8, "block1.0": 3, "block1.3": 8, "depthwise": 8, "block2": 8}
@@ -360,7 +360,7 @@ def test_groups_without_scores_stay_and_the_report_says_so():
     assert note.startswith("BNScaleImportance scores no channels of '")
 
 
-def test_the_channels_that_go_are_those_that_the_importance_likes_least():
+def test_the_removed_channels_are_the_least_important():
     model = seeded_norms(Wide())
     with torch.no_grad():
         model.last.weight[::2] *= 1e-3
@@ -369,7 +369,7 @@ def test_the_channels_that_go_are_those_that_the_importance_likes_least():
     assert removed["last"] == tuple(range(0, 32, 2))
 
 
-def test_an_importance_without_data_takes_those_of_the_call_and_calibrates_once(monkeypatch):
+def test_an_importance_without_data_uses_the_data_of_the_call_and_calibrates_once(monkeypatch):
     calls, inner = [], Calibration.__init__
     monkeypatch.setattr(
         Calibration, "__init__", lambda self, *args, **options: calls.append(self) or inner(self, *args, **options)
@@ -393,7 +393,7 @@ def test_models_that_a_function_calls(target):
         run(model, data, forward_fn=lambda net, batch: net(batch["pixels"]), flops=0.5)
 
 
-def test_flags_and_frozen_parameters_stay():
+def test_flags_and_frozen_parameters_are_kept():
     model = seeded_norms(Wide()).train().requires_grad_(False)
     model.norm.eval()
     model.fc.weight.requires_grad_(True)
@@ -429,7 +429,7 @@ def test_what_is_made_in_inference_mode_can_be_trained():
     ids=["held", "rounded", "groups", "attention"],
 )
 @pytest.mark.parametrize("kind", ["flops", "params"])
-def test_a_target_that_cannot_be_met_says_the_least_that_can(kind, build, data, options):
+def test_the_error_of_an_unreachable_target_contains_the_least_possible(kind, build, data, options):
     model = build()
     before = snapshot(model)
     with pytest.raises(
@@ -440,11 +440,11 @@ def test_a_target_that_cannot_be_met_says_the_least_that_can(kind, build, data, 
     least = float(str(caught.value).split("may be removed, ")[1].split("%")[0]) / 100
     original = copy.deepcopy(model)
     run(model, data, **{kind: least}, **options)
-    # The least is given to a tenth of a percent, and nothing is left that could go.
+    # The least is rounded to a tenth of a percent, and nothing more can be removed.
     assert shares(model, original, data[:1])[kind == "params"] == pytest.approx(least, abs=0.0005 + 1e-9)
 
 
-def test_nothing_to_do_is_a_warning_that_says_why():
+def test_nothing_to_remove_for_a_target_is_a_warning_with_the_reason():
     model = seeded_norms(Chain())
     before = snapshot(model)
     for options, reason in [({"pruning_ratio": 0}, "pruning_ratio=0 takes"), ({"flops": 0.999}, "flops=0.999 takes")]:

@@ -1,4 +1,4 @@
-"""The proof: wrong removals are found and undone, right ones accepted."""
+"""Verification: wrong removals are found and undone, right ones accepted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from foad_plugins import FOADWarning, prune
 from foad_plugins.adapters.prune.verify import outputs_differ
 from tests.adapters.prune.test_api import snapshot
 from tests.helpers.seeds import generator
-from tests.networks.misgrouped_networks import LOUD, SILENT, Sliced
+from tests.networks.misgrouped_networks import FAILING, SILENTLY_WRONG, Sliced
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
 
 IMAGES = torch.randn(24, 3, 8, 8, generator=generator())
 
 
-@pytest.mark.parametrize("network", SILENT)
+@pytest.mark.parametrize("network", SILENTLY_WRONG)
 @pytest.mark.parametrize("target", [{}, {"pruning_ratio": 0.3}, {"flops": 0.6}, {"pruning_ratio": 0.3, "steps": 2}])
 def test_silently_wrong_removals_are_found_and_undone(network, target):
     model = network().train()
@@ -29,30 +29,30 @@ def test_silently_wrong_removals_are_found_and_undone(network, target):
     assert snapshot(model) == before
 
 
-@pytest.mark.parametrize("network", SILENT)
-def test_without_the_proof_they_are_silent(network):
-    # When this fails, Torch-Pruning has mended the case.
+@pytest.mark.parametrize("network", SILENTLY_WRONG)
+def test_without_verification_they_are_not_found(network):
+    # When this fails, Torch-Pruning has fixed the case.
     model = network().eval()
     prune(model, IMAGES, pruning_ratio=0.4, verify=False, measure_latency=False)
     assert model(IMAGES).shape[0] == 24
 
 
-@pytest.mark.parametrize("network", LOUD)
+@pytest.mark.parametrize("network", FAILING)
 @pytest.mark.parametrize("verify", [True, False])
 def test_removals_that_break_the_network_are_undone(network, verify):
     model = network().eval()
     before = snapshot(model)
     with warnings.catch_warnings():
-        # Whether such a group can be read at all is another question.
+        # Whether such a group can be scored is tested elsewhere.
         warnings.simplefilter("ignore", FOADWarning)
         with pytest.raises(RuntimeError, match="right channels of the group|the network|cannot remove"):
-            # An odd number of channels: by luck, an even one goes in halves as those networks need it.
+            # An odd number of channels: an even one can be removed in halves, as those networks happen to need.
             prune(model, IMAGES, pruning_ratio=0.3, verify=verify)
     assert snapshot(model) == before
 
 
-def test_a_wrong_group_can_be_left_out():
-    model = SILENT[0]()
+def test_a_wrong_group_can_be_ignored():
+    model = SILENTLY_WRONG[0]()
     extended = nn.Sequential(nn.Conv2d(3, 7, 1), nn.ReLU(), nn.Conv2d(7, 3, 1), model)
     with pytest.raises(RuntimeError, match=r"layer '3.make' \('3.make'\).*ignored_layers"):
         prune(extended, IMAGES, pruning_ratio=0.4)
@@ -77,14 +77,14 @@ def test_slices_are_judged_by_what_comes_out():
 
 
 @pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4), Tokens])
-def test_right_removals_are_proved(network):
+def test_right_removals_are_verified(network):
     model = seeded_norms(network())
     images = torch.rand(24, 7, 6) if isinstance(model, Tokens) else IMAGES
     report = prune(model, images, pruning_ratio=0.5, measure_latency=False)
     assert {group.verification for group in report.groups} == {"verified"}
 
 
-def test_normalisation_over_the_removed_channels_is_not_provable():
+def test_a_normalization_over_removed_channels_is_not_verifiable():
     report = prune(Chain(norm="group"), IMAGES, pruning_ratio=0.5)
     assert {group.name: group.verification for group in report.groups} == {
         "conv1": "not verifiable",
@@ -111,7 +111,7 @@ def test_half_precision_models():
     assert all(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
 
 
-def test_what_outputs_differ():
+def test_outputs_that_differ():
     one = torch.tensor([1.0, 2.0])
     assert not outputs_differ([one], [one + 1e-5])
     assert outputs_differ([one], [one + 0.01])

@@ -30,7 +30,7 @@ def double(*layers: nn.Module) -> None:
 
 
 class Depthwise(nn.Module):
-    """Copies that only meet a reader behind a depthwise convolution and PReLU."""
+    """Copies that are consumed only after a depthwise convolution and PReLU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Depthwise(nn.Module):
 
 
 class Transposed(nn.Module):
-    """A transposed convolution as the reader."""
+    """A transposed convolution as the consumer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ def test_copies_leave_no_trace(network, order, method):
 
 
 @pytest.mark.parametrize("method", ["least_squares", "representative"])
-def test_silent_channels_leave_nothing_behind(method):
+def test_channels_of_zeros_contribute_nothing(method):
     model = Chain().eval()
     silent = [2, 5]
     with torch.no_grad():
@@ -168,7 +168,7 @@ def test_without_compensation_copies_are_missed(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_readers_are_nearer_to_the_original_with_least_squares(network):
+def test_consumers_are_closer_to_the_original_with_least_squares(network):
     torch.manual_seed(3)
     errors = {}
     for method in (None, "least_squares"):
@@ -182,7 +182,7 @@ def test_readers_are_nearer_to_the_original_with_least_squares(network):
     assert errors["least_squares"] < 0.7 * errors[None]
 
 
-def test_the_reader_gets_the_regression_over_what_is_kept():
+def test_the_consumer_gets_the_regression_over_the_kept_channels():
     model = seeded_norms(Chain()).eval()
     original = copy.deepcopy(model)
     report = prune(
@@ -285,7 +285,7 @@ def test_unknown_methods(method):
         prune(Chain(), IMAGES, pruning_ratio=0.5, compensate=method)
 
 
-def test_the_model_is_as_it_was_until_a_group_is_given():
+def test_the_model_is_unchanged_until_the_first_group():
     model = chain().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     Compensator(model, iter(IMAGES.split(8)))

@@ -32,12 +32,12 @@ def similarity_of(model, layer, images=IMAGES):
     return group, calibrate(model, CalibrationData(images), [group])[0][0].compute()
 
 
-def taken(group):
-    return {(tap.module, tap.side) for tap in group.hook_points}
+def hook_points_of(group):
+    return {(point.module, point.side) for point in group.hook_points}
 
 
 def inputs_of(model, *layers):
-    """What layers take in, by hooks of the test's own."""
+    """The inputs of layers, by hooks of the test."""
     seen = {}
     handles = [
         layer.register_forward_pre_hook(lambda module, args: seen.__setitem__(module, args[0].clone()))
@@ -50,10 +50,10 @@ def inputs_of(model, *layers):
     return [seen[layer] for layer in layers]
 
 
-def test_a_chain_is_read_behind_norm_activation_and_pooling():
+def test_a_chain_is_observed_after_norm_activation_and_pooling():
     model = seeded_norms(Chain())
     group, similarity = similarity_of(model, model.conv1)
-    assert taken(group) == {(model.conv2, "input")}
+    assert hook_points_of(group) == {(model.conv2, "input")}
     torch.testing.assert_close(similarity, channel_similarity(inputs_of(model, model.conv2)[0]))
     assert group.name == "conv1"
 
@@ -69,13 +69,13 @@ def test_flatten_gives_each_channel_its_columns():
 def test_a_residual_stage_is_the_mean_over_its_tensors():
     model = Residual()
     group, similarity = similarity_of(model, model.stem)
-    assert taken(group) == {(layer, "input") for layer in (model.block1[0], model.block2, model.fc)}
+    assert hook_points_of(group) == {(layer, "input") for layer in (model.block1[0], model.block2, model.fc)}
     maps = inputs_of(model, model.block1[0], model.block2, model.fc)
     torch.testing.assert_close(similarity, torch.stack([channel_similarity(each) for each in maps]).mean(0))
 
 
 @pytest.mark.parametrize(("branch", "part"), [("left", slice(0, 6)), ("right", slice(6, 10))])
-def test_concatenated_branches_are_read_each_in_its_slice(branch, part):
+def test_concatenated_branches_are_observed_each_in_its_slice(branch, part):
     model = Concat()
     _, similarity = similarity_of(model, getattr(model, branch))
     torch.testing.assert_close(similarity, channel_similarity(inputs_of(model, model.join)[0][:, part]))
@@ -84,7 +84,7 @@ def test_concatenated_branches_are_read_each_in_its_slice(branch, part):
 def test_a_gate_and_what_it_gates_are_one_group():
     model = Concat()
     group, similarity = similarity_of(model, model.excite)
-    assert taken(group) == {(model.squeeze, "input"), (model.last, "input")}
+    assert hook_points_of(group) == {(model.squeeze, "input"), (model.last, "input")}
     maps = inputs_of(model, model.squeeze, model.last)
     torch.testing.assert_close(similarity, torch.stack([channel_similarity(each) for each in maps]).mean(0))
 
@@ -98,7 +98,7 @@ def test_tokens_are_positions():
 
 
 class _Doubled(nn.Module):
-    """A reader that sees each channel twice, once as it is and once rectified."""
+    """A consumer that gets each channel twice, once unchanged and once rectified."""
 
     def __init__(self):
         super().__init__()
@@ -110,7 +110,7 @@ class _Doubled(nn.Module):
         return self.read(torch.cat([x, x.relu()], dim=1)).mean((2, 3))
 
 
-def test_a_channel_read_twice_counts_with_both():
+def test_a_channel_consumed_twice_counts_with_both():
     model = _Doubled()
     group, similarity = similarity_of(model, model.make)
     assert group.hook_points[0].channel_index.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
@@ -119,7 +119,7 @@ def test_a_channel_read_twice_counts_with_both():
 
 
 class _Halves(nn.Module):
-    """Two readers of one half of the channels each."""
+    """Two consumers of one half of the channels each."""
 
     def __init__(self):
         super().__init__()
@@ -133,25 +133,25 @@ class _Halves(nn.Module):
         return self.a(a).mean((2, 3)) + self.b(b).mean((2, 3))
 
 
-def test_without_a_reader_of_all_the_makers_are_read_behind_their_norm():
+def test_without_a_consumer_of_all_channels_the_producers_are_observed_after_their_norm():
     model = seeded_norms(_Halves())
     group, similarity = similarity_of(model, model.make)
-    assert taken(group) == {(model.norm, "output")}
+    assert hook_points_of(group) == {(model.norm, "output")}
     with torch.no_grad():
         torch.testing.assert_close(similarity, channel_similarity(model.norm(model.make(IMAGES))))
 
 
-def test_layer_norm_is_read_where_its_channels_are():
-    tap = HookPoint(nn.LayerNorm(8), "output")
+def test_layer_norm_is_observed_where_its_channels_are():
+    point = HookPoint(nn.LayerNorm(8), "output")
     last, first = torch.rand(2, 5, 6, 8), torch.rand(2, 8, 5, 6)
-    assert torch.equal(tap.maps(last), last.permute(0, 3, 1, 2))
-    assert tap.maps(first) is first
+    assert torch.equal(point.maps(last), last.permute(0, 3, 1, 2))
+    assert point.maps(first) is first
 
 
-def test_a_head_is_read_at_its_output():
+def test_a_head_is_observed_at_its_output():
     model = Chain()
     group, similarity = similarity_of(model, model.fc)
-    assert taken(group) == {(model.fc, "output")}
+    assert hook_points_of(group) == {(model.fc, "output")}
     with torch.no_grad():
         torch.testing.assert_close(similarity, channel_similarity(model(IMAGES)))
 
@@ -165,7 +165,7 @@ def test_output_groups_are_told_from_the_rest():
     assert names == ["2"]
 
 
-def test_outputs_that_are_read_on_are_outputs():
+def test_outputs_that_are_consumed_as_well_are_outputs():
     class Levels(nn.Module):
         def __init__(self):
             super().__init__()
@@ -180,31 +180,31 @@ def test_outputs_that_are_read_on_are_outputs():
     assert sorted(names) == ["first", "third"]
 
 
-def test_parts_that_must_lose_the_same_indices():
+def test_channel_groups_must_lose_the_same_indices():
     assert g.CoupledGroup.of(group_of(graph_of(model := Chain(groups=4)), model.conv1)).channel_groups == 4
     assert g.CoupledGroup.of(group_of(graph_of(model := Chain(norm="group")), model.conv1)).channel_groups == 2
     assert g.CoupledGroup.of(group_of(graph_of(model := Residual()), model.stem)).channel_groups == 1
 
 
-@pytest.mark.parametrize(("parts", "num_channel_groups"), [([8, 8], 2), ([4, 4, 4, 4], 4), ([4, 12], 1)])
-def test_split_channels_that_are_taken_together_are_parts(parts, num_channel_groups):
+@pytest.mark.parametrize(("sizes", "channel_groups"), [([8, 8], 2), ([4, 4, 4, 4], 4), ([4, 12], 1)])
+def test_split_channels_that_are_combined_are_channel_groups(sizes, channel_groups):
     class Split(nn.Module):
         def __init__(self):
             super().__init__()
             self.first = nn.Conv2d(3, 16, 3)
-            self.rest = nn.ModuleList([nn.Conv2d(width, 2, 1) for width in dict.fromkeys(parts)])
+            self.rest = nn.ModuleList([nn.Conv2d(width, 2, 1) for width in dict.fromkeys(sizes)])
 
         def forward(self, x):
-            maps = self.first(x).split(parts, 1)
+            maps = self.first(x).split(sizes, 1)
             if len(self.rest) > 1:
                 return sum(layer(part) for layer, part in zip(self.rest, maps, strict=True))
             return self.rest[0](torch.stack(maps).amax(0) if len(maps) > 2 else torch.maximum(*maps))
 
     model = Split()
-    assert g.CoupledGroup.of(group_of(graph_of(model), model.first)).channel_groups == num_channel_groups
+    assert g.CoupledGroup.of(group_of(graph_of(model), model.first)).channel_groups == channel_groups
 
 
-def test_the_similarity_of_bundles_is_their_mean():
+def test_the_similarity_of_channel_groups_is_their_mean():
     similarity = channel_similarity(torch.rand(3, 12, 4, 4))
     joint = g.mean_over_channel_groups(similarity, 3)
     assert joint.shape == (4, 4)
@@ -214,7 +214,7 @@ def test_the_similarity_of_bundles_is_their_mean():
             torch.testing.assert_close(joint[i, j], expected)
 
 
-def test_a_partial_group_is_made_whole():
+def test_a_partial_group_is_completed():
     model = Chain()
     graph = graph_of(model)
     part = graph.get_pruning_group(model.conv1, tp.prune_conv_out_channels, [2, 6])
@@ -229,7 +229,7 @@ def test_a_frozen_model_can_be_traced_and_stays_frozen():
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_seen_from_a_reader():
+def test_a_group_rooted_at_its_consumer():
     model = Chain()
     other = g.CoupledGroup.of(group_of(graph_of(model), model.conv1)).rooted_at_consumer()
     assert other.group[0].dep.target.module is model.conv2

@@ -48,7 +48,7 @@ def test_the_use_in_one_line(kind):
 
 
 @pytest.mark.parametrize("order", ["rounds", "backward"])
-def test_scores_are_the_order_of_what_the_reader_sees(order):
+def test_scores_follow_the_order_of_the_consumers_input(order):
     model = seeded_norms(Chain()).eval()
     with torch.no_grad():
         maps = nn.functional.max_pool2d(model.norm1(model.conv1(IMAGES)).relu(), 2)
@@ -56,7 +56,7 @@ def test_scores_are_the_order_of_what_the_reader_sees(order):
     torch.testing.assert_close(FOADImportance(IMAGES, order=order)(groups_of(model)["conv1"]), expected)
 
 
-def test_the_channels_that_go_are_those_with_the_lowest_scores():
+def test_the_removed_channels_have_the_lowest_scores():
     model = seeded_norms(Chain()).eval()
     scores = FOADImportance(IMAGES)(groups_of(model)["conv1"])
     weight = model.conv1.weight.detach().clone()
@@ -230,7 +230,7 @@ def test_calibrating_by_hand_reads_a_generator_once():
         importance(group)
 
 
-def test_the_model_is_left_as_it_was():
+def test_the_model_is_unchanged():
     model = seeded_norms(Chain()).train()
     model.conv2.eval()
     model.fc.requires_grad_(False)
@@ -297,7 +297,7 @@ def test_a_group_that_never_runs_gets_no_score_and_a_warning():
     assert model.always.out_channels == 2
 
 
-def test_without_data_the_error_says_how_to_give_it():
+def test_the_error_without_data_says_how_to_pass_it():
     with pytest.raises(ValueError, match=r"FOADImportance\(images\), or call calibrate"):
         FOADImportance()(groups_of(Chain())["conv1"])
     with pytest.raises(ValueError, match="no calibration data"):

@@ -1,4 +1,4 @@
-"""Layers that Torch-Pruning would follow without end are found, and the rest is pruned all the same."""
+"""Layers that Torch-Pruning would follow in an infinite loop are found, and the others are pruned."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def graph_of(model, images=IMAGES):
 
 
 @pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4), lambda: Chain(norm="group")])
-def test_groups_that_are_formed_well_have_an_end(network):
+def test_well_formed_groups_terminate(network):
     graph = graph_of(network())
     assert nonterminating_roots(graph, []) == []
 
 
-def test_tokens_and_real_architectures_have_an_end():
+def test_tokens_and_real_architectures_terminate():
     assert nonterminating_roots(graph_of(Tokens(), torch.rand(2, 7, 6)), []) == []
     models = pytest.importorskip("torchvision.models")
     for name in ("resnet18", "densenet121", "googlenet"):
@@ -51,18 +51,18 @@ def test_tokens_and_real_architectures_have_an_end():
         assert nonterminating_roots(graph_of(models.get_model(name, **options), torch.rand(2, 3, 32, 32)), []) == []
 
 
-def test_a_large_flattened_map_has_an_end():
+def test_a_large_flattened_map_terminates():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 64 * 64, 2))
     assert nonterminating_roots(graph_of(model, torch.rand(1, 3, 64, 64)), []) == []
 
 
-def test_all_networks_that_people_bring_have_an_end():
+def test_all_user_networks_terminate():
     for make, data in NETWORKS.values():
         if isinstance(data, torch.Tensor):
             assert nonterminating_roots(graph_of(make(), data), []) == []
 
 
-def test_products_of_channels_have_none():
+def test_products_of_channels_do_not_terminate():
     model = GramObserver()
     graph = graph_of(model)
     found = nonterminating_layers(graph, [model.left, model.right])
@@ -73,7 +73,7 @@ def test_products_of_channels_have_none():
     assert not {"left", "right"} & set(names)
 
 
-def test_prune_says_what_stays_whole_for_it():
+def test_the_report_names_nonterminating_groups():
     model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ReLU(), nn.Conv2d(12, 3, 1), GramObserver()).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FOADWarning)
@@ -84,7 +84,7 @@ def test_prune_says_what_stays_whole_for_it():
 
 
 @pytest.mark.slow
-def test_a_detectors_boxes_do_not_hold_up_calibration():
+def test_a_detectors_boxes_do_not_block_calibration():
     detection = pytest.importorskip("torchvision.models.detection")
     options = {"weights": None, "weights_backbone": None, "min_size": 64, "max_size": 64}
     model, images = detection.fasterrcnn_resnet50_fpn(**options).eval(), torch.rand(2, 3, 64, 64)
