@@ -32,7 +32,7 @@ def layer_problem(layer: nn.Module) -> str | None:
     return None
 
 
-def _tensors(layer: nn.Module, leaf: str) -> list[Tensor]:
+def _tensors(layer: Any, leaf: str) -> list[Tensor]:
     if parametrize.is_parametrized(layer, leaf):
         # Computing it could change buffers, as spectral_norm does.
         original = getattr(layer.parametrizations[leaf], "original", None)
