@@ -6,7 +6,7 @@ __all__ = ["BenchmarkError", "SettingsError"]
 
 
 class BenchmarkError(Exception):
-    """Base class of errors whose message tells the user what to change."""
+    """Base class of errors whose message names what the user can change."""
 
 
 class SettingsError(BenchmarkError, ValueError):

@@ -19,7 +19,7 @@ _EXAMPLES = """examples:
   foad-bench run your-model --data-root photos --set conditions.model.name=my_models.py:factory
   foad-bench run my-suite.yaml --import my_criteria.py --executor ray --address auto --device cuda
 
-Each finished run is kept; the same command goes on from there, and several may share a results folder.
+Each finished run is kept; the same command continues from there, and several may share a results folder.
 Exit status: 0 done, 1 something failed, 2 wrong arguments or suite, 130 interrupted, 143 terminated."""
 
 

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """See whether a suite can run, and say how much of it is to be done."""
+    """Check whether a suite can run, and show how many of its runs are done."""
     suite = _suite(arguments)
     folder = _folder(arguments, suite)
     prepared = prepare(
@@ -71,7 +71,7 @@ def check(arguments: argparse.Namespace) -> int:
     there = sum(store.find(inputs) is not None for inputs in prepared.runs)
     print(f"{suite.name}: {suite.description}")
     print(
-        f"{len(suite.tables())} tables, {len(suite.criteria)} entries, {suite.seeds} seeds: {len(prepared.runs)} runs"
+        f"{len(suite.tables())} tables, {len(suite.criteria)} criteria, {suite.seeds} seeds: {len(prepared.runs)} runs"
     )
     print(f"{there} of them are in {folder}, {len(prepared.runs) - there} are to be done")
     return 0
@@ -133,7 +133,7 @@ def show_list(arguments: argparse.Namespace) -> int:
     import_all(tuple(arguments.imports))
     models = [*_described(MODELS), ("torchvision:NAME", "any classifier of torchvision"), (_OWN, "a function of yours")]
     tables = {
-        ("criterion", "what it goes by"): _described(CRITERIA),
+        ("criterion", "what it is based on"): _described(CRITERIA),
         ("model", "what it is"): models,
         ("data set", "what it holds"): [*_described(DATASETS), (_OWN, "a function of yours")],
         ("suite", "what it compares on"): [(name, find_suite(name).description) for name in suite_names()],

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; those of the process if None.
 
     Returns:
-        0 if all went well, 1 on a failure, 2 on a wrong argument or suite, 130 after Ctrl-C, 143 after SIGTERM.
+        0 on success, 1 on a failure, 2 on a wrong argument or suite, 130 after Ctrl-C, 143 after SIGTERM.
     """
     commands = {
         "run": _command("commands", "run"),
@@ -73,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TerminationRequested, KeyboardInterrupt) as end:
         terminated = isinstance(end, TerminationRequested) and end.number != 2
         word = "terminated" if terminated else "interrupted"
-        print(f"\nfoad-bench: {word}: finished runs are kept, the same command goes on from there", file=sys.stderr)
+        print(f"\nfoad-bench: {word}: finished runs are kept, the same command continues from there", file=sys.stderr)
         return 143 if terminated else 130
     except BrokenPipeError:
-        # Whoever read the output has seen enough; what is left of it must not fail again when Python ends.
+        # The reader of the output has closed it; the rest must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (BenchmarkError, OSError) as error:

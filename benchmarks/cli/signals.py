@@ -30,7 +30,7 @@ def handle_termination() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # What runs in the background of a script has Ctrl-C ignored, and it should stay so.
+    # A background process of a script ignores Ctrl-C, and must continue to do so.
     before = {
         number: handler
         for number in (signal.SIGINT, signal.SIGTERM)

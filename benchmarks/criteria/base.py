@@ -57,9 +57,9 @@ class DataDrivenCriterion(tp.importance.Importance):
             yield batch.to(device)
 
     def skip(self, layer: nn.Module, why: str) -> None:
-        """Remember that nothing can be said about a layer.
+        """Record why a layer has no scores.
 
-        That is raised only if a group asks for it: a network may hold layers that nobody prunes.
+        It becomes an error only if a group asks for the layer: a network may have layers that are not pruned.
         """
         self._skip_reasons.setdefault(layer, why)
 

@@ -1,4 +1,4 @@
-"""BN scale: channels that batch normalization scales down go first."""
+"""BN scale: channels with a small scale in batch normalization are removed first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["bn_scale"]
 def bn_scale(context: CriterionContext) -> Scorer:
     """Absolute scale of batch normalization (Network Slimming; Liu et al., ICCV 2017).
 
-    The paper trains with an L1 penalty on the scales; here they are what the network has. Where several BN layers
-    normalize a channel (a residual stage, both sides of a depthwise convolution, several readers of a DenseNet) the
-    mean of their scales counts, of which the paper says nothing. A group without BN, or whose BN has no scales, gets
-    None: it is spared, and a FLOPs target has to be met by the others. Its filters' norms would be in another unit.
+    The paper trains with an L1 penalty on the scales; here the network's own scales are used. Where several BN layers
+    normalize a channel (a residual stage, both sides of a depthwise convolution, several consumers in a DenseNet) the
+    mean of their scales is used; the paper does not cover that case. A group without BN, or without BN scales, gets
+    None and is not pruned, since its filters' norms are in another unit; the others must meet a FLOPs target.
 
     Torch-Pruning's ``BNScaleImportance(normalizer=None)`` gives the same where each BN sees every channel once; where
     one sees flattened maps it gives a score for each pixel, so it is not called here.

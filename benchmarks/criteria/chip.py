@@ -1,4 +1,4 @@
-"""CHIP: channels whose feature maps the layer's other maps make up for go first."""
+"""CHIP: channels whose feature maps depend on the layer's other maps are removed first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .register import register_criterion
 __all__ = ["CHIP", "MapMatrices"]
 
 _ENTRIES = 2**21
-"""Entries of the matrices that are decomposed in one call, 16 MiB of them."""
+"""Elements of the matrices that are decomposed in one call, 16 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class CHIP(FeatureMapCriterion):
     """Channel independence: what a map adds to the nuclear norm of its layer (CHIP; Sui et al., NeurIPS 2021).
 
     Of an image's maps as a matrix (C, H*W) the nuclear norm, minus the nuclear norm of that matrix with the channel's
-    row zeroed, and the mean of this over the images. A low score says that the other channels span what this one
+    row zeroed, and the mean of this over the images. A low score means that the other channels span what this one
     shows. Exact, as the paper's code is, but by eigenvalues instead of singular values; maps are taken after BN and
     activation, and at a residual sum before the sum.
 

@@ -33,7 +33,7 @@ _ACTIVATIONS = {
     *(F.tanh, torch.tanh, torch.Tensor.tanh),
 }
 _METADATA_OPS = {"__get__", "dim", "ndimension", "size", "stride", "numel", "element_size", "is_contiguous"}
-"""Functions that ask a tensor about itself and leave its values alone; attributes go through ``__get__``."""
+"""Functions that ask for a tensor's properties and do not change its values; attributes use ``__get__``."""
 
 
 class _MapFollower(TorchFunctionMode):
@@ -100,8 +100,8 @@ def watch_producer_maps(
     """While the context is open, call ``on_map(layer, feature_map)`` once for every call of a layer.
 
     The map is the layer's output after BN and activation where these follow directly; otherwise (a residual
-    sum, a pooling, the network's end) as it stands before whatever comes next. It is valid only during the
-    call: a later operation may write into it. No hook is left behind, also after an exception.
+    sum, a pooling, the network's end) as it is before the next operation. It is valid only during the
+    call: a later operation may write into it. All hooks are removed, also after an exception.
     """
     follower = _MapFollower(on_map)
     handles = [

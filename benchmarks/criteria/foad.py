@@ -1,4 +1,4 @@
-"""FOAD: channels whose feature maps others repeat go first."""
+"""FOAD: channels whose feature maps resemble those of other channels are removed first."""
 
 from __future__ import annotations
 

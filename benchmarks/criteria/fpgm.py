@@ -1,4 +1,4 @@
-"""FPGM: filters that the others can stand in for go first."""
+"""FPGM: filters near the geometric median of their layer are removed first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def filter_distances(layer: nn.Module) -> torch.Tensor:
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     filters = by_filter(layer, weight.detach())
-    # The shortcut through a matrix product loses small distances, and those decide who goes first.
+    # The shortcut through a matrix product loses small distances, and those decide the order.
     return torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
 
 
@@ -28,10 +28,10 @@ def filter_distances(layer: nn.Module) -> torch.Tensor:
 class FPGM(tp.importance.Importance):
     """Sum of distances to the layer's other raw filters (FPGM; He et al., CVPR 2019).
 
-    A filter near the geometric median of its layer has a small sum and goes first. Torch-Pruning's own
+    A filter near the geometric median of its layer has a small sum and is removed first. Torch-Pruning's own
     ``FPGMImportance`` takes the absolute value of every weight before it measures, so it is not used here.
 
-    Where several layers produce a group (a residual stage) the mean of their sums counts; the paper says
+    Where several layers produce a group (a residual stage) the mean of their sums is used; the paper does not
     nothing of that case. No data is needed.
 
     Args:

@@ -1,4 +1,4 @@
-"""The layers that produce a coupled group's channels, and their scores brought to the group's order."""
+"""The layers that produce a coupled group's channels, and their scores in the group's order."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def has_filters(layer: object) -> bool:
 def producers(
     group: tp.dependency.Group, of: Callable[[object], bool] = has_filters
 ) -> list[tuple[nn.Module, list[tuple[int, int]]]]:
-    """The convolutions and Linear layers whose outputs are the group's channels.
+    """The convolutions and Linear layers that produce the group's channels.
 
     Args:
         group: a Torch-Pruning group; it may hold a subset of the channels.
-        of: which layers to look for instead, among those whose outputs are the group's channels.
+        of: which layers to return instead, among those that produce the group's channels.
 
     Returns:
         For each such layer the pairs (output channel, root channel). Pairs, because Torch-Pruning's lists
@@ -109,7 +109,7 @@ def first_score(group: tp.dependency.Group, layer_score: LayerScore) -> torch.Te
     found: dict[int, float] = {}
     for layer, pairs in sorted(producers(group), key=lambda producer: _depthwise(producer[0])):
         scores = layer_score(layer).detach().cpu().double().tolist()
-        # What is found first stays.
+        # The first layer that is found decides.
         found = {root: scores[channel] for channel, root in reversed(pairs)} | found
     roots = group[0].root_idxs
     return torch.tensor([found[root] for root in roots]) if all(root in found for root in roots) else None

@@ -1,4 +1,4 @@
-"""HRank: channels whose feature maps have a low rank go first."""
+"""HRank: channels whose feature maps have a low rank are removed first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rank_sums(feature_map: torch.Tensor) -> torch.Tensor:
     """Rank of each channel's map, summed over images, at torch's default tolerance.
 
     Args:
-        feature_map: (N, C, H, W), or (N, C) vectors, whose entries count as 1x1 maps: rank 1 unless zero.
+        feature_map: (N, C, H, W), or (N, C) vectors, whose elements count as 1x1 maps: rank 1 unless zero.
 
     Returns:
         Float64 of shape (C,): sums, so that batches add up.
@@ -36,7 +36,7 @@ class HRank(FeatureMapCriterion):
     """Mean rank of the feature maps over calibration images (HRank; Lin et al., CVPR 2020).
 
     From 0 to min(H, W). Maps are taken where the paper's code takes them, after convolution, BN and ReLU and before
-    any pooling; at a residual sum the paper's code looks behind the sum, and this one before it.
+    any pooling; at a residual sum the paper's code takes the map after the sum, and this one before it.
 
     Args:
         context: gives the calibration images.

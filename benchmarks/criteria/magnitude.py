@@ -1,4 +1,4 @@
-"""L1, L2 and LAMP: small filters go first."""
+"""L1, L2 and LAMP: small filters are removed first."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def lamp(context: CriterionContext) -> Scorer:
 
     A filter's squared L2-norm over the sum of the squared norms of all filters of its layer that are not smaller. The
     paper scores single weights; a filter in the place of a weight is Torch-Pruning's reading of it, and its
-    ``LAMPImportance`` has the formula right, but adds BN scales and the readers' kernels to the norms and divides 0
+    ``LAMPImportance`` has the formula right, but adds BN scales and the consumers' kernels to the norms and divides 0
     by 0 where a layer is dead. Within a layer the order is that of :func:`l2`: only global ranking sees a difference.
     """
     return lambda group: first_score(group, lambda layer: lamp_scores(power_sums(layer, 2)))

@@ -35,13 +35,13 @@ def kernels(layer: nn.Module) -> torch.Tensor:
     return dense
 
 
-def sampled_patches(layer: nn.Module, inputs: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+def sampled_patches(layer: nn.Module, inputs: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Patches that a layer multiplies with its kernels, at some positions of its output.
 
     Args:
         layer: a convolution, not transposed, or a Linear layer, whose positions are those of all inner dimensions.
         inputs: its input (N, C, ...), of a Linear layer (N, ..., C).
-        draws: (N, P) numbers from [0, 1), which choose P positions of each image; all of them where there are
+        uniforms: (N, P) numbers from [0, 1), which choose P positions of each image; all of them where there are
             fewer.
 
     Returns:
@@ -58,8 +58,8 @@ def sampled_patches(layer: nn.Module, inputs: torch.Tensor, draws: torch.Tensor)
         windows = inputs.flatten(1, -2).movedim(-1, 1) if inputs.dim() > 2 else inputs.unsqueeze(2)
         places = windows.shape[2:]
     total = math.prod(places)
-    if draws.shape[1] < total:
-        chosen = (draws * total).long().clamp_max(total - 1).to(inputs.device)
+    if uniforms.shape[1] < total:
+        chosen = (uniforms * total).long().clamp_max(total - 1).to(inputs.device)
     else:
         chosen = torch.arange(total, device=inputs.device).expand(len(inputs), -1)
     images = torch.arange(len(inputs), device=inputs.device).repeat_interleave(chosen.shape[1])
@@ -70,7 +70,7 @@ def sampled_patches(layer: nn.Module, inputs: torch.Tensor, draws: torch.Tensor)
 
 
 def _by_axis(flat: torch.Tensor, shape: torch.Size) -> list[torch.Tensor]:
-    """As ``torch.unravel_index``, whose first call imports for seconds."""
+    """The same as ``torch.unravel_index``, whose first call imports for seconds."""
     indices = []
     for size in reversed(shape):
         indices.append(flat % size)

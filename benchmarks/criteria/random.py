@@ -14,7 +14,7 @@ __all__ = ["Random"]
 class Random(tp.importance.Importance):
     """Uniform random scores from the run's seed.
 
-    Groups are told apart by the order in which they are scored, which Torch-Pruning keeps. The global
+    Groups differ by the order in which they are scored, which Torch-Pruning keeps. The global
     random state is neither read nor changed.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a suite says of a criterion, and what a run passes to it."""
+"""How a suite describes a criterion, and what a run passes to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taylor: channels whose filters the loss misses least, to first order, go first."""
+"""Taylor: channels whose removal changes the loss least, to first order, are removed first."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Taylor(DataDrivenCriterion):
     The paper's joint form for a set S of weights: ``(sum over S of g * w) ** 2``, with g the gradient of the mean
     cross-entropy over the calibration images, taken in eval mode; all of them make the paper's one mini-batch. S is
     the filters of every layer that produces the channel, so that coupled layers (a residual stage) count jointly, as
-    they go jointly. Biases and BN parameters are left out.
+    they are removed jointly. Biases and BN parameters are left out.
 
     Torch-Pruning's ``TaylorImportance(multivariable=True)`` is the square root of this for one layer, but it sorts a
     group's indices in place and then pairs them with the unsorted channels of the root, and it needs ``.grad`` on
     every parameter, frozen ones too. So it is not used here.
 
-    Gradients go to copies of the weights: the network's ``.grad`` and ``requires_grad`` are never touched.
+    Gradients are taken for copies of the weights: the network's ``.grad`` and ``requires_grad`` are never changed.
 
     Args:
         context: gives the calibration images and their labels.

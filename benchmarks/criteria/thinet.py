@@ -1,4 +1,4 @@
-"""ThiNet-style: channels that the next layer's outputs miss least go first."""
+"""ThiNet-style: channels whose removal changes the next layer's outputs least are removed first."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _ENTRIES = 2**23
 
 
 def greedy_order(products: torch.Tensor) -> list[int]:
-    """Order in which channels go, each time the one that keeps the removed contributions' squared sum least.
+    """Order of removal: each step removes the channel that keeps the removed contributions' squared sum smallest.
 
     That sum is what the layer's output changes by (ThiNet, equation 6 and algorithm 1). Of equal channels the one with
-    the higher index goes, so that the lower stays.
+    the higher index is removed and the lower one is kept.
 
     Args:
         products: (C, C), sums over samples of products of the channels' contributions.
@@ -54,16 +54,16 @@ class ThiNet(DataDrivenCriterion):
     An output of a layer that reads the channels is the sum of what each channel contributes, bias aside. Channels are
     removed one at a time, always the one with which the removed contributions, summed over the removed channels and
     squared, add up to least over sampled outputs. A channel's score is its place in that order over the number of
-    channels, from 0 (goes first) to below 1.
+    channels, from 0 (removed first) to below 1.
 
     Style, because it differs from the paper in four points: all groups are scored on the unpruned network, where the
-    paper prunes and fine-tunes layer by layer; the paper draws one output channel at each sampled position, this
+    paper prunes and fine-tunes layer by layer; the paper samples one output channel at each position, this
     takes all of them; the least-squares rescaling of the kept channels is left out (``compensate`` is for that); and
-    several readers of a group, of which the paper has one, are summed. Readers are those that FOAD reads from, but
-    for transposed convolutions, which are left out. A group without a reader gets None: it is spared.
+    several consumers of a group, of which the paper has one, are summed. Consumers are those that FOAD uses, except
+    transposed convolutions, which are left out. A group without a consumer gets None and is not pruned.
 
     Args:
-        context: gives the calibration images, and the seed that draws the positions.
+        context: gives the calibration images, and the seed of the sampled positions.
         positions: outputs sampled from each image and layer, 10 in the paper; all where there are fewer.
         batch_size: images per forward pass; bounds memory, changes nothing else.
 
@@ -76,31 +76,30 @@ class ThiNet(DataDrivenCriterion):
         if positions < 1:
             raise ValueError(f"positions: at least 1, got {positions!r}")
         random = torch.Generator().manual_seed(context.seed)
-        self._draws = torch.rand(len(context.images), positions, generator=random)
+        self._uniforms = torch.rand(len(context.images), positions, generator=random)
         self._patches: dict[nn.Module, list[torch.Tensor]] = {}
 
     def __call__(self, group: tp.dependency.Group) -> torch.Tensor | None:
         """Scores of the group's channels, float32; None if no layer reads them.
 
         Raises:
-            ValueError: if a reader was not run, or its input is not finite; names the layer.
+            ValueError: if a consumer was not run, or its input is not finite; names the layer.
         """
         coupled = CoupledGroup.of(group)
-        taps = [
-            tap for tap in coupled.hook_points if tap.side == "input" and not getattr(tap.module, "transposed", False)
-        ]
-        if not taps:
+        points = [point for point in coupled.hook_points if point.side == "input"]
+        points = [point for point in points if not getattr(point.module, "transposed", False)]
+        if not points:
             return None
         model = group._DG.model
         self.prepare(model)
         products = torch.zeros(coupled.num_channels, coupled.num_channels, dtype=torch.float64)
-        for tap in taps:
-            self.check(model, tap.module, known=tap.module in self._patches)
+        for point in points:
+            self.check(model, point.module, known=point.module in self._patches)
             try:
-                products += self._products(tap)
+                products += self._products(point)
             except ValueError as error:
-                self.skip(tap.module, str(error))
-                self.check(model, tap.module, known=False)
+                self.skip(point.module, str(error))
+                self.check(model, point.module, known=False)
         scores = torch.empty(coupled.num_channels)
         scores[greedy_order(products)] = torch.arange(coupled.num_channels) / coupled.num_channels
         return scores[list(group[0].idxs)]
@@ -118,7 +117,7 @@ class ThiNet(DataDrivenCriterion):
             # Some networks fold parts of an image into the batch.
             rows = start + torch.arange(len(inputs)) * count // len(inputs)
             try:
-                patches.setdefault(layer, []).append(sampled_patches(layer, inputs, self._draws[rows]))
+                patches.setdefault(layer, []).append(sampled_patches(layer, inputs, self._uniforms[rows]))
             except ValueError as error:
                 self.skip(layer, str(error))
 
@@ -132,14 +131,14 @@ class ThiNet(DataDrivenCriterion):
                 start += count
         self._patches = patches
 
-    def _products(self, tap: HookPoint) -> torch.Tensor:
-        """(C, C) products of the channels' contributions to a reader's outputs, a mean over positions."""
-        weight = kernels(tap.module).float()
-        weight = weight if tap.channel_index is None else weight[:, tap.channel_index].flatten(2)
+    def _products(self, point: HookPoint) -> torch.Tensor:
+        """(C, C) products of the channels' contributions to a consumer's outputs, a mean over positions."""
+        weight = kernels(point.module).float()
+        weight = weight if point.channel_index is None else weight[:, point.channel_index].flatten(2)
         outputs, channels = weight.shape[:2]
         gram = GramStatistics(channels)
-        for batch in self._patches[tap.module]:
+        for batch in self._patches[point.module]:
             for part in batch.split(max(1, _ENTRIES // (channels * outputs))):
-                part = part.float() if tap.channel_index is None else part[:, tap.channel_index].flatten(2).float()
+                part = part.float() if point.channel_index is None else part[:, point.channel_index].flatten(2).float()
                 gram.update(torch.einsum("fck,pck->pcf", weight, part))
         return gram.compute() * outputs

@@ -31,12 +31,12 @@ def load_cifar10(
     """CIFAR-10 in torchvision's layout, normalized by the usual mean and deviation of each color.
 
     Args:
-        root: where the user's files lie.
+        root: folder with the user's files.
         folder: under the data root, with ``cifar-10-batches-py`` in it. torchvision unpickles only files whose
             checksum is that of the published ones.
         download: whether torchvision may fetch what is not there.
-        limit_train: so many images of the training part, every class with its share; all if None.
-        limit_test: likewise of the test part.
+        limit_train: number of training images to use, in equal parts of every class; all if None.
+        limit_test: the same for the test part.
 
     Raises:
         MissingFileError: if the files are not there or not those that were published, or cannot be fetched.

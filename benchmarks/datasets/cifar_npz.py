@@ -1,4 +1,4 @@
-"""CIFAR-10, or a part of it, from an npz file of the user's own."""
+"""CIFAR-10, or a part of it, from a user's npz file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load_cifar10_npz(root: DataRoot, file: str = "data/cifar10_lossless.npz") ->
     """CIFAR-10 from an npz file under the data root, normalized by the usual mean and deviation of each color.
 
     Args:
-        root: where the user's files lie.
+        root: folder with the user's files.
         file: holds ``train_images`` and ``test_images``, uint8 of shape (N, 32, 32, 3), and ``train_labels`` and
             ``test_labels``, integers of shape (N,) from 0 to 9.
 

@@ -1,4 +1,4 @@
-"""Files of the user's own: data and weights that do not come with the package."""
+"""The user's data and weights, which do not come with the package."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["DataRoot", "MissingFileError"]
 
 
 class MissingFileError(BenchmarkError):
-    """A suite needs a file that is not there, or nobody said where the user's files are."""
+    """A suite needs a file that does not exist, or no folder with the user's files was given."""
 
 
 @dataclass(frozen=True)
 class DataRoot:
-    """The folder under which the user's files lie, as suites name them.
+    """The folder with the user's files, which suites name relative to it.
 
     Attributes:
         folder: None if none was given, which is an error only for a suite that needs a file.
@@ -39,7 +39,7 @@ class DataRoot:
         """The folder of that name below the folder; ``"."`` is that itself.
 
         Raises:
-            MissingFileError: if there is no such folder, or none was given to look under.
+            MissingFileError: if there is no such folder, or no data root was given.
         """
         path = self.path(name)
         if not path.is_dir():
@@ -49,7 +49,7 @@ class DataRoot:
         return path
 
     def path(self, name: str) -> Path:
-        """Where something of that name lies, or would lie.
+        """The path of that name, whether it exists or not.
 
         Raises:
             MissingFileError: if no folder was given.

@@ -31,9 +31,9 @@ class Verification(_Frozen):
     Attributes:
         folds: accuracy of each fold, in [0, 1], with threshold and mean embedding chosen on the others.
         thresholds: of the cosine similarity, for each fold; at or above it a pair is called the same.
-        roc: false accept rate and the highest true accept rate that goes with it, both in [0, 1], ascending, over all
+        roc: false accept rate and the highest true accept rate reached with it, both in [0, 1], ascending, over all
             pairs, each compared as in its own fold.
-        far: the false accept rate that ``tar`` is told for.
+        far: the false accept rate of ``tar``.
         tar: the highest true accept rate at which no more than ``far`` of the different pairs are accepted, in [0, 1].
         right: which pairs were judged right, in their order; see :func:`unpack`.
     """

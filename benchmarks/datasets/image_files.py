@@ -47,7 +47,7 @@ class ImageFiles:
     """The images of one part.
 
     Attributes:
-        folder: in which the classes' folders lie.
+        folder: contains the classes' folders.
         names: of the files, relative to the folder.
         labels: (N,), int64.
         classes: names of the classes' folders, in the order of the labels.
@@ -100,8 +100,8 @@ def read_image(path: Path, shape: Shape, seed: int | None = None) -> Tensor:
 
     Args:
         path: of a format that Pillow reads; gray images and palettes become RGB.
-        shape: what size it is brought to.
-        seed: if given, a part of random place, size and proportion is brought to ``shape.size`` instead, and mirrored
+        shape: the size of the result.
+        seed: if given, a part of random place, size and proportion is resized to ``shape.size`` instead, and mirrored
             with probability one half (Szegedy et al. 2015), decided by this number alone.
 
     Raises:

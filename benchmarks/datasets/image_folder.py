@@ -38,15 +38,15 @@ def load_image_folder(
     """Images in ``train/CLASS`` and ``test/CLASS`` (or ``val/CLASS``), read into memory as uint8.
 
     Args:
-        root: where the user's files lie.
+        root: folder with the user's files.
         folder: under the data root, with the two parts in it.
         size: side of the square that is cut out of the middle of each image; None if all are of one size already.
         resize: what the shorter side becomes before; ``size`` if None.
         mean: of each color, with pixels from 0 to 1; of the training part if None.
-        std: deviation of each color, likewise.
-        limit_train: so many images of the training part, every class with its share; all if None.
-        limit_test: likewise of the test part.
-        stream: whether files are read anew for every epoch, for what memory cannot hold; ``size``, ``mean`` and
+        std: deviation of each color.
+        limit_train: number of training images to use, in equal parts of every class; all if None.
+        limit_test: the same for the test part.
+        stream: whether files are read again for every epoch, for data larger than memory; ``size``, ``mean`` and
             ``std`` must be given then, and training cuts parts of random size out.
 
     Raises:
@@ -82,18 +82,18 @@ def load_imagenet(
     limit_train: int | None = None,
     limit_test: int | None = None,
 ) -> StreamedData:
-    """ImageNet in torchvision's layout: ``train/WNID`` and ``val/WNID``, read from the files as it goes.
+    """ImageNet in torchvision's layout: ``train/WNID`` and ``val/WNID``, read from the files for every epoch.
 
     Normalised and evaluated as torchvision's pretrained classifiers are by default; training cuts out parts of random
     size (Szegedy et al. 2015).
 
     Args:
-        root: where the user's files lie.
+        root: folder with the user's files.
         folder: under the data root, with ``train`` and ``val`` in it.
         size: side of the square that is cut out of the middle of each image.
         resize: what the shorter side becomes before.
-        limit_train: so many images of the training part, every class with its share; all if None.
-        limit_test: likewise of the test part, which is ``val``.
+        limit_train: number of training images to use, in equal parts of every class; all if None.
+        limit_test: the same for the test part, which is ``val``.
 
     Raises:
         MissingFileError: if a folder is not there.
@@ -146,4 +146,4 @@ def _read_all(files: ImageFiles, shape: Shape, part: str) -> Tensor:
 def _refuse_sizes(one: Path, pixels: Tensor, other: Path, others: Tensor) -> None:
     sizes = ["x".join(map(str, found.shape[1:])) for found in (pixels, others)]
     found = f"{other} is {sizes[1]} and {one} is {sizes[0]} (height x width)"
-    raise ImageFileError(f"{found}: give size to bring all to one")
+    raise ImageFileError(f"{found}: give size to resize them all")

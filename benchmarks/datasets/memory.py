@@ -1,4 +1,4 @@
-"""Images that lie in memory, on the device that reads them."""
+"""Images in memory, on the device that uses them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Part:
 class ImageData(ImageSource):
     """A classification task in memory.
 
-    Images are float and ready for the network, or uint8 with a normalization that every batch goes through: a quarter
+    Images are float and ready for the network, or uint8 with a normalization that is applied to every batch: a quarter
     of the memory. Augmentation is :func:`~foad_plugins.recovery.training.augmentation.crop_and_flip`.
 
     Args:
@@ -63,10 +63,11 @@ class ImageData(ImageSource):
             found = [f"{images.dtype} {tuple(images.shape[1:])}" for images, _ in parts.values()]
             raise ValueError(f"training and test images must be alike, got {found[0]} and {found[1]}")
         highest = int(max(train_labels.max(), test_labels.max()))
-        self._num_classes = highest + 1 if num_classes is None else num_classes
-        if highest >= self._num_classes:
-            raise ValueError(f"labels must be classes from 0 to {self._num_classes - 1}, got {highest}")
+        self.num_classes = highest + 1 if num_classes is None else num_classes
+        if highest >= self.num_classes:
+            raise ValueError(f"labels must be classes from 0 to {self.num_classes - 1}, got {highest}")
         self.normalization = normalization
+        self.train_count, self.test_count, self.device = len(train_labels), len(test_labels), train_labels.device
         self._parts = {part: _Part(images, labels.long()) for part, (images, labels) in parts.items()}
 
     @cached_property
@@ -90,26 +91,6 @@ class ImageData(ImageSource):
         return self._parts["test"].labels
 
     @property
-    def train_count(self) -> int:
-        """Number of training images."""
-        return len(self.train_labels)
-
-    @property
-    def test_count(self) -> int:
-        """Number of test images."""
-        return len(self.test_labels)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return self._num_classes
-
-    @property
-    def device(self) -> torch.device:
-        """Where images and labels lie."""
-        return self.train_labels.device
-
-    @property
     def example(self) -> Tensor:
         """The first test image as a batch (1, C, H, W)."""
         return self._ready(self._parts["test"].images[:1])
@@ -128,7 +109,8 @@ class ImageData(ImageSource):
             return self
         moved = copy.copy(self)
         moved._parts = {name: _Part(p.images.to(device), p.labels.to(device)) for name, p in self._parts.items()}
-        # The hash stays, because hashing brings everything back to the CPU; normalized images belong to their device.
+        moved.device = moved.train_labels.device
+        # The hash is kept, because hashing copies everything to the CPU; normalized images belong to their device.
         for name in ("train_images", "test_images"):
             moved.__dict__.pop(name, None)
         return moved
@@ -139,7 +121,7 @@ class ImageData(ImageSource):
         order = _send(torch.randperm(self.train_count, generator=random), self.device)
         moves = None
         if augment:
-            # All that is random goes to the device once an epoch: a copy for every batch would wait for its queue.
+            # All random numbers are copied to the device at once: a copy for every batch would wait for its queue.
             moves = CropFlip.join([CropFlip.draw(stop - start, random) for start, stop in edges]).to(self.device)
         return self._epoch(edges, order, moves)
 

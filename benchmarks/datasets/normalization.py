@@ -18,7 +18,7 @@ class Normalization:
 
     Attributes:
         mean: one value a channel, in units of the divided pixels.
-        deviation: likewise, above 0.
+        deviation: of each channel, above 0.
 
     Raises:
         ValueError: if the two differ in length, or a deviation is not above 0.

@@ -1,4 +1,4 @@
-"""Images and labels from an npz file of the user's own, of any size and number of classes."""
+"""Images and labels from a user's npz file, of any size and number of classes."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def load_npz(
     """Images and labels from an npz file under the data root.
 
     Args:
-        root: where the user's files lie.
+        root: folder with the user's files.
         file: holds ``train_images`` and ``test_images``, either uint8 of shape (N, H, W, C) or (N, H, W), or float of
             shape (N, C, H, W), and ``train_labels`` and ``test_labels``, integers of shape (N,) from 0.
         mean: of each channel, subtracted; of the training part if None. Pixels of type uint8 are divided by 255 before.
         std: deviation of each channel, divided by; of the training part if None.
         num_classes: one more than the highest training label if None.
-        limit_train: so many images of the training part, every class with its share; all if None.
-        limit_test: likewise of the test part.
+        limit_train: number of training images to use, in equal parts of every class; all if None.
+        limit_test: the same for the test part.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -81,7 +81,7 @@ def _part(path: Path, part: str, limit: int | None) -> tuple[Tensor, Tensor]:
     pixels = images.dtype == np.uint8
     channels, wrong = (3, 1) if pixels else (1, 3)
     gray = images.ndim == 3
-    # Three columns of pixels and three colors look alike; a picture three pixels wide is unlikely.
+    # Three columns of pixels and three colors have one form; a picture three pixels wide is unlikely.
     swapped = images.ndim == 4 and images.shape[channels] not in _COLOURS and images.shape[wrong] in _COLOURS
     if not (pixels or images.dtype.kind == "f") or images.ndim not in (3, 4) or swapped:
         wanted = "uint8 of shape (N, H, W, C) or (N, H, W), or float of shape (N, C, H, W)"

@@ -21,11 +21,11 @@ def load_dataset(spec: Spec, root: DataRoot | None = None) -> ImageSource:
 
     Args:
         spec: name and settings.
-        root: where the user's files lie, for data that does not come with a package.
+        root: folder with the user's files, for data that does not come with a package.
 
     Raises:
         UnknownNameError: if no dataset has that name.
-        MissingFileError: if it lies in a file that is not there.
+        MissingFileError: if its file does not exist.
         SettingsError: if the settings do not fit it, or the file does not hold it.
     """
     return DATASETS.make(spec, root or DataRoot())

@@ -1,4 +1,4 @@
-"""What the harness asks of a data set, whether it lies in memory or is read from files as it goes."""
+"""The interface of a data set, whether it is in memory or read from files for every epoch."""
 
 from __future__ import annotations
 
@@ -24,35 +24,26 @@ class ImageSource(ABC):
     """A task with a training and a test part: classification, unless a subclass evaluates otherwise.
 
     The training part alone is the source of calibration images.
+
+    Attributes:
+        evaluates_in_detail: whether an evaluation holds more than an accuracy, which records then keep.
+        train_count: number of training images.
+        test_count: number of test images, or of pairs of them: what accuracy is a fraction of.
+        num_classes: number of classes; labels are 0 to one less.
+        device: of the batches.
     """
 
     evaluates_in_detail: ClassVar[bool] = False
-    """Whether an evaluation holds more than an accuracy, which records then keep."""
 
-    @property
-    @abstractmethod
-    def train_count(self) -> int:
-        """Number of training images."""
-
-    @property
-    @abstractmethod
-    def test_count(self) -> int:
-        """Number of what accuracy is the fraction of: test images, or pairs of them."""
-
-    @property
-    @abstractmethod
-    def num_classes(self) -> int:
-        """Number of classes; labels are 0 to one less."""
+    train_count: int
+    test_count: int
+    num_classes: int
+    device: torch.device
 
     @property
     @abstractmethod
     def hash(self) -> str:
         """SHA-256, in hex, that changes when the images, the labels, their order or their split do."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where batches lie."""
 
     @property
     @abstractmethod
@@ -65,12 +56,12 @@ class ImageSource(ABC):
 
     @abstractmethod
     def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
-        """One epoch: every training image once, in an order drawn anew.
+        """One epoch: every training image once, in a new random order.
 
         Args:
             batch_size: images a batch. The last one may be smaller; a lone last image joins the batch before it, as
                 batch normalization needs two.
-            random: on the CPU. Order and augmentation depend on its state alone; the next epoch goes on with it.
+            random: on the CPU. Order and augmentation depend on its state alone; the next epoch continues with it.
             augment: whether every image is cut out and mirrored at random, in the way of the data.
 
         Raises:
@@ -125,7 +116,7 @@ def classify(model: nn.Module, data: ImageSource, batch_size: int = 512) -> Eval
 
     Args:
         model: put into eval mode, in which it is left.
-        data: on any device; batches go to the model's.
+        data: on any device; batches are copied to the model's.
         batch_size: images in a call.
     """
     model.eval()

@@ -34,9 +34,9 @@ class StreamedData(ImageSource):
     Args:
         train: the training images.
         test: the test images, of the same classes.
-        shape: what size they are brought to; ``size`` must be given.
+        shape: size of the images; ``size`` must be given.
         normalization: of the pixels.
-        device: where batches go.
+        device: of the batches.
         workers: processes that read; one for each core and at most 8 if None, 0 to read in this process.
 
     Raises:
@@ -60,34 +60,15 @@ class StreamedData(ImageSource):
         self.shape = shape
         self.normalization = normalization
         self.workers = min(8, os.cpu_count() or 1) if workers is None else workers
-        self._device = torch.device(device)
+        self.device = torch.device(device)
+        self.train_count, self.test_count, self.num_classes = len(train), len(test), len(train.classes)
         self._bytes = {part: _sizes(files) for part, files in self._files.items()}
-
-    @property
-    def train_count(self) -> int:
-        """Number of training images."""
-        return len(self._files["train"])
-
-    @property
-    def test_count(self) -> int:
-        """Number of test images."""
-        return len(self._files["test"])
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self._files["train"].classes)
-
-    @property
-    def device(self) -> torch.device:
-        """Where batches go."""
-        return self._device
 
     @property
     def example(self) -> Tensor:
         """The first test image as a batch (1, 3, H, W)."""
         pixels = read_image(self._files["test"].path(0), self.shape)
-        return self.normalization.apply(pixels[None].to(self._device))
+        return self.normalization.apply(pixels[None].to(self.device))
 
     @cached_property
     def hash(self) -> str:
@@ -100,16 +81,16 @@ class StreamedData(ImageSource):
         digest.update(json.dumps(settings).encode())
         for part, files in self._files.items():
             for name, size, label in zip(files.names, self._bytes[part], files.labels.tolist(), strict=True):
-                entry = [part, Path(name).as_posix(), size, label]
-                digest.update(json.dumps(entry).encode())
+                described = [part, Path(name).as_posix(), size, label]
+                digest.update(json.dumps(described).encode())
         return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> StreamedData:
         """The same data with batches on another device; itself if that is the device."""
-        if torch.device(device) == self._device:
+        if torch.device(device) == self.device:
             return self
         moved = copy.copy(self)
-        moved._device = torch.device(device)
+        moved.device = torch.device(device)
         return moved
 
     def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
@@ -134,20 +115,20 @@ class StreamedData(ImageSource):
         return torch.cat(images), torch.cat(labels)
 
     def _batches(self, part: str, keys: list[list[_Key]]) -> Iterator[Batch]:
-        on_gpu = self._device.type == "cuda"
+        on_gpu = self.device.type == "cuda"
         loader = DataLoader(
             _Decoded(self._files[part], self.shape),
             batch_sampler=keys,
             num_workers=min(self.workers, len(keys)),
             collate_fn=_collate,
             pin_memory=on_gpu,
-            # Its own, because it would draw from torch's global generator.
+            # Its own, because it would otherwise use torch's global generator.
             generator=torch.Generator(),
         )
         for batch in loader:
             if isinstance(batch, str):
                 raise ImageFileError(batch)
-            images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+            images, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
             yield self.normalization.apply(images), labels
 
 

@@ -21,7 +21,7 @@ def read_in_threads(read: Callable[[int], None], count: int, *, what: str, unit:
     Args:
         read: called with a number; puts what it has read where it belongs.
         count: how many numbers.
-        what: what the progress bar says is read.
+        what: what the progress bar calls the files.
         unit: what it counts.
     """
 

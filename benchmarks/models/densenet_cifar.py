@@ -61,7 +61,7 @@ class DenseNet40(nn.Module):
 
 
 class _DenseLayer(nn.Module):
-    """BN-ReLU-conv, behind what it read."""
+    """BN-ReLU-conv, concatenated to its input."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()

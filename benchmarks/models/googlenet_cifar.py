@@ -11,7 +11,7 @@ from .register import register_model
 
 __all__ = ["GoogLeNetCIFAR"]
 
-# 1x1; reduction and 3x3; reduction and "5x5"; projection behind pooling: table 1 of Szegedy et al. 2015.
+# 1x1; reduction and 3x3; reduction and "5x5"; projection after pooling: table 1 of Szegedy et al. 2015.
 _INCEPTIONS = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
@@ -29,7 +29,7 @@ _INCEPTIONS = {
 class GoogLeNetCIFAR(nn.Module):
     """GoogLeNet for 32x32 images, 6.15 M parameters, as in HRank (Lin et al. 2020) and papers after it.
 
-    The nine inception modules of Szegedy et al. 2015 behind a single 3x3 convolution, without auxiliary classifiers;
+    The nine inception modules of Szegedy et al. 2015 after a single 3x3 convolution, without auxiliary classifiers;
     two 3x3 convolutions in place of each 5x5, BN after every convolution. Input (N, 3, 32, 32), output
     (N, num_classes).
 

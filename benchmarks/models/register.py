@@ -16,7 +16,7 @@ register_model = MODELS.register
 
 
 def build_model(spec: Spec, *, seed: int) -> nn.Module:
-    """The network with weights drawn from ``seed``; torch's global random state is left as it was.
+    """The network with random weights from ``seed``; torch's global random state is unchanged.
 
     Raises:
         UnknownNameError: if no model has that name.

@@ -86,14 +86,14 @@ class _Block(nn.Module):
 
 
 class _Padding(nn.Module):
-    """Every ``stride``-th pixel, with channels of zeros before and behind."""
+    """Every ``stride``-th pixel, with channels of zeros before and after."""
 
     def __init__(self, extra: int, stride: int) -> None:
         super().__init__()
-        self.before, self.behind, self.stride = extra // 2, extra - extra // 2, stride
+        self.before, self.after, self.stride = extra // 2, extra - extra // 2, stride
 
     def forward(self, maps: Tensor) -> Tensor:
-        return F.pad(maps[:, :, :: self.stride, :: self.stride], [0, 0, 0, 0, self.before, self.behind])
+        return F.pad(maps[:, :, :: self.stride, :: self.stride], [0, 0, 0, 0, self.before, self.after])
 
 
 def _stage(width: int, channels: int, blocks: int, shortcut: Shortcut) -> nn.Sequential:

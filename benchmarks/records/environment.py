@@ -42,7 +42,7 @@ class Versions(BaseModel):
     """Versions of the libraries that can change a number, which a record's key is made from.
 
     Attributes:
-        foad_plugins: kept for the reader; not part of the key.
+        foad_plugins: for information; not part of the key.
         torch: as the distribution's metadata has it, as for the others.
         torch_pruning: the same.
         fvcore: the same.
@@ -61,7 +61,7 @@ class Versions(BaseModel):
     def installed(cls) -> Versions:
         """The versions in this environment, taken from the distributions' metadata.
 
-        A package's own ``__version__`` can lag behind: Torch-Pruning 1.6.1 says 1.6.0.
+        A package's own ``__version__`` can be outdated: in Torch-Pruning 1.6.1 it is 1.6.0.
         """
         return cls(
             foad_plugins=metadata.version("foad-plugins"),
@@ -77,7 +77,7 @@ class Versions(BaseModel):
 
 
 class Environment(BaseModel):
-    """Circumstances kept for the reader but not part of a record's name.
+    """Circumstances kept for information, but not part of a record's name.
 
     Attributes:
         python: version.
@@ -120,7 +120,7 @@ def _installed(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 def git_commit(file: Path) -> str | None:
     """The commit of the checkout that tracks ``file``, with ``-dirty`` if there are changes; None elsewhere.
 
-    A package installed into a virtual environment may lie inside somebody's unrelated repository, so the
+    A package installed into a virtual environment may be inside an unrelated repository, so the
     file itself must be tracked for the commit to mean anything.
     """
 

@@ -1,4 +1,4 @@
-"""One run, one record: what went in, what came out, and a name made from what went in."""
+"""One run, one record: its inputs, its outcome, and a name made from the inputs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Frozen(BaseModel):
 
 
 class Setup(_Frozen):
-    """What two records must share to stand in one table.
+    """What two records must share to be in one table.
 
     Attributes:
         suite: name of the suite.
@@ -109,7 +109,7 @@ class RunInputs(_Frozen):
 
     @property
     def file_name(self) -> str:
-        """Name of the record's file: readable in front, unambiguous by the hash behind."""
+        """Name of the record's file: readable, and made unique by a hash."""
         title = "".join(c if c.isalnum() else "-" for c in self.criterion.title)
         return f"{title}-seed{self.seed}-{self.key[:16]}.json"
 
@@ -133,9 +133,9 @@ class Accuracies(_Frozen):
 
     Attributes:
         base: before pruning.
-        one_shot: after pruning and the entry's compensation, nothing trained since, the statistics of batch
+        one_shot: after pruning and the criterion's compensation, nothing trained since, the statistics of batch
             normalization as they were.
-        one_shot_bn: the same with these statistics moved; None if the entry does not move them.
+        one_shot_bn: the same with these statistics adjusted; None if they are not.
         fine_tuned: after the last epoch of fine-tuning; None if the suite has none.
         best_epoch: of fine-tuning; None if no epoch but the last was measured.
     """
@@ -148,7 +148,7 @@ class Accuracies(_Frozen):
 
 
 class Latency(_Frozen):
-    """Median seconds of a call in eval mode, after a warm-up, measured by turns before and after pruning.
+    """Median seconds of a call in eval mode, after a warm-up, measured before and after pruning, interleaved.
 
     Attributes:
         batch_size: images in a call.
@@ -176,19 +176,19 @@ class RunRecord(_Frozen):
 
     Attributes:
         schema_version: of this layout; records of versions that are not known here are not read.
-        inputs: what went in.
+        inputs: of the run.
         environment: circumstances that should not matter, kept in case they do.
         created: when the run ended, in UTC.
         base_weights_hash: SHA-256 of the base model's state dict.
         train_images: number of training images.
-        test_images: number of test images behind every accuracy, or of their pairs.
+        test_images: number of test images, or of their pairs, in every accuracy.
         accuracy: base, one-shot and fine-tuned.
         evaluations: all that was found at each stage, for tasks that give more than an accuracy; else empty.
         epochs: of fine-tuning, one by one; empty where they were not kept.
         before: cost of the base model.
         after: cost of the pruned model.
         latency: one for each batch size that was timed.
-        removed: output channels that went, by the layer at the root of each coupled group, in the base model's numbers;
+        removed: removed output channels, by the layer at the root of each coupled group, in the base model's numbers;
             None where they were not kept.
         flops_unit: unit of every FLOPs figure here.
         flops_target: what the pruned model's FLOPs should have been; None where FLOPs were no target.
@@ -228,7 +228,7 @@ class FailureRecord(_Frozen):
 
     Attributes:
         schema_version: as for :class:`RunRecord`.
-        inputs: what went in.
+        inputs: of the run.
         environment: circumstances.
         created: when it ended, in UTC.
         reason: the error's message, in one line.

@@ -48,7 +48,7 @@ class BaseModel:
 
 
 def base_path(folder: Path, setup: Setup, seed: int) -> Path:
-    """Where trained weights lie; the name depends on all that decides them and on nothing else."""
+    """Path of trained weights; the name depends on all that decides them and on nothing else."""
     conditions = setup.conditions
     inputs = {
         "dataset": setup.data_hash,

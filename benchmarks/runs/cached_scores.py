@@ -30,7 +30,7 @@ class CachedScores(tp.importance.Importance):
     """Asks a criterion once for each group and answers from memory after that.
 
     A run prunes more than one copy of a network, and the way to a FLOPs target may take several attempts; the scores
-    are the same each time. Asking again would cost time, and would give a criterion that draws numbers others.
+    are the same each time. A second call would cost time, and a criterion with random numbers would give others.
     Groups are recognised by the name of their root layer, so a book serves one network and its copies.
 
     Args:
@@ -51,7 +51,7 @@ class CachedScores(tp.importance.Importance):
         self.seconds = 0.0
 
     def __call__(self, group: tp.dependency.Group) -> torch.Tensor | None:
-        """The criterion's scores for the group, None if it spares the group.
+        """The criterion's scores for the group; None if the group is not to be pruned.
 
         Raises:
             BadScoresError: if the scores are not one finite number for each channel.

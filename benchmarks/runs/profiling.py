@@ -1,4 +1,4 @@
-"""Time and memory: of calls of two networks by turns, and of a piece of work."""
+"""Time and memory: of calls of two networks, interleaved, and of a piece of work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INTERVAL = 0.002
 def latencies(
     before: nn.Module, after: nn.Module, example: torch.Tensor, batch_sizes: tuple[int, ...]
 ) -> list[Latency]:
-    """Median time of a call of two networks, measured by turns so that a machine's moods meet both alike.
+    """Median time of a call of two networks, interleaved so that a drift of the machine affects both.
 
     Each of five rounds times a block of calls of either network, at least 0.02 s of them where calls are short.
 
@@ -57,7 +57,7 @@ def latencies(
 
 
 def _seconds(model: nn.Module, images: torch.Tensor, calls: int) -> float:
-    """Mean of so many calls in a row; this clock waits for the device."""
+    """Mean of ``calls`` calls in a row; this clock waits for the device."""
     start = timer()
     for _ in range(calls):
         model(images)
@@ -67,7 +67,7 @@ def _seconds(model: nn.Module, images: torch.Tensor, calls: int) -> float:
 class PeakMemory:
     """The most memory that was in use inside ``watching`` blocks beyond what was in use when each began.
 
-    On a GPU it is what torch had allocated there; on a CPU the resident memory of the process, looked at every two
+    On a GPU it is what torch had allocated there; on a CPU the resident memory of the process, sampled every two
     milliseconds. Memory that is free but was not given back to the system would hide there, so it is given back first,
     which only the GNU C library can do; elsewhere the figure is too low. Python's garbage is collected before the first
     block alone, as that takes longer than many a criterion.
@@ -86,7 +86,7 @@ class PeakMemory:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look at the memory while the block runs."""
+        """Measure the memory while the block runs."""
         if not self._collected:
             gc.collect()
             self._collected = True
@@ -109,11 +109,11 @@ class PeakMemory:
         process, over = psutil.Process(), threading.Event()
         start = process.memory_info().rss
 
-        def look() -> None:
+        def sample() -> None:
             while not over.wait(_INTERVAL):
                 self.peak = max(self.peak, process.memory_info().rss - start)
 
-        watcher = threading.Thread(target=look, daemon=True)
+        watcher = threading.Thread(target=sample, daemon=True)
         watcher.start()
         try:
             yield

@@ -15,26 +15,27 @@ from ... import PruneReport, TargetError, prune
 from ...adapters.prune.planner import TOLERANCE
 from ..criteria.spec import Rule
 from ..errors import BenchmarkError
-from ..suites.schema import Ranking
 from ..suites.targets import Target
 from .cached_scores import CachedScores
 from .two_targets import params_heavy_ratio
 
 __all__ = ["PrunedModel", "UnreachableTargetError", "ignored", "layer_widths", "prune_by_rule", "prune_to_target"]
 
+_FIXED: dict[str, Any] = {"compensate": None, "reestimate_bn": False, "measure_latency": False}
+
 
 class UnreachableTargetError(BenchmarkError, ValueError):
-    """No removal of channels brings the network near enough to the target."""
+    """No removal of channels gives a network near enough to the target."""
 
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """A pruned copy and how much of it went.
+    """A pruned copy and how much of it was removed.
 
     Attributes:
         model: the copy, in eval mode.
-        pruning_ratio: the share of the channels that went, over all coupled groups.
-        removed: output channels that went, by the layer at the root of each coupled group.
+        pruning_ratio: the share of the channels that was removed, over all coupled groups.
+        removed: removed output channels, by the layer at the root of each coupled group.
     """
 
     model: nn.Module
@@ -67,7 +68,7 @@ def layer_widths(model: nn.Module) -> dict[str, int]:
 
 
 def ignored(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
-    """Names of the layers that any of the patterns fits; ``*`` stands for anything.
+    """Names of the layers that any of the patterns fits; ``*`` matches anything.
 
     Raises:
         BenchmarkError: if a pattern fits no layer.
@@ -80,35 +81,20 @@ def ignored(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:
 
 
 def prune_by_rule(
-    model: nn.Module,
-    images: torch.Tensor,
-    rule: Rule,
-    *,
-    ignored_layers: tuple[str, ...] = (),
-    compensate: str | None = None,
-    reestimate_bn: bool = False,
+    model: nn.Module, images: torch.Tensor, rule: Rule, *, ignored_layers: tuple[str, ...] = (), **options: Any
 ) -> PrunedModel:
-    """Prune a copy of ``model`` by the published rule, which decides itself how far to go.
+    """Prune a copy of ``model`` by the published rule, which itself decides how many channels are removed.
 
     Args:
-        model: left as it is.
+        model: unchanged.
         images: calibration images (N, C, H, W).
         rule: t and s.
         ignored_layers: patterns of the layers that keep all channels.
-        compensate: how readers take over what is removed, None for not at all.
-        reestimate_bn: whether to move the statistics of batch normalization.
+        options: ``compensate`` and ``reestimate_bn``, as for :func:`~foad_plugins.prune`.
     """
     pruned = copy.deepcopy(model).eval()
-    report = prune(
-        pruned,
-        images,
-        rule.neighbors,
-        rule.threshold,
-        ignored(model, ignored_layers),
-        compensate=compensate,
-        reestimate_bn=reestimate_bn,
-        measure_latency=False,
-    )
+    layers = ignored(model, ignored_layers)
+    report = prune(pruned, images, rule.neighbors, rule.threshold, layers, **_FIXED | options)
     return PrunedModel.of(pruned, report)
 
 
@@ -119,60 +105,46 @@ def prune_to_target(
     target: Target,
     *,
     tolerance: float,
-    ranking: Ranking = "local",
     ignored_layers: tuple[str, ...] = (),
-    compensate: str | None = None,
-    reestimate_bn: bool = False,
+    **options: Any,
 ) -> PrunedModel:
-    """Prune a copy of ``model`` until it has the size that is asked for.
+    """Prune a copy of ``model`` to the target's size.
 
-    With local ranking every criterion that scores all groups ends at the same widths.
+    With local ranking every criterion that scores all groups gives the same widths.
 
     Args:
-        model: left as it is.
+        model: unchanged.
         images: calibration images (N, C, H, W).
-        importance: asked once for each group.
-        target: where to end; must say something.
-        tolerance: how far the result may be off, as a fraction of the unpruned model's FLOPs or parameters.
-        ranking: how groups compete.
+        importance: called once for each group.
+        target: the size to prune to; not empty.
+        tolerance: largest distance from the target, as a fraction of the unpruned model's FLOPs or parameters.
         ignored_layers: patterns of the layers that keep all channels.
-        compensate: how readers take over what is removed, None for not at all.
-        reestimate_bn: whether to move the statistics of batch normalization.
+        options: ``ranking``, ``compensate`` and ``reestimate_bn``, as for :func:`~foad_plugins.prune`.
 
     Raises:
-        UnreachableTargetError: if the pruned network does not end within the tolerance; says how near it came.
+        UnreachableTargetError: if the pruned network is not within the tolerance; gives the nearest size.
         CriterionError: if the criterion fails, or gives no score a channel.
-        ValueError: if the tolerance is out of range, or the target says nothing.
+        ValueError: if the tolerance is out of range, or the target is empty.
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance: a fraction of the model's cost, at least 0, got {tolerance!r}")
     layers = ignored(model, ignored_layers)
     shares = shares_kept(model, images, target, layers)
     if not shares:
-        raise ValueError("target: none is given; an entry that ends by its own rule is pruned by prune_by_rule")
-    asked: dict[str, Any] = dict(shares)
+        raise ValueError("target: none is given; a criterion that stops by its own rule is pruned by prune_by_rule")
+    options = {**_FIXED, **shares, "importance": importance, "ignored_layers": layers, **options}
     try:
-        if len(shares) == 2 and ranking != "sensitivity":
-            dense = params_heavy_ratio(model, images, layers, tolerance=tolerance, **shares)
-            asked = {"flops": shares["flops"], "pruning_ratio_dict": dense}
+        if len(shares) == 2 and options.get("ranking") != "sensitivity":
+            ratios = params_heavy_ratio(model, images, layers, tolerance=tolerance, **shares)
+            options |= {"params": None, "pruning_ratio_dict": ratios}
         pruned = copy.deepcopy(model).eval()
-        report = prune(
-            pruned,
-            images,
-            **asked,
-            importance=importance,
-            ranking=ranking,
-            ignored_layers=layers,
-            compensate=compensate,
-            reestimate_bn=reestimate_bn,
-            measure_latency=False,
-        )
+        report = prune(pruned, images, **options)
     except TargetError as error:
         raise UnreachableTargetError(str(error)) from error
     except ValueError as error:
         if isinstance(error.__cause__, BenchmarkError):
-            # The score book's own error names the criterion; what prune makes of it names the score book. What the
-            # criterion raised stays its cause, as the traceback must lead into the user's own code.
+            # That error names the criterion; prune's own names CachedScores. What the criterion raised stays its
+            # cause: the traceback must lead into the user's code.
             raise error.__cause__ from error.__cause__.__cause__
         raise
     _check(report, shares, tolerance)
@@ -180,7 +152,7 @@ def prune_to_target(
 
 
 def shares_kept(model: nn.Module, images: torch.Tensor, target: Target, layers: list[str]) -> dict[str, float]:
-    """The shares of FLOPs and parameters to end at, by the names that ``prune`` has for them; each in (0, 1)."""
+    """The shares of FLOPs and parameters to keep, by their names as options of ``prune``; each in (0, 1)."""
     if target.operating_point is not None:
         rule = target.operating_point
         outcome = prune(model, images, rule.neighbors, rule.threshold, layers, dry_run=True, measure_latency=False)
@@ -202,7 +174,7 @@ def _check(report: PruneReport, shares: Mapping[str, float], tolerance: float) -
     }
     for name, share in shares.items():
         if abs(reached[name] - share) > tolerance:
-            why = "widths allow no nearer" if tolerance >= TOLERANCE else f"the search ends within {TOLERANCE:.0%}"
+            why = "no widths are nearer" if tolerance >= TOLERANCE else f"the search ends within {TOLERANCE:.0%}"
             raise UnreachableTargetError(
                 f"pruning ended at {reached[name]:.2%} of the network's {name}, not within {tolerance:.2%} of "
                 f"{share:.2%}: {why}"

@@ -1,4 +1,4 @@
-"""One entry, one seed: score, prune, evaluate, fine-tune, evaluate."""
+"""One criterion, one seed: score, prune, evaluate, fine-tune, evaluate."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def _build(inputs: RunInputs, calibration: Batch) -> Scorer:
 def run_one(
     inputs: RunInputs, data: ImageSource, base: BaseModel, *, states: Path | None = None, quiet: bool = False
 ) -> RunRecord:
-    """Do a run and return its record; the base model stays as it is.
+    """Do a run and return its record; the base model is unchanged.
 
     Args:
         inputs: what to do.
         data: on what.
-        base: what is pruned, and distilled from if the recipe says so.
+        base: what is pruned, and the teacher if the recipe distills.
         states: folder that keeps trainings under way, if it is there; None for none.
         quiet: no progress bar.
 
@@ -60,15 +60,15 @@ def run_one(
         TrainingDivergedError: if fine-tuning fails.
     """
     start = time.perf_counter()
-    conditions, entry = inputs.setup.conditions, inputs.criterion
+    conditions, criterion = inputs.setup.conditions, inputs.criterion
     images, labels = data.calibration(conditions.calibration_images, seed=inputs.seed)
     memory = PeakMemory(images.device)
-    book = CachedScores(_build(inputs, (images, labels)), entry.title, memory)
+    scores = CachedScores(_build(inputs, (images, labels)), criterion.title, memory)
     before = _cost(base.model, data.example)
-    pruned = _pruned(inputs, base.model, images, book, reestimate_bn=False)
+    pruned = _pruned(inputs, base.model, images, scores, reestimate_bn=False)
     judged: dict[Stage, Evaluation] = {"base": base.evaluation, "one_shot": data.evaluate(pruned.model)}
-    if entry.reestimate_bn:
-        pruned = _pruned(inputs, base.model, images, book, reestimate_bn=True)
+    if criterion.reestimate_bn:
+        pruned = _pruned(inputs, base.model, images, scores, reestimate_bn=True)
         judged["one_shot_bn"] = data.evaluate(pruned.model)
     epochs: list[Epoch] = []
     if conditions.finetune_recipe.epochs:
@@ -82,13 +82,13 @@ def run_one(
             teacher=base.model,
             state=state_file(states, inputs.file_name),
             limit_steps=conditions.limit_steps,
-            description=f"seed {inputs.seed}: {entry.title}",
+            description=f"seed {inputs.seed}: {criterion.title}",
             quiet=quiet,
         )
         if data.evaluates_in_detail:
             judged["fine_tuned"] = data.evaluate(pruned.model)
     after = _cost(pruned.model, data.example)
-    share = None if entry.rule is not None else conditions.target.flops_reduction
+    share = None if criterion.rule is not None else conditions.target.flops_reduction
     return RunRecord(
         inputs=inputs,
         environment=Environment.current(inputs.setup.device),
@@ -99,7 +99,7 @@ def run_one(
         accuracy=Accuracies(
             base=base.accuracy,
             one_shot=judged["one_shot"].accuracy,
-            one_shot_bn=judged["one_shot_bn"].accuracy if entry.reestimate_bn else None,
+            one_shot_bn=judged["one_shot_bn"].accuracy if criterion.reestimate_bn else None,
             fine_tuned=epochs[-1].test_accuracy if epochs else None,
             best_epoch=_best(epochs),
         ),
@@ -111,32 +111,32 @@ def run_one(
         removed=pruned.removed,
         flops_target=None if share is None else before.flops * (1 - share),
         pruning_ratio=pruned.pruning_ratio,
-        seconds_to_score=book.seconds,
+        seconds_to_score=scores.seconds,
         peak_bytes_to_score=memory.peak,
         seconds_total=time.perf_counter() - start,
     )
 
 
 def _pruned(
-    inputs: RunInputs, model: nn.Module, images: torch.Tensor, book: CachedScores, *, reestimate_bn: bool
+    inputs: RunInputs, model: nn.Module, images: torch.Tensor, scores: CachedScores, *, reestimate_bn: bool
 ) -> PrunedModel:
-    conditions, entry = inputs.setup.conditions, inputs.criterion
+    conditions, criterion = inputs.setup.conditions, inputs.criterion
     common: dict[str, Any] = {
         "ignored_layers": conditions.ignored_layers,
-        "compensate": entry.compensate,
+        "compensate": criterion.compensate,
         "reestimate_bn": reestimate_bn,
     }
-    if entry.rule is not None:
-        if not book.seconds:
-            book.calibrate(model, images)
-        return prune_by_rule(model, images, entry.rule, **common)
+    if criterion.rule is not None:
+        if not scores.seconds:
+            scores.calibrate(model, images)
+        return prune_by_rule(model, images, criterion.rule, **common)
     ranking, tolerance = inputs.setup.ranking, conditions.tolerance
-    return prune_to_target(model, images, book, conditions.target, tolerance=tolerance, ranking=ranking, **common)
+    return prune_to_target(model, images, scores, conditions.target, tolerance=tolerance, ranking=ranking, **common)
 
 
 def _best(epochs: Sequence[Epoch]) -> BestEpoch | None:
     measured = [
-        (entry.test_accuracy, -number) for number, entry in enumerate(epochs, 1) if entry.test_accuracy is not None
+        (each.test_accuracy, -number) for number, each in enumerate(epochs, 1) if each.test_accuracy is not None
     ]
     # Of several epochs the last one alone was measured: nothing was chosen.
     if len(measured) < min(2, len(epochs)) or not measured:

@@ -1,4 +1,4 @@
-"""One network, two targets: what parameter-heavy layers must lose so that FLOPs and parameters both fit."""
+"""Two targets: the ratio of parameter-heavy layers with which both FLOPs and parameters are met."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["dense_layers", "params_heavy_ratio"]
 
 _HALVINGS = 10
 _CLOSE_ENOUGH = 4
-"""The search ends where this many times what is still off would be tolerated."""
+"""The search ends at this fraction of the tolerance."""
 _IMAGES = 2
 
 
 def dense_layers(report: PruneReport, model: nn.Module) -> list[str]:
-    """The layers that hold many parameters for their FLOPs: those with small maps.
+    """The layers with many parameters for their FLOPs: those with small maps.
 
-    The line is drawn in the middle, on a logarithmic scale, between the layers with most and fewest.
+    The border is the middle, on a logarithmic scale, between the layers with most and fewest.
 
     Args:
-        report: of any pruning of the model; says which layers lead a coupled group, and what each layer costs.
+        report: of any pruning of the model; names the root layer of each coupled group and the cost of each layer.
         model: unpruned.
     """
     costs = {layer.name: layer.flops_before for layer in report.layers}
@@ -43,24 +43,24 @@ def dense_layers(report: PruneReport, model: nn.Module) -> list[str]:
 def params_heavy_ratio(
     model: nn.Module, images: torch.Tensor, ignored_layers: list[str], *, flops: float, params: float, tolerance: float
 ) -> dict[str, float]:
-    """Ratios for the parameter-heavy layers with which a FLOPs target also meets a target for parameters.
+    """Ratios for the parameter-heavy layers with which one network meets a FLOPs and a parameter target.
 
     Found by bisection on dry runs with two images, ranked by magnitude: with local ranking widths do not depend on
     what the channels are ranked by.
 
     Args:
-        model: left as it is.
+        model: unchanged.
         images: calibration images (N, C, H, W).
         ignored_layers: names of layers that keep all channels.
-        flops: share of the FLOPs to end at, in (0, 1).
-        params: share of the parameters to end at, in (0, 1).
-        tolerance: how far from ``params`` the result may be.
+        flops: share of the FLOPs to keep, in (0, 1).
+        params: share of the parameters to keep, in (0, 1).
+        tolerance: largest distance from ``params``.
 
     Returns:
         The pruning ratio of each such layer, by its name.
 
     Raises:
-        TargetError: if no ratio meets both.
+        TargetError: if no ratio gives both.
     """
 
     def outcome(ratios: dict[nn.Module | str, float]) -> PruneReport:
@@ -86,7 +86,7 @@ def params_heavy_ratio(
         try:
             report = outcome(dict.fromkeys(layers, ratio))
         except TargetError:
-            # These layers alone take more FLOPs than the target allows, or too few for the others to take the rest.
+            # These layers alone lose more FLOPs than the target, or so few that the others cannot lose the rest.
             high = ratio
             continue
         share = report.params_after / report.params_before

@@ -28,7 +28,7 @@ class WeightsFile:
 
     Attributes:
         path: the file, or what errors call it.
-        tensors: by name, as they stand in it.
+        tensors: by name, as in the file.
     """
 
     path: Path | str

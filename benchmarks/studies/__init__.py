@@ -1,1 +1,1 @@
-"""Measurements behind the statements in docs/: each module is a script that writes one page."""
+"""Measurements for the pages in docs/: each module is a script that writes one page."""

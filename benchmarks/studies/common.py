@@ -1,4 +1,4 @@
-"""What the studies share: real images and weights from a folder of the user's, and pages that say how they came."""
+"""What the studies share: real images and weights from a user's folder, and pages that name their command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What compensation and moved BN statistics bring to every criterion, one-shot, on the authors' ResNet-56."""
+"""Effect of compensation and of adjusted BN statistics for every criterion, before fine-tuning, on ResNet-56."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CRITERIA = (
     *(CriterionSpec(name=name) for name in ("l1", "fpgm", "hrank", "random")),
 )
 _COMPENSATIONS = {"as cut": None, "least squares": "least_squares"}
-_STATISTICS = ("", ", BN moved", ", BN anew")
+_STATISTICS = ("", ", BN adjusted", ", BN re-estimated")
 _STAGES = tuple(name + statistics for name in _COMPENSATIONS for statistics in _STATISTICS)
 
 
@@ -50,8 +50,8 @@ def main() -> None:
         "Accuracy in % on 1,017 lossless CIFAR-10 test images (one standard error of 93 % is 0.8 points) of the FOAD "
         f"authors' ResNet-56, {100 * evaluate(base, data):.2f} % unpruned, after halving the first convolution of "
         "each block at once, without fine-tuning: as cut, or with the removed channels taken over by least squares; "
-        "and with the statistics of batch normalization as they were, moved as the calibration images say (what "
-        "`prune` does), or taken anew from these images alone (`torch.optim.swa_utils.update_bn`). Mean and standard "
+        "and with the statistics of batch normalization unchanged, adjusted by the shift seen on the images (what "
+        "`prune` does), or re-estimated from these images alone (`torch.optim.swa_utils.update_bn`). Mean and standard "
         f"deviation over {_SETS} sets of {_IMAGES} calibration images, which also seed the random scores."
     )
     command = "python -m foad_plugins.benchmarks.studies.compensation --data-root DIR"
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def accuracies(base: nn.Module, spec: CriterionSpec, images: Tensor, seed: int, data: ImageSource) -> dict[str, float]:
-    """Test accuracy in % at each stage, of copies of a network whose every block loses half its inner channels."""
+    """Test accuracy in % at each stage, of copies of a network in which every block loses half its inner channels."""
     book = CachedScores(build_criterion(spec, CriterionContext(images, seed)), spec.title)
     inner = [
         f"{name}.baseNet.0" for name, _ in base.named_modules() if name.rpartition(".")[2].startswith("BasicBlock")

@@ -58,7 +58,7 @@ def _groups(model: nn.Module, images: Tensor) -> list[tuple[str, int, int, int, 
     rows = []
     for group in prunable_groups(graph, []):
         similarity = importance.similarity(group)
-        if similarity is None or any(tap.side == "output" for tap in group.hook_points):
+        if similarity is None or any(point.side == "output" for point in group.hook_points):
             continue
         channels = len(similarity)
         nearest = similarity.clone().fill_diagonal_(-1).argmax(1)
@@ -79,10 +79,10 @@ def _groups(model: nn.Module, images: Tensor) -> list[tuple[str, int, int, int, 
     return rows
 
 
-def _norms(model: nn.Module, images: Tensor, tap: HookPoint) -> Tensor:
-    """Mean norm of each channel's map where the first reader sees it."""
+def _norms(model: nn.Module, images: Tensor, point: HookPoint) -> Tensor:
+    """Mean norm of each channel's map at the input of its first consumer."""
     seen: list[Tensor] = []
-    handle = tap.module.register_forward_pre_hook(lambda module, args: seen.append(tap.maps(args[0]).clone()))
+    handle = point.module.register_forward_pre_hook(lambda module, args: seen.append(point.maps(args[0]).clone()))
     with torch.no_grad():
         model(images)
     handle.remove()
@@ -95,7 +95,7 @@ def _faces(root: Path, count: int) -> Tensor:
     box = (126 - width / 2, 117 - height / 2, 126 + width / 2, 117 + height / 2)
     faces = []
     with tarfile.open(root / "data" / "lfw-deepfunneled.tar") as archive:
-        for member in islice((entry for entry in archive if entry.name.endswith(".jpg")), count):
+        for member in islice((each for each in archive if each.name.endswith(".jpg")), count):
             content = archive.extractfile(member)
             if content is not None:
                 picture = Image.open(io.BytesIO(content.read())).crop(box).resize((96, 112))

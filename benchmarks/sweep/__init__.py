@@ -1,1 +1,1 @@
-"""Many runs: who does what, where, and what is left to do."""
+"""Many runs: which run is done where, and which are still to be done."""

@@ -32,7 +32,7 @@ class BaseModelStore:
     """What is known of the base models.
 
     Args:
-        folder: where trained ones lie.
+        folder: of the trained ones.
         setup: one of the sweep's, all of which have the same base models.
         given: the weights of every seed's, if they are not trained.
     """
@@ -79,5 +79,5 @@ class BaseModelStore:
         return [path.name for path in paths]
 
     def path(self, seed: int) -> Path:
-        """Where the trained weights of a seed lie, or would lie."""
+        """Path of the trained weights of a seed, whether they exist or not."""
         return base_path(self._folder, self._setup, seed)

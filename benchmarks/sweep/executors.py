@@ -24,12 +24,12 @@ _ASKED_TO_END = {signal.SIGINT, signal.SIGTERM}
 
 
 class WorkerLostError(BenchmarkError):
-    """A worker process died, by want of memory or by somebody's hand."""
+    """A worker process died, for lack of memory or because it was killed."""
 
     def __init__(self) -> None:
         super().__init__(
-            "a worker process died, perhaps for want of memory; finished runs are kept, the same command goes on from "
-            "there"
+            "a worker process died, perhaps for lack of memory; finished runs are kept, the same command continues "
+            "from there"
         )
 
 

@@ -36,7 +36,7 @@ class Locks:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{name}.lock"
         try:
-            # Not truncated, and no link is followed: the file may be a trap that somebody else put there.
+            # Not truncated, and no link is followed: anyone with access to the folder may have placed one there.
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise BenchmarkError(f"{path} cannot be used as a lock: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""What a sweep says while it goes on: a bar, and a line for each run."""
+"""Progress of a sweep: a bar, and a line for each run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Progress:
     """A bar over all runs, and a line for each that is done.
 
     Args:
-        name: in front of the bar.
+        name: label of the bar.
         runs: all of them.
-        quiet: say nothing. There is no bar either where the output is not a terminal.
-        say: prints one line.
+        quiet: print nothing. There is no bar either where the output is not a terminal.
+        write: prints one line.
     """
 
-    def __init__(self, name: str, runs: list[RunInputs], *, quiet: bool, say: Callable[[str], None]) -> None:
-        self._quiet, self._say = quiet, say
+    def __init__(self, name: str, runs: list[RunInputs], *, quiet: bool, write: Callable[[str], None]) -> None:
+        self._quiet, self._write = quiet, write
         self._bar: Any = tqdm(total=len(runs), desc=name, unit="run", disable=quiet or None)
         self._many = len({run.setup.key for run in runs}) > 1
 
@@ -39,9 +39,10 @@ class Progress:
     def finished(self, record: RunRecord, note: str) -> None:
         """A run has a record."""
         accuracy = record.accuracy
-        moved = "" if accuracy.one_shot_bn is None else f", BN moved {accuracy.one_shot_bn:.2%}"
+        adjusted = "" if accuracy.one_shot_bn is None else f", BN adjusted {accuracy.one_shot_bn:.2%}"
         tuned = "" if accuracy.fine_tuned is None else f", fine-tuned {accuracy.fine_tuned:.2%}"
-        self._tell(record.inputs, f"base {accuracy.base:.2%}, one-shot {accuracy.one_shot:.2%}{moved}{tuned}  ({note})")
+        text = f"base {accuracy.base:.2%}, before fine-tuning {accuracy.one_shot:.2%}{adjusted}{tuned}  ({note})"
+        self._tell(record.inputs, text)
 
     def failed(self, inputs: RunInputs, reason: str) -> None:
         """A run has none."""
@@ -57,4 +58,4 @@ class Progress:
             return
         setup = inputs.setup
         table = f"{setup.conditions.target}, {setup.ranking}, {setup.conditions.calibration_images} images  "
-        self._say(f"seed {inputs.seed}  {inputs.criterion.title:<19} {table if self._many else ''}{text}")
+        self._write(f"seed {inputs.seed}  {inputs.criterion.title:<19} {table if self._many else ''}{text}")

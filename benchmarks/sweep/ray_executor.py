@@ -26,7 +26,7 @@ class MissingRayError(BenchmarkError):
 class RayCluster(Executor):
     """Tasks on Ray.
 
-    Workers on other machines need the same packages, and data, weights and files of the user's under the same paths.
+    Workers on other machines need the same packages, and the user's data, weights and files under the same paths.
 
     Args:
         address: of a running cluster: ``"host:port"``, ``"ray://host:port"`` or ``"auto"``; None starts Ray on this
@@ -87,7 +87,7 @@ class RayCluster(Executor):
                 signal.signal(signal.SIGTERM, before)
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Start a task; Ray runs it again elsewhere if its machine goes."""
+        """Start a task; Ray repeats it elsewhere if its machine fails."""
         task = self._ray.remote(function).options(num_cpus=self._threads, num_gpus=self._gpus)
         reference = task.remote(*arguments)
         future: Future[T] = reference.future()

@@ -32,7 +32,7 @@ __all__ = ["Outcome", "Prepared", "plan", "prepare", "run_suite"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A suite whose settings, data and weights were seen to fit together.
+    """A suite whose settings, data and weights have been checked.
 
     Attributes:
         suite: what was given.
@@ -60,10 +60,10 @@ def prepare(
 
     Args:
         suite: what to prepare.
-        data_root: folder of the user's own with the data and weights that the suite names.
+        data_root: the user's folder with the data and weights that the suite names.
         imports: modules and Python files that register what the suite names.
         hardware: what networks are trained on; the CPU if None.
-        local: whether that is part of this machine, and can be looked for.
+        local: whether that is part of this machine, and can be checked.
         quiet: no progress bars in workers.
 
     Raises:
@@ -95,12 +95,12 @@ def run_suite(
     executor: Executor | None = None,
     fresh: bool = False,
     quiet: bool = False,
-    say: Callable[[str], None] = tqdm.write,
+    write: Callable[[str], None] = tqdm.write,
 ) -> Outcome:
     """Run a suite and keep every finished run in ``folder``.
 
-    Each record is written as soon as its run ends, so that an interrupted suite goes on where it was. A run that fails
-    leaves its reason in ``failures/`` and is tried again by the next call; the others go on. Several sweeps may work
+    Each record is written as soon as its run ends, so that an interrupted suite can be continued. A run that fails
+    leaves its reason in ``failures/`` and is tried again by the next call; the others continue. Several sweeps may work
     on one folder at a time: none does what another is at.
 
     Args:
@@ -112,7 +112,7 @@ def run_suite(
         executor: where runs take place; in this process if None. Closed at the end.
         fresh: delete this suite's records and base models first.
         quiet: no progress bars and no line for each run.
-        say: prints one line.
+        write: prints one line.
 
     Raises:
         SettingsError: if a setting is wrong.
@@ -137,7 +137,7 @@ def run_suite(
         sweep = Sweep(prepared.runs, folder, prepared.given)
         if fresh:
             sweep.forget()
-        with Progress(suite.name, prepared.runs, quiet=quiet, say=say) as progress:
+        with Progress(suite.name, prepared.runs, quiet=quiet, write=write) as progress:
             return sweep.run(executor, prepared.context, progress)
     finally:
         executor.close()
@@ -188,10 +188,10 @@ def plan(
         for conditions, ranking in suite.tables()
     ]
     return [
-        RunInputs(setup=setup, criterion=entry, seed=seed)
+        RunInputs(setup=setup, criterion=criterion, seed=seed)
         for seed in range(suite.seeds)
         for setup in setups
-        for entry in suite.criteria_for(setup.conditions.target)
+        for criterion in suite.criteria_for(setup.conditions.target)
     ]
 
 

@@ -23,7 +23,7 @@ from .worker import JobFailure, WorkerContext, do_base, do_run
 __all__ = ["Outcome", "Sweep"]
 
 _POLL = 1.0
-"""Seconds between two looks at what another sweep over the same folder has finished."""
+"""Seconds between two checks of what another sweep over the same folder has finished."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Outcome:
 
 
 class Sweep:
-    """Does those of some runs that are not done, each after the training of its base model.
+    """Does the missing runs of a list, each after the training of its base model.
 
-    Several sweeps may go over one folder at a time: each takes what no other is at, and in the end all have all.
+    Several sweeps may work on one folder at a time: each run is done by one of them, and all get its record.
 
     Args:
         runs: what to do, in this order.
-        folder: gets the records, the failures, the trained base models and, while they last, trainings under way.
+        folder: gets the records, the failures, the trained base models and the states of unfinished trainings.
         given: the base model's weights, if it is not trained.
     """
 
@@ -115,7 +115,7 @@ class Sweep:
             self._finish(future, self._running.pop(future))
 
     def _start_one(self) -> bool:
-        """Start the next job that nobody is at; False if there is none to start now."""
+        """Start the next job that no sweep is working on; False if there is none to start now."""
         for seed in sorted({self._runs[name].base_seed for name in self._pending}):
             if seed in self._running.values():
                 continue
@@ -138,7 +138,7 @@ class Sweep:
         lock = self._base_models.path(seed).name
         if not self._locks.acquire(lock):
             return False
-        # Another sweep may have finished it between the look and the claim.
+        # Another sweep may have finished it between the check and the lock.
         if self._base_models.find(seed) is not None:
             self._locks.release(lock)
             return self._start_one()
@@ -212,9 +212,9 @@ class Sweep:
         self._progress.finished(record, note)
 
     def _of(self, seed: int, names: Iterable[str | int]) -> list[str]:
-        """Those of some runs whose base model has this seed, in the order of the plan."""
+        """The given runs whose base model has this seed, in the order of the plan."""
         some = set(names)
         return [name for name, run in self._runs.items() if run.base_seed == seed and name in some]
 
-    def _ordered(self, entries: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple(entries[name] for name in self._runs if name in entries)
+    def _ordered(self, by_name: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(by_name[name] for name in self._runs if name in by_name)

@@ -37,7 +37,7 @@ class WorkerContext:
 
     Attributes:
         data_root: folder with the user's data and weights, the same path for every worker; None for none.
-        imports: modules and Python files of the user's that register what the suite names.
+        imports: the user's modules and Python files that register what the suite names.
         folder: from where relative paths lead; that of this process, if it is not there.
         states: folder that keeps trainings under way, if it is there; None for none.
         quiet: no progress bars.
@@ -76,7 +76,7 @@ class JobFailure:
     def from_error(cls, error: BaseException) -> JobFailure:
         """From an error that was caught."""
         text = _writable("".join(traceback.format_exception(error)))
-        # What the harness says itself names what to change; anything else needs its kind to be understood.
+        # The harness's own errors name what to change; any other needs its type to be understood.
         known: BaseException | None = error
         while known is not None and not isinstance(known, BenchmarkError):
             known = known.__cause__
@@ -102,7 +102,7 @@ def load_data(spec: Spec, data_root: Path | None, device: str) -> ImageSource:
 
 
 def clear_caches() -> None:
-    """Let data and weights be read anew, as their files may have changed since this process read them."""
+    """Read data and weights again, because their files may have changed since this process read them."""
     _data.cache_clear()
     read_given.cache_clear()
 

@@ -22,7 +22,7 @@ class GraphedObjective(nn.Module):
 
     Small images leave a GPU idle between kernels that take less time than Python needs to start them. The capture is
     that of :func:`torch.cuda.make_graphed_callables`: what a network decides in Python, and what hooks do, happens
-    once. Batches of another shape, such as the last one of an epoch, go the ordinary way.
+    once. Batches of another shape, such as the last one of an epoch, are run without the capture.
 
     Args:
         objective: on a GPU, in train mode; its buffers and parameters are as before when this returns.
@@ -31,7 +31,7 @@ class GraphedObjective(nn.Module):
         precision: of the passes, in Lightning Fabric's words.
 
     Raises:
-        RuntimeError: if the network waits for the GPU inside a pass, as one does that looks at values.
+        RuntimeError: if the network waits for the GPU inside a pass, for example to check values.
     """
 
     def __init__(self, objective: Objective, images: Tensor, labels: Tensor, precision: Precision) -> None:
@@ -50,16 +50,16 @@ class GraphedObjective(nn.Module):
 
         kept = [(buffer, buffer.clone()) for buffer in objective.buffers()]
         reduced = _REDUCED.get(precision)
-        # Casts that are cached would stay what they were in the first pass.
+        # Cached casts would keep their values of the first pass.
         cast = torch.autocast("cuda", dtype=reduced, enabled=reduced is not None, cache_enabled=False)
         with cast, warnings.catch_warnings():
-            # Of the passes that go ahead on a stream of their own; nothing is added up there.
+            # Of the warm-up passes on a stream of their own; nothing is accumulated there.
             warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             batch = (images.clone(), labels.clone())
             arguments = (*batch, *leaves)
             self._replay: Any = torch.cuda.make_graphed_callables(loss, arguments, allow_unused_input=True)
         with torch.no_grad():
-            # A few passes go ahead of a capture, and move the statistics of batch normalization.
+            # A capture starts with a few passes, which change the statistics of batch normalization.
             for buffer, before in kept:
                 buffer.copy_(before)
 

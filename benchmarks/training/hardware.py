@@ -45,7 +45,7 @@ class Hardware(BaseModel):
             HardwareError: if they are not, or have not.
         """
         if self.device == "cpu" and self.precision == "16-mixed":
-            # Fabric would take bfloat16 in its place, and records would say what was not the case.
+            # Fabric would use bfloat16 instead, and records would be wrong.
             raise HardwareError("precision: 16-mixed needs a GPU; a CPU has bf16-mixed")
         if self.cuda_graphs and (self.device == "cpu" or self.devices > 1):
             raise HardwareError("cuda_graphs: they are of a single GPU")
@@ -60,6 +60,6 @@ class Hardware(BaseModel):
             devices=self.devices,
             strategy=strategy,
             precision=self.precision,
-            # What a cluster's scheduler says of processes is about the sweep and not about one training.
+            # A cluster scheduler's variables describe the sweep and not one training.
             plugins=[LightningEnvironment()],
         )

@@ -1,4 +1,4 @@
-"""One training on several devices: a process for each, and the result brought home."""
+"""One training on several devices: a process for each, and the result copied back."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def in_processes(fabric: Fabric, work: Work, model: nn.Module, epochs: int, erro
         epochs: how many ``work`` returns at most.
         error: what ``work`` may raise, in all processes at once, and this function raises again.
     """
-    # Results travel in memory that parent and children share: through a queue, whose reader waits for the children's
-    # end while they wait for their reader, only little can.
+    # Results are passed in shared memory: a queue can only pass little, since its reader waits for the children's
+    # end while they wait for it to read.
     weights = {name: tensor.detach().cpu().clone().share_memory_() for name, tensor in model.state_dict().items()}
     measured = torch.full((epochs, len(Epoch.model_fields)), torch.nan, dtype=torch.float64).share_memory_()
     launch: Any = fabric.launch
@@ -50,7 +50,7 @@ def in_processes(fabric: Fabric, work: Work, model: nn.Module, epochs: int, erro
 
 
 class _Returned:
-    """Work whose results go into shared memory and whose error is returned as its message."""
+    """Work whose results are written to shared memory and whose error is returned as its message."""
 
     def __init__(self, work: Work, error: type[BenchmarkError], threads: int) -> None:
         self._work = work

@@ -86,7 +86,7 @@ class Distillation(Objective):
         return self._unregistered[0]
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of a batch; the labels are not looked at."""
+        """The mean loss of a batch; the labels are ignored."""
         with torch.no_grad(), layer_outputs(self.teacher, self._layers) as wanted:
             target = self.teacher(images).float()
         with layer_outputs(self.model, self._layers) as found:
@@ -116,7 +116,7 @@ class ArcFace(Objective):
         self._margin, self._scale = margin, scale
 
     def draw(self, random: torch.Generator) -> None:
-        """Draw the class centres anew, on the CPU as the generator is."""
+        """Give the class centers random values; the generator is on the CPU."""
         with torch.no_grad():
             centres = torch.randn(self.head.shape, generator=random) / math.sqrt(self.head.shape[1])
             self.head.copy_(centres)
@@ -127,9 +127,9 @@ class ArcFace(Objective):
         cosine = embedded @ F.normalize(self.head.float()).t()
         right = cosine.gather(1, labels[:, None]).clamp(-1 + 1e-7, 1 - 1e-7)
         angle = right.acos() + self._margin
-        # Beyond half a turn the cosine would rise again: there it goes on falling along a line, as the authors have it.
-        moved = torch.where(angle <= math.pi, angle.cos(), right - math.sin(self._margin) * self._margin)
-        return F.cross_entropy(self._scale * cosine.scatter(1, labels[:, None], moved), labels)
+        # Beyond half a turn the cosine would rise again: there it continues to fall on a line, as in the authors' code.
+        shifted = torch.where(angle <= math.pi, angle.cos(), right - math.sin(self._margin) * self._margin)
+        return F.cross_entropy(self._scale * cosine.scatter(1, labels[:, None], shifted), labels)
 
 
 def objective_for(

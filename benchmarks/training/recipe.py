@@ -21,11 +21,11 @@ class Recipe(BaseModel):
     Attributes:
         epochs: passes over the training images; 0 means no training.
         learning_rate: the highest.
-        objective: ``"labels"`` is cross-entropy; ``"distillation"`` brings a pruned network near to the outputs of the
-            one that it was, without labels; ``"arcface"`` trains embeddings of labeled faces by an angular margin. See
+        objective: ``"labels"`` is cross-entropy; ``"distillation"`` moves the outputs of a pruned network to those of
+            the unpruned one, without labels; ``"arcface"`` trains embeddings of labeled faces by an angular margin. See
             :mod:`~foad_plugins.benchmarks.training.objectives`.
         feature_layers: of distillation: layers whose outputs are compared too, as dotted names in which ``*`` stands
-            for anything but a dot. They must be as wide as they were.
+            for anything but a dot. Their widths must be unchanged.
         feature_weight: of distillation: weight of the term for them.
         margin: of arcface, in radians.
         scale: of arcface.
@@ -33,19 +33,18 @@ class Recipe(BaseModel):
             set.
         schedule: ``"cosine"`` falls to 0 along half a cosine; ``"step"`` divides by 10 at each of the milestones.
         milestones: of the steps, as fractions of all.
-        warmup_epochs: in the first so many the rate also rises linearly from near 0, as large batches need it (Goyal et
+        warmup_epochs: number of first epochs in which the rate rises linearly from near 0, for large batches (Goyal et
             al. 2017).
         batch_size: images per step; a last, smaller batch is used too.
         momentum: of SGD, in [0, 1).
         weight_decay: L2 penalty on all parameters.
         weight_decays: another penalty for the parameters that a pattern fits, such as ``"linear1.*"``; the first that
-            fits counts. The class centres of arcface are called ``head``.
+            fits counts. The class centers of arcface are called ``head``.
         augmentation: ``"flip"`` mirrors every image with probability one half; ``"crop-flip"`` also moves it, in the
             way of the data; ``"crop-flip-color"`` changes contrast and color too, see
             :func:`~foad_plugins.recovery.training.augmentation.color_jitter`.
         channels_last: train with channels last in memory, which convolutions on many devices are faster with.
-        measure_every: epochs between two evaluations, for data whose evaluation takes long; the last epoch always has
-            one.
+        measure_every: epochs between two evaluations; the last epoch is always evaluated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,7 +96,7 @@ class Epoch(BaseModel):
     """One epoch of training.
 
     Attributes:
-        train_loss: mean over the epoch's images, while it went on.
+        train_loss: mean over the epoch's images, during the epoch.
         test_accuracy: after it, in [0, 1]; None if it was not measured.
         seconds: of training alone.
     """

@@ -79,7 +79,7 @@ class TrainingState:
 
 
 def state_file(folder: Path | None, name: str) -> Path | None:
-    """Where the state of the training whose result is a file of that name is kept; None without a folder."""
+    """Path of the state of the training whose result is a file of that name; None without a folder."""
     return None if folder is None else folder / f"{Path(name).stem}.pt"
 
 

@@ -65,10 +65,10 @@ def train(
             one's share.
         teacher: what is distilled from, if the recipe does; left as it is.
         measure: measure accuracy on the test part as often as the recipe says, and return the epochs.
-        limit_steps: at most so many steps an epoch.
+        limit_steps: largest number of steps of an epoch.
         state: a file that keeps the training's state after an epoch, no more often than every ten seconds, from which
-            the same training goes on if it was broken off. It is left behind, if there is one.
-        description: what the progress bar says.
+            an interrupted training of the same key is resumed. It is not deleted.
+        description: text of the progress bar.
         quiet: no progress bar. There is none either where the output is not a terminal.
 
     Returns:
@@ -86,7 +86,7 @@ def train(
     try:
         if fabric.world_size == 1:
             return work(fabric, model)
-        # What goes to other processes is copied there.
+        # What is passed to other processes is copied there.
         apart = None if teacher is None else copy.deepcopy(teacher).cpu()
         work = replace(work, data=data.to("cpu"), teacher=apart)
         return in_processes(fabric, work, model, recipe.epochs, TrainingDivergedError)
@@ -180,7 +180,7 @@ class _Training:
             return GraphedObjective(objective.train(), images, labels, self.hardware.precision)
 
     def _key(self, objective: Objective) -> str:
-        """What decides the training, so that no other one goes on from its state."""
+        """Hash of all that decides the training, so that no other one resumes from its state."""
         teacher = None if self.teacher is None else hash_tensors(self.teacher.state_dict())
         start = hash_tensors(objective.state_dict())
         recipe = self.recipe.model_dump(mode="json", exclude_defaults=True)
@@ -281,7 +281,7 @@ def evaluate(model: nn.Module, data: ImageSource, *, batch_size: int = 512) -> f
 
     Args:
         model: put into eval mode, in which it is left.
-        data: on any device; batches go to the model's.
+        data: on any device; batches are copied to the model's.
         batch_size: images in a call.
     """
     return data.evaluate(model, batch_size=batch_size).accuracy

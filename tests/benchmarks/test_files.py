@@ -61,14 +61,14 @@ def test_the_bytes_are_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: p
     assert steps == [5, tmp_path]
 
 
-def test_json_hashes_go_by_content() -> None:
+def test_json_hashes_depend_on_the_content() -> None:
     assert hash_json({"a": 1, "b": [2]}) == hash_json({"b": [2], "a": 1})
     assert hash_json({"a": 1}) != hash_json({"a": "1"})
     with pytest.raises(ValueError, match="JSON"):
         hash_json({"a": float("nan")})
 
 
-def test_tensor_hashes_go_by_name_type_shape_and_value() -> None:
+def test_tensor_hashes_depend_on_name_type_shape_and_value() -> None:
     one = {"a": torch.zeros(4), "b": torch.ones(1)}
     assert hash_tensors(one) == hash_tensors({"b": torch.ones(1), "a": torch.zeros(4)})
     others = [

@@ -20,7 +20,7 @@ def names(folder: Path, *patterns: str) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_tables_and_plots_come_from_the_records(folder: Path, tmp_path: Path) -> None:
+def test_tables_and_plots_are_those_of_the_records(folder: Path, tmp_path: Path) -> None:
     for part in ("records", "failures"):
         if (folder / part).is_dir():
             shutil.copytree(folder / part, tmp_path / part)

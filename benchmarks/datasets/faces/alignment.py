@@ -1,4 +1,4 @@
-"""How a face is cut out of a photograph, so that eyes and mouth lie where the network expects them."""
+"""How a face is cropped from a photograph, so that eyes and mouth are where the network expects them."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class NoAlignment(Alignment):
         if min(extra) < 0 or max(extra) > 16:
             raise PhotoError(
                 f"it is {photo.height}x{photo.width} (height x width) where aligned faces of {height}x{width} are "
-                "expected, or up to 16 pixels more; for whole photographs say how to align them"
+                "expected, or up to 16 pixels more; for whole photographs choose an alignment"
             )
         left, top = extra[0] // 2, extra[1] // 2
         return photo.crop((left, top, left + width, top + height))
 
 
 class CenterCrop(Alignment):
-    """The same part of every photograph, for pictures in which faces lie in one place, as in LFW deep-funneled.
+    """The same part of every photograph, for pictures in which all faces have one place, such as LFW deep-funneled.
 
     Args:
         size: height and width of the crops.
@@ -110,7 +110,7 @@ class CenterCrop(Alignment):
 
 @dataclass(frozen=True)
 class Similarity:
-    """Rotation, scale and shift of the plane, as complex numbers: a point z goes to ``turn * z + shift``."""
+    """Rotation, scale and shift of the plane, as complex numbers: a point z is mapped to ``turn * z + shift``."""
 
     turn: complex
     shift: complex
@@ -120,7 +120,7 @@ class Similarity:
         return Similarity(1 / self.turn, -self.shift / self.turn)
 
     def warp(self, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """The photograph where it goes, (H, W) = ``size`` of it; black outside."""
+        """The photograph mapped to the plane, (H, W) = ``size`` of it; black outside."""
         back = self.inverse()
         a, b = back.turn.real, back.turn.imag
         # Pillow asks at the middles of pixels, while points are counted from the middle of the first pixel.
@@ -132,7 +132,7 @@ class Similarity:
 
 
 def similarity_to(points: Points | Sequence[Sequence[float]], places: Points) -> Similarity:
-    """The similarity, without mirroring, that brings points nearest to their places by least squares (Umeyama 1991).
+    """The similarity, without mirroring, that maps points nearest to their places by least squares (Umeyama 1991).
 
     Args:
         points: (K, 2), at least two that differ.

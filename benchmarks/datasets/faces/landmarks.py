@@ -1,4 +1,4 @@
-"""Alignment by points in the face: from a file of the user's, or eyes that OpenCV finds."""
+"""Alignment by points in the face, from a user's file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_landmarks(path: Path) -> dict[str, Points]:
 
 
 class LandmarkCrop(Alignment):
-    """Brings each face's five points as near to the template as a similarity can.
+    """Maps each face's five points to the template as closely as a similarity can.
 
     Args:
         size: height and width of the crops.

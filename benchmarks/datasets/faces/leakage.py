@@ -17,7 +17,7 @@ Subset = Literal["unpaired", "disjoint"]
 
 
 class LeakError(BenchmarkError, ValueError):
-    """An image of the test stands among those that are learned from."""
+    """An image of the test is among the training images."""
 
 
 def training_photos(names: Sequence[str], view: View2, subset: Subset) -> list[str]:
@@ -53,7 +53,7 @@ def check_no_leakage(names: Sequence[str], view: View2, source: str) -> None:
     shared = [name for name in names if name.rpartition("/")[2] in files]
     if shared:
         more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
-        raise LeakError(f"{source}: {shared[0]}{more} stand in pairs of the test and must not be learned from")
+        raise LeakError(f"{source}: {shared[0]}{more} are in pairs of the test and must not be used for training")
 
 
 def drop_duplicates(faces: Tensor, tested: Tensor) -> list[int]:

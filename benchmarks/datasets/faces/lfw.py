@@ -44,17 +44,17 @@ def load_lfw(
     """LFW: judged on view 2, learned from what no pair shows, without labels.
 
     Args:
-        root: where the user's files lie; torchvision's layout by default.
+        root: folder with the user's files; torchvision's layout by default.
         images: under the data root, a folder ``NAME/NAME_0001.jpg`` or a tar file of it.
-        pairs: the file of view 2, likewise.
-        subset: what is learned from: photographs in no pair (``"unpaired"``, 5,532, of which 3,983 show people who are
-            in pairs on other photographs), or of nobody who is in a pair (``"disjoint"``, the others).
+        pairs: the file of view 2.
+        subset: the training images: photographs in no pair (``"unpaired"``, 5,532, of which 3,983 show people who are
+            in pairs on other photographs), or of people who are in no pair (``"disjoint"``, the others).
         align: how faces are cut out: ``"centre"`` for deep-funneled photographs of 250 x 250, ``"landmarks"`` by a file
             of five points, ``"none"`` if they are cut out already.
         landmarks: the file, for ``"landmarks"``.
         size: height and width of the faces.
         flip: whether embeddings are of a face and its mirror image.
-        limit_pairs: so many pairs of each kind in each fold, to try things out; all if None.
+        limit_pairs: number of pairs of each kind in each fold, to try things out; all if None.
 
     Raises:
         MissingFileError: if a file or folder is not there.
@@ -93,13 +93,13 @@ def load_faces_and_lfw(
     """Any folder of faces to learn from, such as CASIA-WebFace, judged on view 2 of LFW.
 
     Args:
-        root: where the user's files lie.
+        root: folder with the user's files.
         train: under the data root, a folder or tar file: ``PERSON/*.jpg`` (identity per folder), or faces in any
             folders.
         identities: whether folders are people; without, faces have no labels, as distillation needs none.
-        fewest: every person must have so many faces.
+        fewest: smallest number of faces of a person.
         train_align: as ``align``, for these.
-        train_landmarks: likewise.
+        train_landmarks: as ``landmarks``, for these.
         images: LFW, as for ``lfw``; the other settings too.
         pairs: the file of view 2.
         align: how faces are cut out of LFW's photographs.

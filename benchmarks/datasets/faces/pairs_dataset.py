@@ -30,7 +30,7 @@ class FacePairs(ImageSource):
     Args:
         images: its training part is learned from, its test part are the photographs of the pairs.
         view: the pairs; ``view.images`` are those photographs, in their order.
-        flip: whether an image's embedding is that of itself and that of its mirror image, one behind the other.
+        flip: whether an image's embedding is its own, followed by that of its mirror image.
 
     Raises:
         ValueError: if there are not as many test images as photographs.
@@ -42,35 +42,17 @@ class FacePairs(ImageSource):
         if images.test_count != len(view.images):
             raise ValueError(f"images: {len(view.images)} in the test part, one a photograph, got {images.test_count}")
         self._images = images
+        self.train_count, self.test_count = images.train_count, len(view.pairs)
+        self.num_classes, self.device = images.num_classes, images.device
         self.view = view
         self.flip = flip
         self._last: tuple[str, Evaluation] | None = None
-
-    @property
-    def train_count(self) -> int:
-        """Number of training images."""
-        return self._images.train_count
-
-    @property
-    def test_count(self) -> int:
-        """Number of pairs."""
-        return len(self.view.pairs)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of people among the training images, or 1 if they are not told apart."""
-        return self._images.num_classes
 
     @property
     def hash(self) -> str:
         """SHA-256 over the images' hash and the pairs."""
         pairs = [(pair.first, pair.second, pair.same, pair.fold) for pair in self.view.pairs]
         return hash_json([self._images.hash, pairs])
-
-    @property
-    def device(self) -> torch.device:
-        """Where batches lie."""
-        return self._images.device
 
     @property
     def example(self) -> Tensor:
@@ -83,7 +65,7 @@ class FacePairs(ImageSource):
         if images is self._images:
             return self
         moved = copy.copy(self)
-        moved._images = images
+        moved._images, moved.device = images, images.device
         return moved
 
     def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
@@ -91,13 +73,13 @@ class FacePairs(ImageSource):
         return self._images.train_batches(batch_size, random, augment=augment)
 
     def test_batches(self, batch_size: int = 512) -> Iterator[Batch]:
-        """Every photograph of the pairs once, in their order; the labels say nothing."""
+        """Every photograph of the pairs once, in their order; the labels are not used."""
         return self._images.test_batches(batch_size)
 
     def evaluate(self, model: nn.Module, *, batch_size: int = 512) -> Evaluation:
         """Verification accuracy by the protocol of :func:`~foad_plugins.benchmarks.datasets.faces.verification.verify`.
 
-        The last outcome is kept: training measures its last epoch, and whoever trains asks for the details after it.
+        The last outcome is cached: training measures its last epoch, and its caller needs the details after it.
 
         Raises:
             SettingsError: if the network's outputs are no embeddings (N, D), or not finite.
@@ -123,11 +105,11 @@ def embed(model: nn.Module, batches: Iterable[Batch], *, flip: bool) -> NDArray[
 
     Args:
         model: in eval mode.
-        batches: of faces; go to the model's device.
+        batches: of faces; copied to the model's device.
         flip: whether a face's mirror image is embedded too.
 
     Returns:
-        (N, D), or (N, 2D) with those of the mirror images behind.
+        (N, D), or (N, 2D) followed by those of the mirror images.
     """
     device = model_device(model)
     parts = []

@@ -1,4 +1,4 @@
-"""Who is on which photograph, by the folders that they lie in."""
+"""The person on each photograph, by the folder of the file."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def people_of(names: Sequence[str], by: Literal["folders", "none"], fewest: int 
 
     Args:
         names: of the photographs.
-        by: whether folders are people; without, nobody is told apart.
+        by: whether folders are people; without, all photographs have one label.
         fewest: photographs that each person must have.
 
     Raises:
-        PhotoError: if one lies in no person's folder, there is one person alone, or one has too few photographs.
+        PhotoError: if one is in no person's folder, there is only one person, or one has too few photographs.
         ValueError: ``fewest`` below 1.
     """
     if fewest < 1:
@@ -46,7 +46,7 @@ def people_of(names: Sequence[str], by: Literal["folders", "none"], fewest: int 
         return People(torch.zeros(len(names), dtype=torch.int64), ())
     loose = [name for name in names if "/" not in name]
     if loose:
-        raise PhotoError(f"{loose[0]} lies in no person's folder; with identities false no labels are needed")
+        raise PhotoError(f"{loose[0]} is in no person's folder; with identities false no labels are needed")
     owners = [name.partition("/")[0] for name in names]
     counts = Counter(owners)
     if len(counts) < 2:

@@ -25,7 +25,7 @@ class Photos(ABC):
     """Photographs by name.
 
     Attributes:
-        names: ``PERSON/FILE`` without the file's ending, or ``FILE`` for one that lies in no person's folder; sorted.
+        names: ``PERSON/FILE`` without the file's ending, or ``FILE`` for one that is in no person's folder; sorted.
     """
 
     names: tuple[str, ...]
@@ -60,7 +60,7 @@ class PhotosInFolder(Photos):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        inside = (entry for entry in folder.iterdir() if entry.is_dir())
+        inside = (path for path in folder.iterdir() if path.is_dir())
         files = [file for place in (folder, *inside) for file in place.iterdir() if file.suffix.lower() in _ENDINGS]
         self._files = _by_name((file.relative_to(folder).as_posix() for file in files), str(folder))
         self.names = tuple(sorted(self._files))
@@ -75,7 +75,7 @@ class PhotosInFolder(Photos):
 
 
 class PhotosInTar(Photos):
-    """Image files in a tar file that is not compressed, read where they lie.
+    """Image files in a tar file that is not compressed, read without unpacking it.
 
     Of a member's path only the last folder and the file count.
 

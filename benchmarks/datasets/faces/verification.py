@@ -19,7 +19,7 @@ Flags = NDArray[np.bool_]
 
 
 def verify(embeddings: NDArray[np.floating], view: View2) -> Evaluation:
-    """Judge every pair with what the other folds say.
+    """Judge every pair with what was chosen on the other folds.
 
     For each fold, the mean embedding of the other folds' pairs is subtracted from all embeddings, a pair's score is the
     cosine of the two, and the threshold is the one that judges most pairs of the other folds right.

@@ -45,7 +45,7 @@ class View2:
 
     @property
     def people(self) -> frozenset[str]:
-        """Everybody who is in any pair."""
+        """All people in any pair."""
         return frozenset(name.partition("/")[0] for name in self.images)
 
     def limited(self, count: int) -> View2:
@@ -72,7 +72,7 @@ class View2:
             source: what errors call the file of pairs.
 
         Raises:
-            PairsError: if one is not; says how many are missing, and why the first may be.
+            PairsError: if one is missing; gives their number and a hint about the first.
         """
         names = there if isinstance(there, (set, frozenset)) else set(there)
         missing = [name for name in self.images if name not in names]
@@ -80,7 +80,7 @@ class View2:
             return
         person = missing[0].partition("/")[0]
         count = sum(name.startswith(f"{person}/") for name in names)
-        hint = f"there are {count} of {person}" if count else f"there is nobody called {person}"
+        hint = f"there are {count} of {person}" if count else f"there is no person {person}"
         more = f" and {len(missing) - 1} more photographs" if len(missing) > 1 else ""
         raise PairsError(f"{source} names {missing[0]}.jpg{more}, which the images lack: {hint}")
 
@@ -111,7 +111,7 @@ def read_pairs(path: Path) -> View2:
         raise PairsError(f"{path}:1: at least 2 folds with 1 pair of each kind, got {folds} and {count}")
     if len(lines) != 1 + 2 * folds * count:
         wanted = f"{folds} folds of {count} and {count} pairs make {2 * folds * count} lines"
-        raise PairsError(f"{path}: {wanted} behind the first, it has {len(lines) - 1}")
+        raise PairsError(f"{path}: {wanted} after the first, it has {len(lines) - 1}")
     pairs = []
     for number, words in enumerate(lines[1:]):
         fold, place = divmod(number, 2 * count)

@@ -71,7 +71,7 @@ def trial(name: str, importance: str, seconds: float, memory: float) -> dict[str
         name: the model.
         importance: a key of ``IMPORTANCES``.
         seconds: after so long it is stopped.
-        memory: it may take so many GiB.
+        memory: most memory of a trial, in GiB.
     """
     command = [sys.executable, "-m", coverage_trial.__name__, name, importance, "--memory", str(memory)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}

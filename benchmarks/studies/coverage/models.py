@@ -39,7 +39,7 @@ _SIZES = {
     "retinanet_resnet50_fpn": 64,
 }
 _HEADS = {
-    # The pyramid's levels share their readers, of which Torch-Pruning sees one: its own tests leave these out.
+    # The pyramid's levels share their consumers, of which Torch-Pruning finds one: its own tests leave these out.
     "fasterrcnn_resnet50_fpn": ("backbone.fpn", "rpn.head", "roi_heads"),
     "retinanet_resnet50_fpn": ("head.classification_head.cls_logits", "head.regression_head.bbox_reg"),
 }
@@ -66,7 +66,7 @@ class Case:
         if self.name in OTHERS:
             options["weights_backbone"] = None
         if self.name in ("googlenet", "inception_v3"):
-            # The auxiliary heads run in train mode only, where Torch-Pruning does not look.
+            # The auxiliary heads run in train mode only, in which Torch-Pruning does not trace.
             options |= {"aux_logits": False, "init_weights": False}
         if self.name.startswith("vit"):
             options["image_size"] = self.size
@@ -80,7 +80,7 @@ class Case:
         return torch.rand(self.batch, 3, self.size, self.size, generator=generator)
 
     def heads(self, model: Any) -> list[nn.Module]:
-        """The layers that make the output; all their channels stay."""
+        """The layers that make the output; all their channels are kept."""
         if self.name.startswith("ssd"):
             return list(model.get_submodule("head").children())
         if self.name in _HEADS:
@@ -88,7 +88,7 @@ class Case:
         return [layer for layer in model.modules() if _outputs(layer) == CLASSES]
 
     def loss(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Something to go backward from, in the mode in which the model is."""
+        """A loss for a backward pass, in the model's current mode."""
         if self.name in OTHERS[3:]:
             boxes = torch.tensor([[4.0, 4.0, self.size - 8.0, self.size - 8.0]])
             target = {"boxes": boxes, "labels": torch.ones(1, dtype=torch.long)}

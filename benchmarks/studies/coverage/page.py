@@ -73,7 +73,7 @@ def write_coverage(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         for check in CHECKS
         if line[kind]["checks"].get(check, True) is not True
     ]
-    text += ["## What fails, and how", _table(failed, ("model", "importance", "check", "what is said"))]
+    text += ["## What fails, and how", _table(failed, ("model", "importance", "check", "message"))]
     versions = {f"{name} {number}" for line in lines for name, number in line["versions"].items()}
     limits = {f"{line['limits']['seconds']:g} s and {line['limits']['memory']:g} GiB" for line in lines}
     text.append(
@@ -95,10 +95,10 @@ def _cells(result: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _limited(result: Mapping[str, Any]) -> bool:
-    """Whether a trial came to its limit of time or memory, so that it says nothing of the network."""
+    """Whether a trial reached its limit of time or memory, so that its outcome is unknown."""
     limits = ("MemoryError", "stopped after", "exit status -9")
-    told = [outcome for outcome in result["checks"].values() if outcome is not True]
-    return any(outcome.startswith(limits) or "can't allocate memory" in outcome for outcome in told)
+    failures = [outcome for outcome in result["checks"].values() if outcome is not True]
+    return any(outcome.startswith(limits) or "can't allocate memory" in outcome for outcome in failures)
 
 
 def _short(outcome: str) -> str:

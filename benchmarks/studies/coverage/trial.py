@@ -1,4 +1,4 @@
-"""One network, pruned once and looked over, in a process of its own."""
+"""One network, pruned once and checked, in its own process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_trial(case: Case, importance: str) -> dict[str, Any]:
         importance: a key of ``IMPORTANCES``.
 
     Returns:
-        ``checks`` by name: true, or what went wrong as text. A check that others hang on may be missing then.
+        ``checks`` by name: true, or the error as text. A check that depends on another may be missing.
         ``params_before`` and ``params_after``; ``unscored``, how many groups got no score; ``seconds``.
     """
     start = time.perf_counter()
@@ -61,7 +61,7 @@ class _Failed(Exception):  # noqa: N818 - it ends a trial, and is the trial's re
 
 @contextmanager
 def _check(found: dict[str, Any], name: str, *, last: bool = False) -> Iterator[None]:
-    """Note how the body went; ``last`` ends the trial if it fails."""
+    """Record the outcome of the body; ``last`` ends the trial if it fails."""
     try:
         yield
         found["checks"].setdefault(name, True)

@@ -30,7 +30,7 @@ _HRANK_IMAGES = 4
 def main() -> None:
     """Measure and write docs/measurements/speed.md; run from a checkout, whose tests/ hold the literal loop."""
     parser = arguments(main.__doc__ or "", "speed.md")
-    parser.add_argument("--rounds", type=int, default=5, help="how often the parts are timed, by turns")
+    parser.add_argument("--rounds", type=int, default=5, help="how often the parts are timed, interleaved")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=int, default=16, help="in the batch at 224x224")
     options = parser.parse_args()

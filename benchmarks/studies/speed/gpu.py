@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/measurements/speed-gpu.json"), help="the page goes beside it"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="how often the parts are timed, by turns")
+    parser.add_argument("--rounds", type=int, default=7, help="how often the parts are timed, interleaved")
     parser.add_argument("--side", type=int, default=224, help="of the images of ResNet-50")
     parser.add_argument("--batch", type=int, default=64, help="images in a batch of ResNet-50")
     parser.add_argument("--batches", type=int, default=8)

@@ -169,7 +169,7 @@ def test_smoke_has_results_of_its_own(tiny: str, tmp_path: Path, plain_report: N
     assert len(list((tmp_path / "results" / "tiny-smoke" / "records").iterdir())) == 2
 
 
-def test_failed_runs_are_listed_behind_the_leaderboard(
+def test_failed_runs_are_listed_after_the_leaderboard(
     tiny: str,
     tiny_suite: Suite,
     plain_report: None,
@@ -194,12 +194,14 @@ def test_failed_runs_are_listed_behind_the_leaderboard(
     assert "1 of 1 runs failed" in captured.err
 
 
-def test_check_says_what_there_is_to_do(tiny: str, plain_report: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_shows_how_many_runs_are_to_be_done(
+    tiny: str, plain_report: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["check", tiny, "--seeds", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "tiny: for tests",
-        "1 tables, 2 entries, 2 seeds: 4 runs",
+        "1 tables, 2 criteria, 2 seeds: 4 runs",
         "0 of them are in results/tiny, 4 are to be done",
     ]
     assert not Path("results").exists()
@@ -298,7 +300,9 @@ def test_list_has_a_line_for_each_thing_a_suite_can_name(
     assert any(line.startswith("torchvision:NAME") for line in lines)
 
 
-def test_a_report_of_nothing_says_how_to_make_something(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_without_records_names_the_command_that_makes_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["report", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -307,9 +311,7 @@ def test_a_report_of_nothing_says_how_to_make_something(tmp_path: Path, capsys: 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reader_that_has_seen_enough_leaves_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_closed_pipe_causes_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as pipe:
@@ -319,7 +321,7 @@ def test_a_reader_that_has_seen_enough_leaves_no_traceback(
     assert capsys.readouterr().err == ""
 
 
-def test_what_the_terminal_cannot_show_does_not_end_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_terminal_lacks_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
     monkeypatch.setattr(report, "render", lambda folder: "90.1 \u00b1 0.2")
@@ -383,7 +385,7 @@ def _foreground() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_asked_to_end_it_ends_cleanly_and_signals_mean_what_they_did(
+def test_a_signal_ends_the_command_and_handlers_are_restored(
     tiny: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -406,14 +408,14 @@ def test_asked_to_end_it_ends_cleanly_and_signals_mean_what_they_did(
     assert cli.main(["run", tiny]) == status
     assert later == [signal.SIG_DFL]
     assert capsys.readouterr().err == (
-        f"\nfoad-bench: {word}: finished runs are kept, the same command goes on from there\n"
+        f"\nfoad-bench: {word}: finished runs are kept, the same command continues from there\n"
     )
     assert {each: signal.getsignal(each) for each in handlers} == handlers
 
 
 @pytest.mark.usefixtures("_foreground")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_forks_leave_signals_to_their_parent(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+def test_forked_processes_ignore_the_signals(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     with handle_termination():
         handler = signal.getsignal(number)
         assert callable(handler)
@@ -425,7 +427,7 @@ def test_forks_leave_signals_to_their_parent(monkeypatch: pytest.MonkeyPatch, nu
             handler(number, None)
 
 
-def test_a_full_disk_is_said_in_one_line(
+def test_a_full_disk_is_reported_in_one_line(
     tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*args: object, **kwargs: object) -> None:

@@ -24,7 +24,7 @@ def test_several_bn_layers_count_alike(group_of: GroupOf, depthwise: nn.Module, 
 
 
 @pytest.mark.parametrize("norm", [nn.Identity(), nn.BatchNorm2d(6, affine=False)], ids=["none", "without-scales"])
-def test_a_group_without_scales_is_spared(
+def test_a_group_without_scales_gets_none(
     norm: nn.Module, group_of: GroupOf, chain: nn.Module, context: CriterionContext
 ) -> None:
     chain.bn1 = norm.eval()

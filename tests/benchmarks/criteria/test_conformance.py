@@ -237,7 +237,7 @@ def test_maps_with_nan_name_a_layer(name: str, group_of: GroupOf, chain: nn.Modu
 
 
 @EVERY
-def test_a_group_behind_the_last_layer_is_scored_or_spared(
+def test_a_group_after_the_last_layer_is_scored_or_gets_none(
     name: str, group_of: GroupOf, chain: nn.Module, context: CriterionContext
 ) -> None:
     scores = build(name, context)(group_of(chain, "classifier"))

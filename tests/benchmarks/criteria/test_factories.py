@@ -160,7 +160,7 @@ class NoImportance:
         (3, r"a function or a class.*int"),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused(criterion: Any, message: str) -> None:
+def test_unclear_criteria_are_refused(criterion: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         register_criterion("mine")(criterion)
     assert "mine" not in CRITERIA.names()

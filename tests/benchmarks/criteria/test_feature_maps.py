@@ -52,14 +52,14 @@ class Net(nn.Module):
     ],
     ids=["module", "module-inplace", "functional", "torch", "method-inplace", "silu", "hardswish-inplace"],
 )
-def test_the_map_is_taken_behind_bn_and_activation(activation: object, images: torch.Tensor) -> None:
+def test_the_map_is_taken_after_bn_and_activation(activation: object, images: torch.Tensor) -> None:
     model = Net(activation).eval()
     with torch.no_grad():
         expected = activation(model.bn(model.conv(images)))
     assert torch.equal(seen_maps(model, images)["conv"], expected)
 
 
-def test_without_an_activation_the_map_is_taken_behind_bn(images: torch.Tensor) -> None:
+def test_without_an_activation_the_map_is_taken_after_bn(images: torch.Tensor) -> None:
     model = Net(lambda y: y).eval()
     with torch.no_grad():
         expected = model.bn(model.conv(images))
@@ -97,7 +97,7 @@ def test_tensors_inside_a_list_are_noticed(images: torch.Tensor) -> None:
     assert torch.equal(maps["b"], expected_b)
 
 
-def test_no_hook_stays_behind_also_after_an_exception(chain: nn.Module) -> None:
+def test_all_hooks_are_removed_also_after_an_exception(chain: nn.Module) -> None:
     def fail(layer: nn.Module, tensor: torch.Tensor) -> None:
         raise RuntimeError("stop")
 

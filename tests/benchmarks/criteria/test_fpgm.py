@@ -59,7 +59,7 @@ def test_a_filter_and_its_negative_are_far_apart() -> None:
     assert filter_distances(layer).tolist() == pytest.approx([2 * norm, 4 * norm, 2 * norm])
 
 
-def test_torch_prunings_own_version_cannot_tell_them_apart(group_of: GroupOf, chain: nn.Module) -> None:
+def test_torch_prunings_own_version_gives_both_one_score(group_of: GroupOf, chain: nn.Module) -> None:
     """Why ours exists; if this fails, Torch-Pruning's has been repaired and could be used instead."""
     chain.conv1.weight.data[1] = -chain.conv1.weight.data[0]
     group = group_of(chain, "conv1")
@@ -76,7 +76,7 @@ def test_near_duplicates_keep_their_small_distance() -> None:
     assert filter_distances(layer).tolist() == pytest.approx([expected] * 2, rel=1e-3)
 
 
-def test_a_filter_in_the_middle_of_the_others_goes_first(
+def test_a_filter_in_the_middle_of_the_others_is_removed_first(
     group_of: GroupOf, chain: nn.Module, context: CriterionContext
 ) -> None:
     filters = chain.conv1.weight.data

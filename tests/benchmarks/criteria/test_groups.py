@@ -18,7 +18,7 @@ def by_index(layer: nn.Module) -> torch.Tensor:
     return torch.arange(layer.weight.shape[0]) + 100.0
 
 
-def test_a_chain_has_one_producer_and_no_reader_among_them(group_of: GroupOf, chain: nn.Module) -> None:
+def test_a_chain_has_one_producer_and_no_consumer_is_one(group_of: GroupOf, chain: nn.Module) -> None:
     found = producers(group_of(chain, "conv1"))
     assert [layer for layer, _ in found] == [chain.conv1]
     assert found[0][1] == [(channel, channel) for channel in range(6)]

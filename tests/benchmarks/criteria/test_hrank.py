@@ -41,7 +41,7 @@ def test_equals_numpy_on_random_maps() -> None:
     assert (rank_sums(maps) / 4).tolist() == mean_ranks_by_numpy(maps)
 
 
-def test_entries_of_a_vector_are_maps_of_one_pixel() -> None:
+def test_elements_of_a_vector_are_maps_of_one_pixel() -> None:
     vectors = torch.tensor([[0.0, 1.0, -2.0], [0.0, 0.0, 3.0]])
     assert rank_sums(vectors).tolist() == [0, 1, 2]
     assert rank_sums(vectors).tolist() == rank_sums(vectors[:, :, None, None]).tolist()

@@ -40,7 +40,7 @@ def test_norms_are_of_the_filters_alone(
 
 @pytest.mark.parametrize(("name", "p"), [("l1", 1), ("l2", 2)])
 @pytest.mark.parametrize("network", ["chain", "residual"])
-def test_on_such_groups_torch_pruning_says_the_same(
+def test_on_such_groups_torch_pruning_gives_the_same(
     name: str, p: int, network: str, group_of: GroupOf, context: CriterionContext, request: pytest.FixtureRequest
 ) -> None:
     group = group_of(request.getfixturevalue(network), "conv1" if network == "chain" else "stem")
@@ -79,7 +79,7 @@ def test_torch_prunings_lamp_mixes_other_weights_in(
     assert theirs._lamp(squares).tolist() == pytest.approx(ours)
 
 
-def test_dead_filters_have_no_lamp_score_and_equal_ones_are_told_apart() -> None:
+def test_dead_filters_have_lamp_score_zero_and_equal_ones_differ() -> None:
     assert lamp_scores(torch.zeros(3)).tolist() == [0, 0, 0]
     assert lamp_scores(torch.tensor([2.0, 0.0, 2.0])).tolist() == [0.5, 0, 1]
 

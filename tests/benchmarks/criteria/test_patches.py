@@ -50,7 +50,7 @@ def test_and_a_linear_layers(shape: tuple[int, ...]) -> None:
     assert torch.allclose(outputs, layer(inputs).flatten(0, -2), atol=1e-6)
 
 
-def test_draws_choose_the_positions_of_each_image() -> None:
+def test_random_numbers_choose_the_positions_of_each_image() -> None:
     layer = nn.Conv2d(1, 1, 1)
     inputs = torch.arange(24.0).view(2, 1, 3, 4)
     draws = torch.tensor([[0.0, 0.5, 1 - 2**-24], [0.99 / 12, 1.01 / 12, 0.0]])

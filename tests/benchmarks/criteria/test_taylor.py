@@ -81,7 +81,7 @@ def test_torch_prunings_own_version_mixes_channels_up(
     assert list(group[0].idxs) != order
 
 
-def test_frozen_and_half_way_trained_networks_stay_as_they_were(
+def test_frozen_and_partly_trained_networks_are_unchanged(
     group_of: GroupOf, chain: nn.Module, context: CriterionContext
 ) -> None:
     group = group_of(chain, "conv1")

@@ -48,13 +48,15 @@ def test_the_greedy_order_equals_the_loops() -> None:
         assert greedy_order(samples.T @ samples) == order_by_loops(samples)
 
 
-def test_channels_that_cancel_out_go_early_and_dead_ones_first() -> None:
+def test_dead_channels_are_removed_first_and_canceling_ones_early() -> None:
     samples = torch.tensor([[5.0, 1.0, 0.0, -5.0], [5.0, -1.0, 0.0, -5.0]]).double()
     assert greedy_order(samples.T @ samples) == [2, 1, 3, 0]
     assert greedy_order(torch.zeros(3, 3)) == [2, 1, 0]
 
 
-def test_orders_by_what_readers_lose(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
+def test_channels_are_ordered_by_the_change_of_the_consumers_outputs(
+    group_of: GroupOf, chain: nn.Module, context: CriterionContext
+) -> None:
     with torch.no_grad():
         first = chain.pool(F.relu(chain.bn1(chain.conv1(context.images))))
         second = F.relu(chain.bn2(chain.conv2(first))).flatten(1)
@@ -66,7 +68,7 @@ def test_orders_by_what_readers_lose(group_of: GroupOf, chain: nn.Module, contex
     assert order_of(score(group_of(chain, "conv2"))) == expected
 
 
-def test_several_readers_are_summed(group_of: GroupOf, residual: nn.Module, context: CriterionContext) -> None:
+def test_several_consumers_are_summed(group_of: GroupOf, residual: nn.Module, context: CriterionContext) -> None:
     with torch.no_grad():
         stem = torch.relu(residual.stem(context.images))
         mean = torch.relu(residual.bn(residual.conv(stem)) + stem).mean((2, 3))
@@ -77,7 +79,7 @@ def test_several_readers_are_summed(group_of: GroupOf, residual: nn.Module, cont
     assert order_by_loops(both) != order_by_loops(contributions(residual.classifier, mean))
 
 
-def test_a_few_positions_say_much_of_all(group_of: GroupOf, context: CriterionContext) -> None:
+def test_a_few_positions_give_nearly_the_order_of_all(group_of: GroupOf, context: CriterionContext) -> None:
     class Wide(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -112,24 +114,24 @@ def test_part_of_a_group_keeps_its_order(group_of: GroupOf, chain: nn.Module, co
     assert part.tolist() == [whole[4], whole[1]]
 
 
-def test_a_group_that_nobody_reads_is_spared(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
+def test_a_group_without_consumers_gets_none(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
     assert ThiNet(context)(group_of(chain, "classifier")) is None
 
 
-def test_transposed_readers_are_left_out(group_of: GroupOf, context: CriterionContext) -> None:
+def test_transposed_consumers_are_left_out(group_of: GroupOf, context: CriterionContext) -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 2, 2))
     assert ThiNet(context)(group_of(model, "0")) is None
 
 
 @pytest.mark.parametrize("where", ["maps", "kernels"])
-def test_nan_names_the_reader(where: str, group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
+def test_nan_names_the_consumer(where: str, group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
     layer = chain.conv1 if where == "maps" else chain.conv2
     layer.weight.data[0, 0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match=r"'conv2'.*NaN"):
         ThiNet(context)(group_of(chain, "conv1"))
 
 
-def test_a_reader_that_never_runs_is_named(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
+def test_a_consumer_that_never_runs_is_named(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
     group = group_of(chain, "conv1")
     chain.forward = lambda x: chain.conv1(x)
     with pytest.raises(ValueError, match=r"'conv2'.*not run"):

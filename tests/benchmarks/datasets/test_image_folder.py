@@ -63,7 +63,7 @@ def test_the_training_part_gives_mean_and_deviation(root: Path) -> None:
     assert data.train_images.std((0, 2, 3), unbiased=False).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
 
 
-def test_val_stands_in_for_test(root: Path) -> None:
+def test_val_replaces_test(root: Path) -> None:
     before = load(root).hash
     (root / "pets" / "test").rename(root / "pets" / "val")
     assert load(root).hash == before

@@ -95,14 +95,14 @@ def test_calibration_images_have_their_own_labels(data: ImageData) -> None:
     assert torch.equal(labels, data.train_labels[rows])
 
 
-def test_global_randomness_stays(data: ImageData) -> None:
+def test_the_global_random_state_is_unchanged(data: ImageData) -> None:
     state = torch.get_rng_state()
     list(data.train_batches(4, seeded(), augment=True))
     data.calibration(3, seed=0)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_hash_goes_by_pixels_labels_and_scale(data: ImageData) -> None:
+def test_the_hash_depends_on_pixels_labels_and_scale(data: ImageData) -> None:
     assert ImageData(*tensors(), normalization=SCALE).hash == data.hash
     images, labels, *test = tensors()
     other = Normalization(SCALE.mean, (0.2, 0.25, 0.31))

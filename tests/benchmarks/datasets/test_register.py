@@ -69,7 +69,7 @@ def test_images_and_labels_must_pair_up(digits: ImageData) -> None:
         ImageData(digits.train_images, digits.train_labels, digits.test_images, digits.test_labels[:3])
 
 
-def test_a_users_own_data(tmp_path: Path) -> None:
+def test_user_defined_data(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
         "import torch\n"

@@ -58,7 +58,7 @@ def test_without_augmentation_it_is_what_memory_would_hold(root: Path) -> None:
     assert torch.allclose(streamed.example, held.example)
 
 
-def test_augmentation_goes_by_the_generator_and_not_by_the_workers(root: Path) -> None:
+def test_augmentation_depends_on_the_generator_and_not_on_the_workers(root: Path) -> None:
     def epochs(workers: int, seed: int) -> list[torch.Tensor]:
         random = seeded(seed)
         data = load(root, workers)
@@ -101,7 +101,7 @@ def test_an_empty_file_is_found_before_anything_is_read(root: Path) -> None:
         load(root)
 
 
-def test_the_hash_goes_by_files_and_sizes(root: Path) -> None:
+def test_the_hash_depends_on_files_and_sizes(root: Path) -> None:
     hashes = {load(root).hash, load(root, size=8).hash, load(root, limit_train=3).hash, load(root, std=[1, 1, 1]).hash}
     assert len(hashes) == 4
     assert load(root).hash in hashes

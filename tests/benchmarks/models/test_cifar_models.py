@@ -119,7 +119,7 @@ def test_the_number_of_classes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vgg16-cifar", "resnet20", "foad-resnet20", "densenet40"])
 @pytest.mark.filterwarnings("ignore::foad_plugins.utils.warnings.InsufficientDataWarning")
-def test_half_of_the_flops_can_go(name: str) -> None:
+def test_half_of_the_flops_can_be_removed(name: str) -> None:
     model = built(name)
     images = torch.randn(4, 3, 32, 32)
     report = prune(model, images, flops=0.5, measure_latency=False)
@@ -130,8 +130,8 @@ def test_half_of_the_flops_can_go(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["googlenet-cifar", "resnet56", "resnet110", "foad-resnet56", "foad-resnet110"])
 @pytest.mark.filterwarnings("ignore::foad_plugins.utils.warnings.InsufficientDataWarning")
-def test_half_of_the_flops_of_the_large_ones_can_go(name: str) -> None:
-    test_half_of_the_flops_can_go(name)
+def test_half_of_the_flops_of_the_large_ones_can_be_removed(name: str) -> None:
+    test_half_of_the_flops_can_be_removed(name)
 
 
 def test_padded_shortcuts_have_no_parameters_and_keep_what_passes() -> None:

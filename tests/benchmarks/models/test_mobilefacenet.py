@@ -56,7 +56,7 @@ def test_the_checkpoint_fits_and_others_do_not(mobilefacenet_weights: dict[str, 
 
 
 @pytest.mark.slow
-def test_both_targets_are_met_and_residual_streams_and_embedding_stay() -> None:
+def test_both_targets_are_met_and_residual_streams_and_embedding_are_kept() -> None:
     suite = find_suite("lfw-mobilefacenet")
     model = build_model(suite.conditions.model, seed=0).eval()
     kept = set(ignored(model, suite.conditions.ignored_layers))

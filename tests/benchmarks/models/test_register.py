@@ -22,7 +22,7 @@ def test_shape_and_layers() -> None:
     assert model.classifier.in_features == 5 * 4
 
 
-def test_the_seed_decides_the_weights_and_global_randomness_stays() -> None:
+def test_the_seed_decides_the_weights_and_the_global_random_state_is_unchanged() -> None:
     state = torch.get_rng_state()
     first, same, other = (build_model(SMALL, seed=seed).classifier.weight for seed in (1, 1, 2))
     assert torch.equal(first, same)
@@ -50,7 +50,7 @@ def test_the_authors_resnet_has_the_size_they_report() -> None:
     assert build_model(Spec(name="foad-resnet56", settings={"num_classes": 3}), seed=0).fc.out_features == 3
 
 
-def test_a_users_own_model(tmp_path: Path) -> None:
+def test_a_user_defined_model(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("from torch import nn\ndef make(width=3): return nn.Linear(2, width)\ndef text(): return 'model'\n")
     first, again = (build_model(Spec(name=f"{path}:make", settings={"width": 4}), seed=1) for _ in range(2))

@@ -67,7 +67,7 @@ def test_side_classifiers_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1", "DEFAULT"])
-def test_weights_that_are_not_here_say_what_to_do(hub: Path, name: str) -> None:
+def test_an_error_about_missing_weights_names_what_to_do(hub: Path, name: str) -> None:
     file = hub / "resnet18-f37072fd.pth"
     with pytest.raises(
         SettingsError, match=rf"IMAGENET1K_V1 are not on this machine: put https://.*18-f37072fd.pth at {file}, or set"

@@ -148,7 +148,7 @@ def old_record(record: RunRecord, version: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_an_older_record_says_what_was_the_case_then(make_record: MakeRecord, version: int) -> None:
+def test_an_older_record_gets_the_defaults_of_its_time(make_record: MakeRecord, version: int) -> None:
     content = old_record(make_record(conditions={"target": Target(flops_reduction=0.45)}), version)
     before = json.dumps(content)
     record = RunRecord.model_validate(upgraded(content))

@@ -165,7 +165,7 @@ def failure(make_record: MakeRecord) -> FailureRecord:
     return FailureRecord(**kept, reason="criterion 'l1': no", details="Traceback ...")
 
 
-def test_failures_are_kept_beside_the_records_and_go_with_the_next_success(
+def test_failures_are_kept_beside_the_records_until_the_next_success(
     tmp_path: Path, make_record: MakeRecord, failure: FailureRecord
 ) -> None:
     failures = FailureStore(tmp_path / "failures")

@@ -25,7 +25,7 @@ def adders() -> Registry[tuple[int, int, list[int]]]:
     return registry
 
 
-def test_an_unknown_name_brings_the_near_ones() -> None:
+def test_an_unknown_name_suggests_similar_ones() -> None:
     colors: Registry[int] = Registry("color")
     for name in ("yellow", "green", "red"):
         colors.register(name)(lambda: 1)
@@ -104,7 +104,7 @@ def own(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_factory_of_the_users_own_is_one_like_the_others(adders: Registry, own: str) -> None:
+def test_a_user_defined_factory_works_like_the_others(adders: Registry, own: str) -> None:
     spec = adders.complete(Spec(name=f"{own}:good"))
     assert spec.settings == {"left": 1}
     assert Spec.model_validate_json(spec.model_dump_json()) == spec
@@ -153,7 +153,7 @@ def test_registered_factories_keep_the_harness_own_errors(adders: Registry) -> N
             adders.make(Spec(name="failing", settings={"kind": kind}), 7)
 
 
-def test_a_default_that_json_cannot_say_is_left_to_the_factory(adders: Registry) -> None:
+def test_a_default_that_json_cannot_hold_is_left_to_the_factory(adders: Registry) -> None:
     adders.register("typed")(lambda context, left=1, kinds=(int, float): (context, left, list(kinds)))
     spec = adders.complete(Spec(name="typed"))
     assert spec.settings == {"left": 1}

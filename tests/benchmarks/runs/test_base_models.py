@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_used_is_warned_about(tmp_path: Path, setup: Setup
         assert read_base(path, setup) is None
 
 
-def test_the_name_goes_by_what_decides_the_weights_and_by_nothing_else(setup: Setup, tmp_path: Path) -> None:
+def test_the_name_depends_on_what_decides_the_weights_and_on_nothing_else(setup: Setup, tmp_path: Path) -> None:
     path = base_path(tmp_path, setup, 0)
 
     def changed(**changes: object) -> Path:
@@ -111,7 +111,7 @@ def test_a_factory_far_down_makes_no_file_name_that_is_too_long(tmp_path: Path, 
         (tmp_path / f".{path.name}.lock").touch()
 
 
-def test_a_users_own_model_has_a_file_in_the_folder_too(setup: Setup, tmp_path: Path) -> None:
+def test_a_user_defined_model_has_a_file_in_the_folder_too(setup: Setup, tmp_path: Path) -> None:
     paths = [
         base_path(tmp_path, conditions_changed(setup, model=Spec(name=name)), 0)
         for name in ("nets/mine.py:make", "nets-mine.py-make")

@@ -58,7 +58,7 @@ def test_what_is_no_score_for_each_channel(
         CachedScores(lambda group: scores, "mine")(group_of(chain, "conv1"))
 
 
-def test_a_spared_group_is_no_error(group_of: GroupOf, chain: nn.Module) -> None:
+def test_a_group_that_is_not_pruned_is_no_error(group_of: GroupOf, chain: nn.Module) -> None:
     assert CachedScores(lambda group: None, "mine")(group_of(chain, "conv1")) is None
 
 

@@ -88,7 +88,7 @@ def test_peak_memory_is_what_was_in_use_beyond_the_start() -> None:
     del before, small
 
 
-def test_memory_that_is_free_but_was_not_given_back_hides_nothing() -> None:
+def test_free_memory_that_was_not_returned_hides_nothing() -> None:
     memory = PeakMemory(torch.device("cpu"))
     pieces = [torch.ones(20_000) for _ in range(500)]
     del pieces

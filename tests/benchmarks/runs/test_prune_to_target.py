@@ -65,7 +65,7 @@ def test_every_criterion_ends_at_the_same_widths_within_one_percent(model: nn.Mo
     assert 0 < pruned.pruning_ratio < 1
 
 
-def test_the_lowest_scores_go_and_nothing_else_changes(model: nn.Module) -> None:
+def test_the_lowest_scores_are_removed_and_nothing_else_changes(model: nn.Module) -> None:
     before = state_of(model)
     norms = model.features[0].weight.detach().abs().sum((1, 2, 3))
     pruned = prune_to_target(model, IMAGES, book(), HALF, tolerance=0.02)
@@ -88,7 +88,7 @@ def test_removed_channels_and_the_widths_that_are_left_make_up_the_model(model: 
     assert pruned.pruning_ratio == pytest.approx(sum(map(len, pruned.removed.values())) / sum(widths))
 
 
-def test_channels_of_all_parts_of_a_grouped_convolution_are_told() -> None:
+def test_removed_channels_of_a_grouped_convolution_are_recorded_for_all_its_groups() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1),
         nn.Conv2d(8, 12, 3, padding=1, groups=2),
@@ -252,6 +252,6 @@ def test_a_tolerance_out_of_range(model: nn.Module, tolerance: float) -> None:
         prune_to_target(model, IMAGES, book(), HALF, tolerance=tolerance)
 
 
-def test_a_target_must_say_something(model: nn.Module) -> None:
+def test_a_target_must_not_be_empty(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="target: none is given"):
         prune_to_target(model, IMAGES, book(), Target(), tolerance=0.1)

@@ -150,7 +150,7 @@ def test_equal_inputs_give_equal_results_and_other_seeds_others(
     assert first.removed != other.removed
 
 
-def test_without_fine_tuning_and_moved_statistics(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
+def test_without_fine_tuning_and_adjusted_statistics(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
     run = inputs(conditions={"finetune_recipe": Recipe(epochs=0, learning_rate=1)})[1]
     accuracy = run_one(run, data, base).accuracy
     assert (accuracy.one_shot_bn, accuracy.fine_tuned, accuracy.best_epoch) == (None, None, None)
@@ -175,7 +175,7 @@ def test_latency_of_base_and_pruned_model_at_every_batch_size(inputs: Inputs, da
     assert 0 < first.after < second.after
 
 
-def test_an_entry_with_a_rule_ends_where_the_rule_does(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
+def test_a_criterion_with_a_rule_stops_by_its_rule(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
     rule = Rule(neighbors=2, threshold=0.1)
     criteria = [CriterionSpec(name="foad", rule=rule, label="paper"), CriterionSpec(name="l1")]
     by_rule, l1 = (
@@ -192,7 +192,7 @@ def test_an_entry_with_a_rule_ends_where_the_rule_does(inputs: Inputs, data: Ima
     assert (by_rule.flops_target, l1.flops_target) == (None, None)
 
 
-def test_an_entry_with_a_rule_has_no_target_in_a_study_of_stability(
+def test_a_criterion_with_a_rule_has_no_target_in_a_stability_suite(
     inputs: Inputs, data: ImageData, base: BaseModel
 ) -> None:
     criteria = [CriterionSpec(name="foad", rule=Rule())]

@@ -16,7 +16,7 @@ def path(tmp_path: Path, chain: nn.Module) -> Path:
     return tmp_path / "chain.safetensors"
 
 
-def test_all_tensors_arrive_and_the_hash_goes_by_them(path: Path, chain: nn.Module, residual: nn.Module) -> None:
+def test_all_tensors_arrive_and_decide_the_hash(path: Path, chain: nn.Module, residual: nn.Module) -> None:
     fresh = type(chain)()
     file = WeightsFile.read(path)
     file.load_into(fresh)

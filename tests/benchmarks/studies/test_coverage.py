@@ -95,7 +95,7 @@ def test_every_trace_is_seen(change, what):
     assert what in {name for name in before if before[name] != after[name]}
 
 
-def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+def test_a_sweep_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
     tried = []
 
     def trial(name, importance, seconds, memory):

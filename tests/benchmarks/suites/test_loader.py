@@ -45,7 +45,7 @@ def complaint(text: str) -> str:
     return str(caught.value)
 
 
-def test_a_file_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:
+def test_a_users_file_is_read_by_its_path(tmp_path: Path) -> None:
     for name in ("mine.yaml", "other.yml"):
         path = tmp_path / name
         path.write_text(TEXT)
@@ -117,7 +117,7 @@ def test_the_quickstart_compares_five_criteria_within_two_percent() -> None:
                                         "24: criteria.1: 'foad' has no rule", "25: criteria.2: 'l1' has no rule"]),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_with_their_lines(old: str, new: str, lines: list[str]) -> None:
+def test_errors_are_reported_with_their_lines(old: str, new: str, lines: list[str]) -> None:
     assert old in TEXT
     found = complaint(TEXT.replace(old, new, 1)).split("\n")
     assert len(found) == len(lines)
@@ -149,7 +149,7 @@ def test_a_key_must_not_be_listed_twice() -> None:
         ("a" * 300_000, "mine.yaml: no valid YAML, more than 32768 characters"),
     ],
 )
-def test_what_is_no_suite_at_all(text: str, message: str) -> None:
+def test_texts_that_are_no_suite(text: str, message: str) -> None:
     assert complaint(text).startswith(message)
 
 

@@ -32,7 +32,7 @@ def test_names_must_be_known(tiny_suite: Suite, part: str) -> None:
         changed(tiny_suite, conditions=conditions)
 
 
-def test_criteria_must_be_known_and_their_settings_too_and_all_mistakes_are_told(tiny_suite: Suite) -> None:
+def test_unknown_criteria_and_settings_are_all_reported(tiny_suite: Suite) -> None:
     wrong = [
         CriterionSpec(name="h-rank"),
         CriterionSpec(name="l1"),
@@ -48,7 +48,7 @@ def test_criteria_must_be_known_and_their_settings_too_and_all_mistakes_are_told
     assert len(errors) == 3
 
 
-def test_labels_tell_entries_of_one_criterion_apart(tiny_suite: Suite) -> None:
+def test_labels_distinguish_variants_of_one_criterion(tiny_suite: Suite) -> None:
     twice = [CriterionSpec(name="foad"), CriterionSpec(name="foad", settings={"order": "backward"}, label="other")]
     assert [entry.title for entry in changed(tiny_suite, criteria=twice).criteria] == ["foad", "other"]
 
@@ -124,7 +124,7 @@ def test_impossible_conditions(tiny_suite: Suite, wrong: dict[str, object]) -> N
         changed(tiny_suite, conditions={**dict(tiny_suite.conditions), **wrong})
 
 
-def test_every_target_with_every_ranking_is_a_table_in_which_what_fits_stands(tiny_suite: Suite) -> None:
+def test_every_target_with_every_ranking_is_a_table_of_the_criteria_that_fit(tiny_suite: Suite) -> None:
     suite = changed(
         tiny_suite, targets=[HALF, POINT], rankings=["local", "global"], criteria=[BY_RULE, *tiny_suite.criteria]
     )

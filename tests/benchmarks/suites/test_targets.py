@@ -42,5 +42,5 @@ def test_only_an_empty_target_is_free() -> None:
         (Target(operating_point=Rule(threshold=0.25)), "FLOPs of the published rule, t=1 and s=0.25"),
     ],
 )
-def test_it_says_where_it_ends(target: Target, text: str) -> None:
+def test_its_text_names_the_size(target: Target, text: str) -> None:
     assert str(target) == text

@@ -40,7 +40,7 @@ def test_worker_processes_work_are_ended_and_can_be_lost() -> None:
 
 
 @pytest.mark.slow
-def test_closing_does_not_wait_for_what_runs() -> None:
+def test_closing_ends_running_jobs() -> None:
     executor = WorkerProcesses(2)
     pids = {executor.submit(os.getpid).result(120)}
     executor.submit(time.sleep, 600)

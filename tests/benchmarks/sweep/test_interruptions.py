@@ -12,8 +12,8 @@ from ..sweeps import Sweep, end, lasting, wait_until, workers_of
 
 
 @pytest.fixture(scope="module")
-def preserve_state(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
-    sweep = Sweep(tmp_path_factory.mktemp("preserve_state"))
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    sweep = Sweep(tmp_path_factory.mktemp("uninterrupted"))
     assert sweep.run("--quiet") == 0, sweep.said()
     records = sweep.records()
     assert len(records) == 6
@@ -25,8 +25,8 @@ def sweep(tmp_path: Path) -> Sweep:
     return Sweep(tmp_path)
 
 
-def test_killed_twice_it_ends_with_the_records_of_an_undisturbed_sweep(
-    sweep: Sweep, preserve_state: list[dict[str, object]]
+def test_killed_twice_it_ends_with_the_records_of_an_uninterrupted_sweep(
+    sweep: Sweep, uninterrupted: list[dict[str, object]]
 ) -> None:
     sweep.hold("training")
     process = sweep.start()
@@ -47,25 +47,27 @@ def test_killed_twice_it_ends_with_the_records_of_an_undisturbed_sweep(
 
     assert sweep.run() == 0, sweep.said()
     records = sweep.records()
-    assert [lasting(record) for record in records] == preserve_state
+    assert [lasting(record) for record in records] == uninterrupted
     assert first in records
     assert "5 runs in" in sweep.said()
     assert "ignored" not in sweep.said()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status", "word"), [(2, 130, "interrupted"), (15, 143, "terminated")])
-def test_asked_to_end_it_says_so_in_one_line(sweep: Sweep, number: int, status: int, word: str) -> None:
+def test_a_signal_ends_it_with_one_line(sweep: Sweep, number: int, status: int, word: str) -> None:
     sweep.hold("scoring")
     process = sweep.start()
     sweep.reached("scoring")
     assert end(process, number) == status
     lines = sweep.said().splitlines()
-    assert lines[-1] == f"foad-bench: {word}: finished runs are kept, the same command goes on from there"
+    assert lines[-1] == f"foad-bench: {word}: finished runs are kept, the same command continues from there"
     assert "Traceback" not in sweep.said()
     assert len(sweep.records()) == 1
 
 
-def test_two_sweeps_over_one_folder_share_the_work(sweep: Sweep, preserve_state: list[dict[str, object]]) -> None:
+@pytest.mark.slow
+def test_two_sweeps_over_one_folder_share_the_work(sweep: Sweep, uninterrupted: list[dict[str, object]]) -> None:
     sweep.hold("scoring")
     first = sweep.start()
     sweep.reached("scoring")
@@ -76,23 +78,24 @@ def test_two_sweeps_over_one_folder_share_the_work(sweep: Sweep, preserve_state:
     end(first)
     second.join(60)
     assert second.exitcode == 0, sweep.said()
-    assert [lasting(record) for record in sweep.records()] == preserve_state
+    assert [lasting(record) for record in sweep.records()] == uninterrupted
     assert "5 runs in" in sweep.said()
     assert "1 were there already" in sweep.said()
 
 
-def test_two_sweeps_that_start_together_do_nothing_twice(sweep: Sweep, preserve_state: list[dict[str, object]]) -> None:
+@pytest.mark.slow
+def test_two_sweeps_that_start_together_do_no_run_twice(sweep: Sweep, uninterrupted: list[dict[str, object]]) -> None:
     processes = [sweep.start(), sweep.start()]
     for process in processes:
         process.join(300)
         assert process.exitcode == 0, sweep.said()
-    assert [lasting(record) for record in sweep.records()] == preserve_state
+    assert [lasting(record) for record in sweep.records()] == uninterrupted
     done = [int(line.split()[0]) for line in sweep.said().splitlines() if " runs in " in line]
     assert sum(done) == 6
 
 
 @pytest.mark.slow
-def test_killed_with_workers_none_stays_behind(sweep: Sweep, preserve_state: list[dict[str, object]]) -> None:
+def test_no_worker_survives_a_kill(sweep: Sweep, uninterrupted: list[dict[str, object]]) -> None:
     for place in ("training", "scoring"):
         sweep.hold(place)
         process = sweep.start("--workers", "2")
@@ -103,12 +106,12 @@ def test_killed_with_workers_none_stays_behind(sweep: Sweep, preserve_state: lis
         _, alive = psutil.wait_procs(workers, timeout=60)
         assert not alive
     assert sweep.run("--workers", "2") == 0, sweep.said()
-    assert [lasting(record) for record in sweep.records()] == preserve_state
+    assert [lasting(record) for record in sweep.records()] == uninterrupted
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(2, 130), (15, 143)])
-def test_asked_to_end_it_ends_its_workers(sweep: Sweep, number: int, status: int) -> None:
+def test_a_signal_ends_the_workers(sweep: Sweep, number: int, status: int) -> None:
     sweep.hold("scoring")
     process = sweep.start("--workers", "2")
     sweep.reached("scoring")
@@ -125,8 +128,8 @@ def test_asked_to_end_it_ends_its_workers(sweep: Sweep, number: int, status: int
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_an_error_after_which_the_same_command_goes_on(
-    sweep: Sweep, preserve_state: list[dict[str, object]]
+def test_a_killed_worker_is_an_error_after_which_the_same_command_continues(
+    sweep: Sweep, uninterrupted: list[dict[str, object]]
 ) -> None:
     sweep.hold("scoring")
     process = sweep.start("--workers", "2")
@@ -141,12 +144,12 @@ def test_a_killed_worker_is_an_error_after_which_the_same_command_goes_on(
     kept = sweep.records()
     assert kept
     assert sweep.run() == 0, sweep.said()
-    assert [lasting(record) for record in sweep.records()] == preserve_state
+    assert [lasting(record) for record in sweep.records()] == uninterrupted
     assert all(record in sweep.records() for record in kept)
 
 
 @pytest.mark.slow
-def test_ray_workers_give_the_records_of_one_process(sweep: Sweep, preserve_state: list[dict[str, object]]) -> None:
+def test_ray_workers_give_the_records_of_one_process(sweep: Sweep, uninterrupted: list[dict[str, object]]) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     assert sweep.run("--executor", "ray", "--workers", "2") == 0, sweep.said()
-    assert [lasting(record) for record in RecordStore(sweep.folder / "out" / "records").all()] == preserve_state
+    assert [lasting(record) for record in RecordStore(sweep.folder / "out" / "records").all()] == uninterrupted

@@ -41,7 +41,7 @@ def test_nothing_is_made_before_the_first_lock(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_lock_files_left_behind_hold_nothing(tmp_path: Path) -> None:
+def test_old_lock_files_lock_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.lock").touch()
     assert Locks(tmp_path).acquire("a")
 

@@ -24,7 +24,7 @@ def changed(suite: Suite, **changes: object) -> Suite:
     return Suite.model_validate({**dict(suite), **changes})
 
 
-def test_seed_by_seed_every_entry_of_every_table(tiny_suite: Suite, data: ImageData) -> None:
+def test_seed_by_seed_every_criterion_of_every_table(tiny_suite: Suite, data: ImageData) -> None:
     point = Target(operating_point=Rule())
     paper = CriterionSpec(name="foad", rule=Rule(), label="paper")
     suite = changed(

@@ -99,7 +99,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_where_nobody_listens_it_fails_at_once(ray: FakeRay, form: str) -> None:
+def test_an_unreachable_address_fails_at_once(ray: FakeRay, form: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = form.format(taken.getsockname()[1])
@@ -116,7 +116,7 @@ def test_what_is_no_address(ray: FakeRay, address: str) -> None:
         RayCluster(address, threads=1)
 
 
-def test_what_ray_refuses_is_said_with_its_address(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rays_errors_are_reported_with_the_address(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(**options: Any) -> None:
         raise ConnectionError("Could not find any running Ray instance.")
 

@@ -47,7 +47,7 @@ def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
     torch.set_num_threads(2)
     suite = tiny_suite.model_copy(update={"seeds": 2})
     executor = Watched()
-    outcome = run_suite(suite, tmp_path, executor=executor, say=said.append)
+    outcome = run_suite(suite, tmp_path, executor=executor, write=said.append)
     assert (outcome.executed, outcome.failures, executor.closed) == (4, (), True)
     assert [(record.inputs.seed, record.inputs.criterion.name) for record in outcome.records] == [
         (0, "foad"),
@@ -79,7 +79,7 @@ def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
 def test_a_second_run_reuses_all_and_needs_no_base_model(tiny_suite: Suite, finished: Path) -> None:
     shutil.rmtree(finished / "base")
     said: list[str] = []
-    outcome = run_suite(tiny_suite, finished, say=said.append)
+    outcome = run_suite(tiny_suite, finished, write=said.append)
     assert outcome.executed == 0
     assert all("there already" in line for line in said)
     assert not (finished / "base").exists()
@@ -112,7 +112,7 @@ def test_other_conditions_make_other_records(tiny_suite: Suite, finished: Path) 
     assert len(list((finished / "base").iterdir())) == 1
 
 
-def test_without_fine_tuning_its_accuracy_stays_empty(tiny_suite: Suite, tmp_path: Path) -> None:
+def test_without_fine_tuning_its_accuracy_is_empty(tiny_suite: Suite, tmp_path: Path) -> None:
     recipe = tiny_suite.conditions.finetune_recipe.model_copy(update={"epochs": 0})
     conditions = tiny_suite.conditions.model_copy(update={"finetune_recipe": recipe})
     outcome = run_suite(tiny_suite.model_copy(update={"conditions": conditions}), tmp_path, quiet=True)
@@ -175,7 +175,7 @@ def test_every_criterion_of_a_seed_gets_the_same_calibration_images(
 def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path: Path) -> None:
     said: list[str] = []
     suite = given_suite.model_copy(update={"seeds": 2})
-    outcome = run_suite(suite, tmp_path / "out", data_root=data_root, fresh=True, say=said.append)
+    outcome = run_suite(suite, tmp_path / "out", data_root=data_root, fresh=True, write=said.append)
     assert outcome.executed == 4
     assert not (tmp_path / "out" / "base").exists()
     plain, compensated = outcome.records[:2]
@@ -185,14 +185,12 @@ def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path:
     assert all(record.accuracy.one_shot_bn is not None for record in outcome.records)
     assert plain.accuracy != compensated.accuracy
     assert plain.inputs.setup.reference == "l1"
-    assert all("BN moved" in line for line in said)
+    assert all("BN adjusted" in line for line in said)
     again = run_suite(suite, tmp_path / "out", data_root=data_root, quiet=True)
     assert (again.executed, again.records) == (0, outcome.records)
 
 
-def test_given_weights_in_half_precision_make_no_endless_sweep(
-    given_suite: Suite, data_root: Path, tmp_path: Path
-) -> None:
+def test_a_sweep_on_given_weights_in_half_precision_ends(given_suite: Suite, data_root: Path, tmp_path: Path) -> None:
     """The network holds them in another precision, so their hash is not that of its own weights."""
     state = build_model(given_suite.conditions.model, seed=5).half().state_dict()
     save_file(state, data_root / "weights" / "small.safetensors")

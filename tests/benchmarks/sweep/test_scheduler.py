@@ -58,7 +58,7 @@ def by_norm(group: Any) -> torch.Tensor:
         (lambda scores: scores.tolist(), "got list"),
     ],
 )
-def test_a_criterion_that_goes_wrong_fails_alone_and_is_tried_again(
+def test_a_failing_criterion_fails_alone_and_is_tried_again(
     tiny_suite: Suite,
     tmp_path: Path,
     add_criterion: AddCriterion,
@@ -68,7 +68,7 @@ def test_a_criterion_that_goes_wrong_fails_alone_and_is_tried_again(
     bad = add_criterion("bad", lambda group: spoil(by_norm(group)))
     suite = with_criteria(tiny_suite, bad, CriterionSpec(name="l1"))
     said: list[str] = []
-    outcome = run_suite(suite, tmp_path, say=said.append)
+    outcome = run_suite(suite, tmp_path, write=said.append)
     assert names(outcome) == (["l1-0"], ["bad-0"])
     (failure,) = outcome.failures
     assert outcome.executed == 1
@@ -86,7 +86,7 @@ def test_a_criterion_that_goes_wrong_fails_alone_and_is_tried_again(
     assert store.all() == []
 
 
-def test_a_failure_that_a_kill_left_beside_the_record_goes_away(tiny_suite: Suite, finished: Path) -> None:
+def test_a_failure_that_a_kill_left_beside_the_record_is_removed(tiny_suite: Suite, finished: Path) -> None:
     record = RecordStore(finished / "records").all()[0]
     store = FailureStore(finished / "failures")
     store.save(jobs.JobFailure("it broke", "").record(record.inputs))
@@ -195,7 +195,7 @@ def test_records_and_half_written_files_of_others_are_left_alone(tiny_suite: Sui
         assert (finished / "records" / name).read_text() == content
 
 
-def test_runs_on_other_base_weights_do_not_stand_beside_new_ones(tiny_suite: Suite, finished: Path) -> None:
+def test_runs_on_other_base_weights_are_done_again(tiny_suite: Suite, finished: Path) -> None:
     store = RecordStore(finished / "records")
     foad, l1 = store.all()
     store.save(foad.model_copy(update={"base_weights_hash": "f" * 64}))

@@ -129,7 +129,7 @@ def test_an_interrupt_is_no_failure(inputs: RunInputs, weights: bytes, add_crite
     assert torch.get_num_threads() == 2
 
 
-def test_a_worker_that_finds_other_data_does_nothing_with_it(inputs: RunInputs, weights: bytes) -> None:
+def test_a_worker_that_finds_other_data_fails(inputs: RunInputs, weights: bytes) -> None:
     setup = inputs.setup.model_copy(update={"data_hash": "0" * 64})
     for failed in (
         do_base(setup, 0, WorkerContext(quiet=True)),

@@ -55,7 +55,7 @@ def network() -> nn.Module:
     )
 
 
-def test_what_ran_ahead_leaves_no_trace(capture: Capture) -> None:
+def test_warm_up_passes_leave_no_trace(capture: Capture) -> None:
     objective = Labels(network()).train()
     before = copy.deepcopy(objective.state_dict())
     GraphedObjective(objective, torch.randn(4, 3, 8, 8), LABELS, "32-true")
@@ -64,7 +64,7 @@ def test_what_ran_ahead_leaves_no_trace(capture: Capture) -> None:
     assert all(parameter.grad is None for parameter in objective.parameters())
 
 
-def test_other_shapes_go_the_ordinary_way(capture: Capture) -> None:
+def test_other_shapes_are_run_without_the_capture(capture: Capture) -> None:
     images = torch.randn(4, 3, 8, 8)
     objective = Labels(network()).train()
     plain = copy.deepcopy(objective)

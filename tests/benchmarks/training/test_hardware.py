@@ -26,7 +26,7 @@ def test_half_precision_needs_a_gpu() -> None:
         Hardware(precision="16-mixed").check()
 
 
-def test_fabric_goes_by_it_whatever_the_scheduler_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fabric_ignores_the_schedulers_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "sweep", "SLURM_PROCID": "3"}.items():
         monkeypatch.setenv(name, value)
     fabric = Hardware(precision="bf16-mixed").fabric()

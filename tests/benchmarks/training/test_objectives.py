@@ -97,7 +97,7 @@ def test_gradients_keep_the_layout_of_the_features_and_are_finite_where_nothing_
     assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
 
 
-def test_labels_have_no_say_in_distillation(images: torch.Tensor) -> None:
+def test_labels_are_ignored_in_distillation(images: torch.Tensor) -> None:
     objective = Distillation(Embedder(3), Embedder()).eval()
     assert torch.equal(objective(images, torch.zeros(12)), objective(images, torch.ones(12)))
 
@@ -174,7 +174,7 @@ def gap(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     return float(likeness[same].min() - likeness[~same].max())
 
 
-def test_arcface_draws_people_apart_on_images_it_has_not_seen() -> None:
+def test_arcface_separates_people_on_new_images() -> None:
     labels = torch.arange(24) % 3
     train_images, unseen = striped(labels, 1), striped(labels, 2)
     model = Embedder()

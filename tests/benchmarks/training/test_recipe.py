@@ -23,7 +23,7 @@ def test_the_papers_recipe_divides_by_ten_after_epochs_80_and_120() -> None:
     assert rates == pytest.approx([0.1] * 80 + [0.01] * 40 + [0.001] * 40)
 
 
-def test_a_warm_up_rises_linearly_to_what_the_schedule_says() -> None:
+def test_a_warm_up_rises_linearly_to_the_scheduled_rate() -> None:
     recipe = Recipe(epochs=10, learning_rate=1.0, schedule="step", warmup_epochs=2)
     rates = [learning_rate_at(recipe, step, 20) for step in range(20)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0] + [1.0] * 6 + [0.1] * 5 + [0.01] * 5)

@@ -44,7 +44,7 @@ def broken_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 @pytest.mark.parametrize(
     "changes", [{}, {"optimizer": "adamw"}, {"channels_last": True}, {"objective": "arcface", "scale": 4.0}]
 )
-def test_a_training_that_goes_on_ends_as_if_it_had_not_stopped(
+def test_a_resumed_training_ends_as_if_it_had_not_been_interrupted(
     chain: nn.Module, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     recipe = FAST.model_copy(update=changes)
@@ -66,7 +66,7 @@ def test_a_training_that_goes_on_ends_as_if_it_had_not_stopped(
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
-def test_a_fused_optimizer_goes_on_with_channels_last(tmp_path: Path, optimizer: type[torch.optim.Optimizer]) -> None:
+def test_a_fused_optimizer_resumes_with_channels_last(tmp_path: Path, optimizer: type[torch.optim.Optimizer]) -> None:
     # A fused step goes through memory: it wants weights, gradients and its own state laid out alike. A GPU says so, a
     # CPU takes the wrong numbers.
     images = torch.randn(2, 3, 5, 5).to(memory_format=torch.channels_last)
@@ -113,7 +113,9 @@ def test_a_short_training_leaves_no_file(
 
 
 @pytest.mark.parametrize("other", ["seed", "recipe", "weights", "file"])
-def test_another_training_does_not_go_on_from_it(chain: nn.Module, data: ImageData, tmp_path: Path, other: str) -> None:
+def test_another_training_does_not_resume_from_it(
+    chain: nn.Module, data: ImageData, tmp_path: Path, other: str
+) -> None:
     path = tmp_path / "state.pt"
     train(copy.deepcopy(chain), data, FAST, seed=1, state=path, quiet=True)
     if other == "weights":
@@ -136,7 +138,7 @@ def test_nothing_is_written_where_there_is_no_results_folder(chain: nn.Module, d
     assert not path.parent.parent.exists()
 
 
-def test_the_folder_goes_when_it_is_empty(tmp_path: Path) -> None:
+def test_the_folder_is_removed_when_it_is_empty(tmp_path: Path) -> None:
     folder = tmp_path / "states"
     for name in ("run-seed0", "run-seed1"):
         path = state_file(folder, f"{name}.json")

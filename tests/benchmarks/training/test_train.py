@@ -137,7 +137,7 @@ def test_training_learns_and_ends_in_eval_mode_without_gradients(chain: nn.Modul
     assert all(parameter.grad is None for parameter in chain.parameters())
 
 
-def test_measuring_changes_nothing_and_tells_loss_and_accuracy_of_each_epoch(chain: nn.Module, data: ImageData) -> None:
+def test_measuring_changes_nothing_and_gives_loss_and_accuracy_of_each_epoch(chain: nn.Module, data: ImageData) -> None:
     other = copy.deepcopy(chain)
     recipe = FAST.model_copy(update={"learning_rate": 1e-9, "batch_size": 12})
     train(other, data, recipe, seed=0, quiet=True)

@@ -63,7 +63,7 @@ def pair_images(data: FacePairs) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("subset", ["unpaired", "disjoint"])
-def test_nothing_of_the_pairs_is_learnt_from(made: Path, subset: str) -> None:
+def test_no_photograph_of_the_pairs_is_used_for_training(made: Path, subset: str) -> None:
     data = lfw(made, subset=subset)
     left = sum(PEOPLE.values()) - len(PAIRED) if subset == "unpaired" else PEOPLE["Flo"] + PEOPLE["Gus"]
     assert data.train_count == left
@@ -79,7 +79,7 @@ def test_copies_of_a_tested_photograph_under_another_name_are_not_learnt_from(ro
     assert not rows(learned(lfw(root))) & rows(pair_images(lfw(root)))
 
 
-def test_on_the_real_files_nothing_of_the_pairs_is_learnt_from() -> None:
+def test_on_the_real_files_no_photograph_of_the_pairs_is_used_for_training() -> None:
     photos = open_photos(data_file("data/lfw-deepfunneled.tar"))
     view = read_pairs(ROOT / "data" / "lfw_pairs.txt")
     view.check(photos.names, "pairs")
@@ -117,7 +117,7 @@ def test_it_is_evaluated_by_pairs(made: Path, flip: bool) -> None:
     assert data.test_count == 8
 
 
-def test_a_changed_network_is_evaluated_anew(made: Path) -> None:
+def test_a_changed_network_is_evaluated_again(made: Path) -> None:
     data = lfw(made)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
     first = data.evaluate(model)
@@ -211,7 +211,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         open_photos(tmp_path / "nowhere")
 
 
-def test_nobody_left_to_learn_from(made: Path) -> None:
+def test_no_photograph_left_to_train_on(made: Path) -> None:
     view = read_pairs(made / "pairs.txt")
     with pytest.raises(LeakError, match="too few"):
         training_photos(view.images, view, "unpaired")

@@ -71,7 +71,7 @@ def test_it_is_the_protocol() -> None:
     ]
 
 
-def test_the_held_out_fold_has_no_say_in_threshold_and_mean() -> None:
+def test_the_held_out_fold_does_not_influence_threshold_and_mean() -> None:
     view, rows = a_view()
     alone = {name for pair in view.pairs if pair.fold == 2 for name in (pair.first, pair.second)}
     alone -= {name for pair in view.pairs if pair.fold != 2 for name in (pair.first, pair.second)}
