@@ -47,7 +47,7 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     _where(run.add_argument_group("where it runs"))
     run.set_defaults(command=commands["run"])
 
-    check = added.add_parser("check", help="see whether a suite can run, and how much of it is there already")
+    check = added.add_parser("check", help="check whether a suite can run, and how many of its runs are done")
     _suite(check)
     _hardware(check)
     check.set_defaults(command=commands["check"])

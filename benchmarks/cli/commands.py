@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if not arguments.quiet:
         there = len(outcome.records) - outcome.executed
-        print(f"{outcome.executed} runs in {time.perf_counter() - start:.0f} s, {there} were there already\n")
+        print(f"{outcome.executed} runs in {time.perf_counter() - start:.0f} s, {there} were already done\n")
     if outcome.records:
         _show(folder)
     if not outcome.failures:
@@ -135,7 +135,7 @@ def show_list(arguments: argparse.Namespace) -> int:
     tables = {
         ("criterion", "what it is based on"): _described(CRITERIA),
         ("model", "what it is"): models,
-        ("data set", "what it holds"): [*_described(DATASETS), (_OWN, "a function of yours")],
+        ("data set", "what it contains"): [*_described(DATASETS), (_OWN, "a function of yours")],
         ("suite", "what it compares on"): [(name, find_suite(name).description) for name in suite_names()],
     }
     print("\n\n".join(tabulate(rows, headers=headers) for headers, rows in tables.items()))

@@ -13,7 +13,7 @@ __all__ = ["TerminationRequested", "handle_termination"]
 
 
 class TerminationRequested(BaseException):
-    """This process was asked to end; like KeyboardInterrupt, nothing but the outermost place should catch it.
+    """The user or the system ended this process; as KeyboardInterrupt, it should be caught only at the outermost place.
 
     Attributes:
         number: of the signal.

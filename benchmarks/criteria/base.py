@@ -41,7 +41,7 @@ class DataDrivenCriterion(tp.importance.Importance):
 
     @abstractmethod
     def calibrate(self, model: nn.Module) -> None:
-        """Run ``model`` over :meth:`batches` and keep what scores are made of; leave the model as it was."""
+        """Run ``model`` over :meth:`batches` and keep what scores are made of; leaves the model unchanged."""
 
     def prepare(self, model: nn.Module) -> None:
         """Calibrate, unless that was done for this network and nothing has changed since."""

@@ -48,7 +48,7 @@ class FeatureMapCriterion(DataDrivenCriterion):
 
     @abstractmethod
     def score(self, kept: list[Any]) -> torch.Tensor:
-        """Scores of a layer's channels, shape (C,), from what was kept of its batches; asked for once a layer."""
+        """Scores of a layer's channels, shape (C,), from what was kept of its batches; called once a layer."""
 
     def __call__(self, group: tp.dependency.Group) -> torch.Tensor | None:
         """Scores of the group's channels; None if no layer with filters makes them.
@@ -68,7 +68,7 @@ class FeatureMapCriterion(DataDrivenCriterion):
 
         def add(layer: nn.Module, feature_map: torch.Tensor) -> None:
             if isinstance(layer, nn.Linear) and feature_map.dim() > 2:
-                # On tokens its channels come last.
+                # On tokens its channels are the last dimension.
                 feature_map = feature_map.movedim(-1, 1)
             try:
                 kept.setdefault(layer, []).append(self.keep(feature_map))

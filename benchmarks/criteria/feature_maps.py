@@ -50,7 +50,7 @@ class _MapFollower(TorchFunctionMode):
         self._pending: dict[int, tuple[nn.Module, torch.Tensor]] = {}
 
     def follow(self, layer: nn.Module, tensor: torch.Tensor) -> None:
-        """From now on ``tensor`` is what has become of the output of ``layer``."""
+        """From now on ``tensor`` is the output of ``layer`` after the operations so far."""
         self._pending[id(tensor)] = (layer, tensor)
 
     def finish(self) -> None:

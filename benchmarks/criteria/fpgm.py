@@ -15,7 +15,7 @@ __all__ = ["FPGM", "filter_distances"]
 def filter_distances(layer: nn.Module) -> torch.Tensor:
     """Sum of Euclidean distances from each filter of a layer to all its filters, shape (out_channels,).
 
-    Filters are compared as they are, signs included: a filter and its negative are far apart.
+    Filters are compared with their signs: a filter and its negative are far apart.
     """
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)

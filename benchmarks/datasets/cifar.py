@@ -34,12 +34,12 @@ def load_cifar10(
         root: folder with the user's files.
         folder: under the data root, with ``cifar-10-batches-py`` in it. torchvision unpickles only files whose
             checksum is that of the published ones.
-        download: whether torchvision may fetch what is not there.
+        download: whether torchvision may download missing files.
         limit_train: number of training images to use, in equal parts of every class; all if None.
         limit_test: the same for the test part.
 
     Raises:
-        MissingFileError: if the files are not there or not those that were published, or cannot be fetched.
+        MissingFileError: if the files are missing or not those that were published, or cannot be downloaded.
         ValueError: a limit below 1.
     """
     from torchvision.datasets import CIFAR10

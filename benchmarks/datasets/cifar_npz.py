@@ -38,7 +38,7 @@ def load_cifar10_npz(root: DataRoot, file: str = "data/cifar10_lossless.npz") ->
 
 
 def read_part(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalised images (N, 3, 32, 32) and int64 labels (N,) of one part, ``"train"`` or ``"test"``.
+    """Normalized images (N, 3, 32, 32) and int64 labels (N,) of one part, ``"train"`` or ``"test"``.
 
     Raises:
         ValueError: as for the data set.

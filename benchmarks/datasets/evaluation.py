@@ -1,4 +1,4 @@
-"""What a network is worth on a data set's test part, whatever the task."""
+"""The result of evaluating a network on a data set's test part, for any task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Frozen(BaseModel):
 
 
 class Verification(_Frozen):
-    """Whether two images show the same, judged pair by pair by the distance of their embeddings.
+    """Whether two images show the same, decided pair by pair by the distance of their embeddings.
 
     Attributes:
         folds: accuracy of each fold, in [0, 1], with threshold and mean embedding chosen on the others.
@@ -35,7 +35,7 @@ class Verification(_Frozen):
             pairs, each compared as in its own fold.
         far: the false accept rate of ``tar``.
         tar: the highest true accept rate at which no more than ``far`` of the different pairs are accepted, in [0, 1].
-        right: which pairs were judged right, in their order; see :func:`unpack`.
+        right: which pairs were decided correctly, in their order; see :func:`unpack`.
     """
 
     folds: tuple[float, ...]
@@ -50,7 +50,7 @@ class Evaluation(_Frozen):
     """The outcome of one evaluation.
 
     Attributes:
-        accuracy: the fraction judged right, in [0, 1].
+        accuracy: the fraction of correct decisions, in [0, 1].
         standard_error: of the accuracy over the folds of the test; None where the task has none.
         verification: more of a test by pairs; None for classification.
     """

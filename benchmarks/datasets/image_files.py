@@ -22,11 +22,11 @@ class ImageFileError(BenchmarkError):
 
 @dataclass(frozen=True)
 class Shape:
-    """How images come to one size.
+    """How images are resized to one size.
 
     Attributes:
-        size: side of the square that is cut out of the middle; None for images that are of one size as they are.
-        resize: what the shorter side becomes before; ``size`` if None.
+        size: side of the square that is cropped from the middle; None for images that have one size already.
+        resize: length of the shorter side before the crop; ``size`` if None.
 
     Raises:
         ValueError: a number below 1, ``resize`` without ``size`` or below it.

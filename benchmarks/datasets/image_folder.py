@@ -40,8 +40,8 @@ def load_image_folder(
     Args:
         root: folder with the user's files.
         folder: under the data root, with the two parts in it.
-        size: side of the square that is cut out of the middle of each image; None if all are of one size already.
-        resize: what the shorter side becomes before; ``size`` if None.
+        size: side of the square that is cropped from the middle of each image; None if all have one size already.
+        resize: length of the shorter side before the crop; ``size`` if None.
         mean: of each color, with pixels from 0 to 1; of the training part if None.
         std: deviation of each color.
         limit_train: number of training images to use, in equal parts of every class; all if None.
@@ -50,7 +50,7 @@ def load_image_folder(
             ``std`` must be given then, and training cuts parts of random size out.
 
     Raises:
-        MissingFileError: if a folder is not there.
+        MissingFileError: if a folder does not exist.
         ImageFileError: if a class is empty or in one part only, or a file is no image or of another size.
         ValueError: a setting out of range, images that would not fit into memory.
     """
@@ -84,19 +84,19 @@ def load_imagenet(
 ) -> StreamedData:
     """ImageNet in torchvision's layout: ``train/WNID`` and ``val/WNID``, read from the files for every epoch.
 
-    Normalised and evaluated as torchvision's pretrained classifiers are by default; training cuts out parts of random
+    Normalized and evaluated as torchvision's pretrained classifiers are by default; training crops parts of random
     size (Szegedy et al. 2015).
 
     Args:
         root: folder with the user's files.
         folder: under the data root, with ``train`` and ``val`` in it.
-        size: side of the square that is cut out of the middle of each image.
-        resize: what the shorter side becomes before.
+        size: side of the square that is cropped from the middle of each image.
+        resize: length of the shorter side before the crop.
         limit_train: number of training images to use, in equal parts of every class; all if None.
         limit_test: the same for the test part, which is ``val``.
 
     Raises:
-        MissingFileError: if a folder is not there.
+        MissingFileError: if a folder does not exist.
         ImageFileError: if a class is empty or in one part only.
         ValueError: a setting out of range.
     """

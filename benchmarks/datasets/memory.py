@@ -20,7 +20,7 @@ __all__ = ["ImageData"]
 
 @dataclass(frozen=True)
 class _Part:
-    """Images as they are stored and their labels."""
+    """Stored images and their labels."""
 
     images: Tensor
     labels: Tensor
@@ -97,14 +97,14 @@ class ImageData(ImageSource):
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over all images and labels as they are stored, in their order and split, and the normalization."""
+        """SHA-256 over all stored images and labels, in their order and split, and the normalization."""
         tensors = {} if self.normalization is None else self.normalization.tensors()
         for name, part in self._parts.items():
             tensors |= {f"{name}_images": part.images, f"{name}_labels": part.labels}
         return hash_tensors(tensors)
 
     def to(self, device: torch.device | str) -> ImageData:
-        """The same data on another device; itself if it is there already."""
+        """The same data on another device; itself if that is its device."""
         if torch.device(device) == self.device:
             return self
         moved = copy.copy(self)

@@ -52,7 +52,7 @@ class ImageSource(ABC):
 
     @abstractmethod
     def to(self, device: torch.device | str) -> ImageSource:
-        """The same data with batches on another device; itself if it is there already."""
+        """The same data with batches on another device; itself if that is its device."""
 
     @abstractmethod
     def train_batches(self, batch_size: int, random: torch.Generator, *, augment: bool = False) -> Iterator[Batch]:
@@ -62,7 +62,7 @@ class ImageSource(ABC):
             batch_size: images a batch. The last one may be smaller; a lone last image joins the batch before it, as
                 batch normalization needs two.
             random: on the CPU. Order and augmentation depend on its state alone; the next epoch continues with it.
-            augment: whether every image is cut out and mirrored at random, in the way of the data.
+            augment: whether every image is cropped and mirrored at random, in the way of the data.
 
         Raises:
             SettingsError: ``batch_size`` below 1.
@@ -88,7 +88,7 @@ class ImageSource(ABC):
         return self._train(torch.randperm(self.train_count, generator=torch.Generator().manual_seed(seed))[:count])
 
     def evaluate(self, model: nn.Module, *, batch_size: int = 512) -> Evaluation:
-        """How well a network does on the test part; it is left in eval mode."""
+        """Evaluate a network on the test part; it is left in eval mode."""
         return classify(model, self, batch_size)
 
     @abstractmethod

@@ -14,7 +14,7 @@ def stratified_head(labels: Tensor, limit: int | None, setting: str) -> Tensor:
     Args:
         labels: (N,), integer classes from 0.
         limit: how many; all if None or if there are no more.
-        setting: what it is called, for the message.
+        setting: its name, for the message.
 
     Raises:
         ValueError: if ``limit`` is no whole number or below 1.

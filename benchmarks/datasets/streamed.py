@@ -29,7 +29,7 @@ class StreamedData(ImageSource):
     """A classification task in image files.
 
     Files are decoded by worker processes. What an epoch gives depends on the generator alone and not on their number:
-    every image has its own seed. Augmentation cuts out a random part and mirrors it, as usual for ImageNet.
+    every image has its own seed. Augmentation crops a random part and mirrors it, as usual for ImageNet.
 
     Args:
         train: the training images.

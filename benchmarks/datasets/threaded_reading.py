@@ -16,10 +16,10 @@ _CHUNK = 64
 def read_in_threads(read: Callable[[int], None], count: int, *, what: str, unit: str) -> None:
     """Call a function for all numbers below ``count``, in several threads and under a progress bar.
 
-    The first error, or an interrupt, comes through at once; what has not begun by then is left.
+    The first error, or an interrupt, is raised at once; reads that have not begun by then are dropped.
 
     Args:
-        read: called with a number; puts what it has read where it belongs.
+        read: called with a number; stores what it has read.
         count: how many numbers.
         what: what the progress bar calls the files.
         unit: what it counts.

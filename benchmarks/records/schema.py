@@ -78,7 +78,7 @@ class Setup(_Frozen):
 
     @property
     def key(self) -> str:
-        """A hash of all fields that are not what they are by default, so that a new field leaves it as it was.
+        """A hash of all fields that differ from their defaults, so that a new field does not change it.
 
         The version of this package is not part of it: the method number is.
         """
@@ -90,7 +90,7 @@ class Setup(_Frozen):
 
 
 class RunInputs(_Frozen):
-    """All that decides a run's outcome: the setup, the criterion and the seed."""
+    """All that decides the outcome of a run: the setup, the criterion and the seed."""
 
     setup: Setup
     criterion: CriterionSpec
@@ -129,12 +129,12 @@ class BestEpoch(_Frozen):
 
 
 class Accuracies(_Frozen):
-    """Fractions of the test images classified right, or of their pairs judged right, in [0, 1].
+    """Fractions of the test images classified correctly, or of their pairs decided correctly, in [0, 1].
 
     Attributes:
         base: before pruning.
         one_shot: after pruning and the criterion's compensation, nothing trained since, the statistics of batch
-            normalization as they were.
+            normalization unchanged.
         one_shot_bn: the same with these statistics adjusted; None if they are not.
         fine_tuned: after the last epoch of fine-tuning; None if the suite has none.
         best_epoch: of fine-tuning; None if no epoch but the last was measured.
@@ -244,7 +244,7 @@ class FailureRecord(_Frozen):
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """A record of an older version in today's layout; one of today's as it is.
+    """A record of an older version in today's layout; one of today's unchanged.
 
     Up to version 2 the only target was a share of FLOPs, which stood among the conditions.
     """

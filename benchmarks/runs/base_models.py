@@ -77,7 +77,7 @@ def train_base(setup: Setup, data: ImageSource, seed: int, *, states: Path | Non
         setup: what is trained and how.
         data: on what.
         seed: of weights, order and augmentation.
-        states: folder that keeps trainings under way, if it is there; None for none.
+        states: folder of the states of unfinished trainings; None for none.
         quiet: no progress bar.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Scores of one criterion on one network: asked for once, checked, timed and used again on its copies."""
+"""Scores of one criterion on one network: computed once, checked, timed and used again on its copies."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class CachedScores(tp.importance.Importance):
         return self._scores[root]
 
     def calibrate(self, model: nn.Module, images: torch.Tensor) -> None:
-        """Let FOAD's importance read its feature maps, as the published rule does, which asks for no scores."""
+        """Let FOAD's importance compute its statistics, for the published rule, which needs no scores."""
         with self._watched():
             FOADImportance().calibrate(model, images)
 

@@ -33,7 +33,7 @@ def latencies(
     Each of five rounds times a block of calls of either network, at least 0.02 s of them where calls are short.
 
     Args:
-        before: left as it is, as is ``after``.
+        before: unchanged, as is ``after``.
         after: on the same device.
         example: one image (1, C, H, W), repeated to the size of a batch.
         batch_sizes: images in a call.

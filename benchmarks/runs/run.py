@@ -51,7 +51,7 @@ def run_one(
         inputs: what to do.
         data: on what.
         base: what is pruned, and the teacher if the recipe distills.
-        states: folder that keeps trainings under way, if it is there; None for none.
+        states: folder of the states of unfinished trainings; None for none.
         quiet: no progress bar.
 
     Raises:

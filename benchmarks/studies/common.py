@@ -27,7 +27,7 @@ def arguments(description: str, page: str) -> argparse.ArgumentParser:
 
 
 def cifar_images(root: Path, part: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
-    """Normalised images (N, 3, 32, 32) and labels (N,) of ``data/cifar10_lossless.npz``; part is train or test."""
+    """Normalized images (N, 3, 32, 32) and labels (N,) of ``data/cifar10_lossless.npz``; part is train or test."""
     images, labels = read_part(root / "data" / "cifar10_lossless.npz", part)
     return images[start:stop], labels[start:stop]
 

@@ -1,4 +1,4 @@
-"""Hub channels: why the rule needs so many rounds on MobileFaceNet."""
+"""Hub channels: why the rule needs many rounds on MobileFaceNet."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _norms(model: nn.Module, images: Tensor, point: HookPoint) -> Tensor:
 
 
 def _faces(root: Path, count: int) -> Tensor:
-    """The first faces of the archive, centre crop for deep-funneled images, as (N, 3, 112, 96)."""
+    """The first faces of the archive, center crop for deep-funneled images, as (N, 3, 112, 96)."""
     width, height = 96 / 0.84, 112 / 0.84
     box = (126 - width / 2, 117 - height / 2, 126 + width / 2, 117 + height / 2)
     faces = []

@@ -1,4 +1,4 @@
-"""FOADPruner under NNI's AGP schedule on real digits: masked, made small, fine-tuned."""
+"""FOADPruner under NNI's AGP schedule on real digits: masked, after speedup, fine-tuned."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = load_digits()
     found = [one(data, seed) for seed in range(options.seeds)]
-    names = ("base", "masked", "made small", "fine-tuned")
+    names = ("base", "masked", "after speedup", "fine-tuned")
     rows = [
         (name, f"{mean(v):.2f} ± {stdev(v):.2f}")
         for name, v in zip(names, zip(*[a for a, _ in found], strict=True), strict=True)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def one(data: ImageData, seed: int) -> tuple[tuple[float, ...], tuple[float, float]]:
-    """Accuracies in % of the base, masked, small and fine-tuned model, and the shares of parameters and FLOPs left."""
+    """Accuracies in % of the base, masked, smaller and fine-tuned model, and shares of parameters and FLOPs left."""
     from nni.compression.pruning import AGPPruner
     from nni.compression.speedup import ModelSpeedup
 

@@ -32,7 +32,7 @@ class Suite(BaseModel):
     ranking is a comparison with its own table.
 
     Attributes:
-        name: what it is called on the command line.
+        name: of the suite on the command line.
         description: one line.
         kind: ``"comparison"`` prunes to the same size with every criterion; ``"ablation"`` prunes as far as each
             criterion's own rule removes channels; ``"stability"`` compares what each criterion chooses on more, fewer

@@ -105,7 +105,7 @@ class WorkerProcesses(Executor):
 
 @contextmanager
 def _blocked_signals() -> Iterator[None]:
-    """Let processes start deaf: Ctrl-C reaches all of a terminal, and what it means is for their parent to decide."""
+    """Block SIGINT and SIGTERM while workers start: only the parent handles Ctrl-C."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -117,7 +117,7 @@ def _blocked_signals() -> Iterator[None]:
 
 
 def _exit_with_parent() -> None:
-    """Let this process end as soon as its parent does, and not before."""
+    """End this process as soon as its parent ends, and not before."""
     for number in _ASKED_TO_END:
         # Neither blocked nor ignored from here on: processes that a worker starts would inherit that.
         signal.signal(number, _stay)

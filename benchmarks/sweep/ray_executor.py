@@ -20,7 +20,7 @@ _SECONDS_TO_CONNECT = 5.0
 
 
 class MissingRayError(BenchmarkError):
-    """Ray is asked for and not installed."""
+    """The option needs Ray, which is not installed."""
 
 
 class RayCluster(Executor):

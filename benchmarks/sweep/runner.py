@@ -1,4 +1,4 @@
-"""Runs what a suite asks for and is not there yet."""
+"""Does the runs of a suite that have no record yet."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def prepare(
     local: bool = True,
     quiet: bool = False,
 ) -> Prepared:
-    """Load a suite's data and weights, and see that nothing is wrong with its settings.
+    """Load a suite's data and weights, and check its settings.
 
     Args:
         suite: what to prepare.
@@ -68,9 +68,9 @@ def prepare(
 
     Raises:
         SettingsError: if a setting is wrong.
-        MissingFileError: if data or weights are not there.
+        MissingFileError: if data or weights do not exist.
         WeightsError: if the weights are not those of the model.
-        HardwareError: if a device is not there.
+        HardwareError: if a device does not exist.
     """
     hardware = hardware or Hardware()
     if local:
@@ -116,9 +116,9 @@ def run_suite(
 
     Raises:
         SettingsError: if a setting is wrong.
-        MissingFileError: if data or weights are not there.
+        MissingFileError: if data or weights do not exist.
         WeightsError: if the weights are not those of the model.
-        HardwareError: if a device is not there.
+        HardwareError: if a device does not exist.
         WorkerLostError: if a worker process died.
         OSError: if a record cannot be written.
     """
@@ -197,11 +197,11 @@ def plan(
 
 @torch.no_grad()
 def check_logits(model: nn.Module, data: ImageSource) -> None:
-    """See that a network gives an image of the data a number for each class, before anything is trained.
+    """Check that a network gives an image of the data a number for each class, before anything is trained.
 
     Args:
         model: put on the data's device and into eval mode, in which it is left.
-        data: what it is to be judged on.
+        data: on which it will be evaluated.
 
     Raises:
         SettingsError: if it does not.

@@ -82,7 +82,7 @@ class Sweep:
             WorkerLostError: if a worker process died.
             OSError: if something cannot be written.
         """
-        # What cannot be kept is not worth doing.
+        # Checked first: without a folder no result could be kept.
         self._records.folder.mkdir(parents=True, exist_ok=True)
         self._executor, self._progress = executor, progress
         self._context = replace(context, states=self._states)
@@ -110,7 +110,7 @@ class Sweep:
                 time.sleep(_POLL)
             return
         done, _ = wait(self._running, timeout=_POLL, return_when=FIRST_COMPLETED)
-        # What has come to an end is kept before a broken pool ends all.
+        # Results that are ready are kept before a broken pool ends all.
         for future in sorted(done, key=lambda future: isinstance(future.exception(), BrokenExecutor)):
             self._finish(future, self._running.pop(future))
 

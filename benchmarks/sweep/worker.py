@@ -1,4 +1,4 @@
-"""What a worker does, wherever it is: train a base model, or do one run. All that it needs comes as arguments."""
+"""The work of a worker on any machine: train a base model, or do one run. All that it needs is passed as arguments."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class WorkerContext:
     Attributes:
         data_root: folder with the user's data and weights, the same path for every worker; None for none.
         imports: the user's modules and Python files that register what the suite names.
-        folder: from where relative paths lead; that of this process, if it is not there.
-        states: folder that keeps trainings under way, if it is there; None for none.
+        folder: base of relative paths; that of this process, if it does not exist.
+        states: folder of the states of unfinished trainings; None for none.
         quiet: no progress bars.
     """
 

@@ -40,7 +40,7 @@ class GraphedObjective(nn.Module):
         self._shape = images.shape
         named = dict(objective.named_parameters())
         self._arguments = tuple(named.values())
-        # Leaves of their own on the same memory. A graph that is still alive somewhere, such as that of a tracing,
+        # Separate leaves on the same memory. A graph that is still alive somewhere, such as that of a tracing,
         # ties the parameters' own gradients to another stream, which no capture survives.
         leaves = [parameter.detach().requires_grad_(parameter.requires_grad) for parameter in self._arguments]
 
@@ -53,7 +53,7 @@ class GraphedObjective(nn.Module):
         # Cached casts would keep their values of the first pass.
         cast = torch.autocast("cuda", dtype=reduced, enabled=reduced is not None, cache_enabled=False)
         with cast, warnings.catch_warnings():
-            # Of the warm-up passes on a stream of their own; nothing is accumulated there.
+            # Of the warm-up passes on their own stream; nothing is accumulated there.
             warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             batch = (images.clone(), labels.clone())
             arguments = (*batch, *leaves)

@@ -17,7 +17,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class HardwareError(BenchmarkError, ValueError):
-    """A device that is not there, or lacks the precision."""
+    """A device does not exist, or lacks the precision."""
 
 
 class Hardware(BaseModel):
@@ -39,7 +39,7 @@ class Hardware(BaseModel):
     cuda_graphs: bool = False
 
     def check(self) -> None:
-        """See that the devices are there and have the precision.
+        """Check that the devices exist and have the precision.
 
         Raises:
             HardwareError: if they are not, or have not.
@@ -50,7 +50,7 @@ class Hardware(BaseModel):
         if self.cuda_graphs and (self.device == "cpu" or self.devices > 1):
             raise HardwareError("cuda_graphs: they are of a single GPU")
         if self.device == "cuda" and torch.cuda.device_count() < self.devices:
-            raise HardwareError(f"device: {self.devices} GPUs are asked for, torch sees {torch.cuda.device_count()}")
+            raise HardwareError(f"device: {self.devices} GPUs are needed, torch sees {torch.cuda.device_count()}")
 
     def fabric(self) -> Fabric:
         """A Fabric on these devices; with several, ``launch`` starts a process for each."""

@@ -22,7 +22,7 @@ Work = Callable[[Fabric, nn.Module], list[Epoch]]
 
 
 def in_processes(fabric: Fabric, work: Work, model: nn.Module, epochs: int, error: type[BenchmarkError]) -> list[Epoch]:
-    """Let every process of ``fabric`` train a copy of the model; the first one's weights come back into it.
+    """Let every process of ``fabric`` train a copy of the model; the first one's weights are copied back into it.
 
     Args:
         fabric: not launched yet, with a strategy that starts processes.
@@ -37,14 +37,14 @@ def in_processes(fabric: Fabric, work: Work, model: nn.Module, epochs: int, erro
     measured = torch.full((epochs, len(Epoch.model_fields)), torch.nan, dtype=torch.float64).share_memory_()
     launch: Any = fabric.launch
     with _ports_forgotten():
-        # Fabric gives each process a model of its own only where it is an argument.
+        # Fabric gives each process its own model only where it is an argument.
         returned = _Returned(work, error, torch.get_num_threads())
         reason = launch(returned, copy.deepcopy(model).cpu(), weights, measured)
     if reason is not None:
         raise error(reason)
     model.load_state_dict(weights)
     rows = [row for row in measured.tolist() if not math.isnan(row[0])]
-    # What is not there travels as NaN.
+    # None is passed as NaN.
     values = [[None if math.isnan(value) else value for value in row] for row in rows]
     return [Epoch.model_validate(dict(zip(Epoch.model_fields, row, strict=True))) for row in values]
 

@@ -17,7 +17,7 @@ __all__ = ["ArcFace", "Distillation", "Labels", "MissingTeacherError", "Objectiv
 
 
 class MissingTeacherError(BenchmarkError, ValueError):
-    """A recipe distils, and there is nothing to distil from."""
+    """A recipe distills, and there is no teacher."""
 
 
 class Objective(nn.Module):
@@ -54,7 +54,7 @@ class Distillation(Objective):
 
     Args:
         model: the network that is trained.
-        teacher: left as it is, in eval mode.
+        teacher: unchanged, in eval mode.
         feature_layers: patterns of names of modules whose outputs are compared too; ``*`` stands for anything but a
             dot.
         feature_weight: of their term.
@@ -82,7 +82,7 @@ class Distillation(Objective):
 
     @property
     def teacher(self) -> nn.Module:
-        """What the network is to become like."""
+        """The network whose outputs are the target."""
         return self._unregistered[0]
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class Distillation(Objective):
 
 
 class ArcFace(Objective):
-    """Cross-entropy of cosines to class centres, with an angle added to that of the right class (Deng et al. 2019).
+    """Cross-entropy of cosines to class centers, with an angle added to that of the right class (Deng et al. 2019).
 
     Args:
         model: gives embeddings (N, D).
@@ -118,8 +118,8 @@ class ArcFace(Objective):
     def draw(self, random: torch.Generator) -> None:
         """Give the class centers random values; the generator is on the CPU."""
         with torch.no_grad():
-            centres = torch.randn(self.head.shape, generator=random) / math.sqrt(self.head.shape[1])
-            self.head.copy_(centres)
+            centers = torch.randn(self.head.shape, generator=random) / math.sqrt(self.head.shape[1])
+            self.head.copy_(centers)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of a batch."""
@@ -172,7 +172,7 @@ def objective_for(
 
 @torch.no_grad()
 def _try(objective: Distillation, example: Tensor) -> None:
-    """Let layers of different widths show before anything is trained."""
+    """Raise an error about layers of different widths before anything is trained."""
     training = objective.model.training
     objective.eval()
     objective(example, torch.zeros(1, dtype=torch.int64, device=example.device))

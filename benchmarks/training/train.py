@@ -63,7 +63,7 @@ def train(
         hardware: devices and precision; the CPU in single precision if None. With several devices each takes a share of
             every batch, as if one had taken it whole; only statistics of batch normalization are those of the first
             one's share.
-        teacher: what is distilled from, if the recipe does; left as it is.
+        teacher: whose outputs are distilled, if the recipe does; unchanged.
         measure: measure accuracy on the test part as often as the recipe says, and return the epochs.
         limit_steps: largest number of steps of an epoch.
         state: a file that keeps the training's state after an epoch, no more often than every ten seconds, from which
@@ -77,7 +77,7 @@ def train(
     Raises:
         TrainingDivergedError: if the loss of an epoch is not finite.
         SettingsError: if network or data do not fit the recipe's objective, or there is no parameter to train.
-        MissingTeacherError: if the recipe distils, and there is no teacher.
+        MissingTeacherError: if the recipe distills, and there is no teacher.
     """
     hardware = hardware or Hardware()
     fabric = hardware.fabric()

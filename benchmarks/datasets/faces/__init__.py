@@ -1,1 +1,1 @@
-"""Faces: photographs and how they are cut out, pairs of them, and verification by pairs."""
+"""Faces: photographs and how they are cropped, pairs of them, and verification by pairs."""

@@ -1,4 +1,4 @@
-"""Which photographs may be learned from, so that none of a test is."""
+"""Which photographs may be used for training, so that none of a test is."""
 
 from __future__ import annotations
 

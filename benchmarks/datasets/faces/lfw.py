@@ -41,7 +41,7 @@ def load_lfw(
     flip: bool = True,
     limit_pairs: int | None = None,
 ) -> FacePairs:
-    """LFW: judged on view 2, learned from what no pair shows, without labels.
+    """LFW: evaluated on view 2, trained on photographs in no pair, without labels.
 
     Args:
         root: folder with the user's files; torchvision's layout by default.
@@ -50,14 +50,14 @@ def load_lfw(
         subset: the training images: photographs in no pair (``"unpaired"``, 5,532, of which 3,983 show people who are
             in pairs on other photographs), or of people who are in no pair (``"disjoint"``, the others).
         align: how faces are cut out: ``"centre"`` for deep-funneled photographs of 250 x 250, ``"landmarks"`` by a file
-            of five points, ``"none"`` if they are cut out already.
+            of five points, ``"none"`` if they are cropped already.
         landmarks: the file, for ``"landmarks"``.
         size: height and width of the faces.
         flip: whether embeddings are of a face and its mirror image.
         limit_pairs: number of pairs of each kind in each fold, to try things out; all if None.
 
     Raises:
-        MissingFileError: if a file or folder is not there.
+        MissingFileError: if a file or folder does not exist.
         BenchmarkError: if photographs, pairs or landmarks cannot be used.
         ValueError: a setting out of range.
     """
@@ -90,7 +90,7 @@ def load_faces_and_lfw(
     size: Sequence[int] = (112, 96),
     flip: bool = True,
 ) -> FacePairs:
-    """Any folder of faces to learn from, such as CASIA-WebFace, judged on view 2 of LFW.
+    """Any folder of faces for training, such as CASIA-WebFace, evaluated on view 2 of LFW.
 
     Args:
         root: folder with the user's files.
@@ -108,9 +108,9 @@ def load_faces_and_lfw(
         flip: whether embeddings are of a face and its mirror image.
 
     Raises:
-        MissingFileError: if a file or folder is not there.
+        MissingFileError: if a file or folder does not exist.
         BenchmarkError: if photographs, pairs or landmarks cannot be used, a person has too few faces, or photographs of
-            the pairs are among what is learned from.
+            the pairs are among the training images.
         ValueError: a setting out of range.
     """
     alignments = [_alignment(root, *how, size) for how in ((train_align, train_landmarks), (align, landmarks))]
@@ -171,7 +171,7 @@ def read_faces(photos: Photos, names: Sequence[str], alignment: Alignment, what:
         uint8 of shape (N, 3, H, W).
 
     Raises:
-        PhotoError: if one cannot be read or cut out, or all together would not fit into memory; names it.
+        PhotoError: if one cannot be read or cropped, or all together would not fit into memory; names it.
     """
     height, width = alignment.size
     needed = len(names) * 3 * height * width

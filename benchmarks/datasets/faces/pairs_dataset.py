@@ -1,4 +1,4 @@
-"""A data set that is learned from like any other and judged by pairs of faces."""
+"""A data set with ordinary training images that is evaluated by pairs of faces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FacePairs(ImageSource):
     """Verification: do two photographs show one person?
 
     Args:
-        images: its training part is learned from, its test part are the photographs of the pairs.
+        images: its training part is used for training, its test part are the photographs of the pairs.
         view: the pairs; ``view.images`` are those photographs, in their order.
         flip: whether an image's embedding is its own, followed by that of its mirror image.
 
@@ -60,7 +60,7 @@ class FacePairs(ImageSource):
         return self._train(torch.tensor([0]))[0]
 
     def to(self, device: torch.device | str) -> FacePairs:
-        """The same with batches on another device; itself if it is there already."""
+        """The same with batches on another device; itself if that is its device."""
         images = self._images.to(device)
         if images is self._images:
             return self

@@ -65,7 +65,7 @@ class View2:
         return View2(tuple(pairs), self.folds)
 
     def check(self, there: Collection[str], source: str) -> None:
-        """See that every photograph is there.
+        """Check that every photograph exists.
 
         Args:
             there: names of those that are.

@@ -65,7 +65,7 @@ def leave_out(models: list[str], lines: Path, reason: str) -> None:
 
 
 def trial(name: str, importance: str, seconds: float, memory: float) -> dict[str, Any]:
-    """One network with one importance in a process of its own, on one thread; as :func:`coverage_trial.run_trial`.
+    """One network with one importance in its own process, on one thread; as :func:`coverage_trial.run_trial`.
 
     Args:
         name: the model.

@@ -1,4 +1,4 @@
-"""The networks of the coverage study: how each is made, what it takes in, and which layers make its output."""
+"""The networks of the coverage study: how each is made, its inputs, and the layers that make its output."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ IMPORTANCES: dict[str, Callable[[Tensor], tp.importance.Importance]] = {
     "foad": FOADImportance,
 }
 CHECKS = ("pruned", "forward", "backward", "saved", "untouched")
-"""In the order in which they are shown; ``untouched`` is asked of FOAD only."""
+"""In the order in which they are shown; ``untouched`` is checked for FOAD only."""
 
 
 def run_trial(case: Case, importance: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_two_sweeps_over_one_folder_share_the_work(sweep: Sweep, uninterrupted: 
     assert second.exitcode == 0, sweep.said()
     assert [lasting(record) for record in sweep.records()] == uninterrupted
     assert "5 runs in" in sweep.said()
-    assert "1 were there already" in sweep.said()
+    assert "1 were already done" in sweep.said()
 
 
 @pytest.mark.slow

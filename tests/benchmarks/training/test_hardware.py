@@ -16,7 +16,7 @@ def test_impossible_hardware(wrong: dict[str, object]) -> None:
 def test_gpus_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     Hardware(device="cuda", precision="16-mixed").check()
-    with pytest.raises(HardwareError, match="device: 2 GPUs are asked for, torch sees 1"):
+    with pytest.raises(HardwareError, match="device: 2 GPUs are needed, torch sees 1"):
         Hardware(device="cuda", devices=2).check()
 
 
