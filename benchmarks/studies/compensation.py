@@ -27,7 +27,7 @@ _CRITERIA = (
     ),
     *(CriterionSpec(name=name) for name in ("l1", "fpgm", "hrank", "random")),
 )
-_COMPENSATIONS = {"as cut": None, "least squares": "least_squares"}
+_COMPENSATIONS = {"no compensation": None, "least squares": "least_squares"}
 _STATISTICS = ("", ", BN adjusted", ", BN re-estimated")
 _STAGES = tuple(name + statistics for name in _COMPENSATIONS for statistics in _STATISTICS)
 
@@ -49,8 +49,8 @@ def main() -> None:
     notes = (
         "Accuracy in % on 1,017 lossless CIFAR-10 test images (one standard error of 93 % is 0.8 points) of the FOAD "
         f"authors' ResNet-56, {100 * evaluate(base, data):.2f} % unpruned, after halving the first convolution of "
-        "each block at once, without fine-tuning: as cut, or with the removed channels taken over by least squares; "
-        "and with the statistics of batch normalization unchanged, adjusted by the shift seen on the images (what "
+        "each block at once, without fine-tuning: without compensation, or with the consumers adjusted by least "
+        "squares; and with the statistics of batch normalization unchanged, adjusted by the shift seen on the images (what "
         "`prune` does), or re-estimated from these images alone (`torch.optim.swa_utils.update_bn`). Mean and standard "
         f"deviation over {_SETS} sets of {_IMAGES} calibration images, which also seed the random scores."
     )

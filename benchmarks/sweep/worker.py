@@ -28,7 +28,7 @@ from ..runs.weights_file import WeightsFile
 __all__ = ["BaseResult", "JobFailure", "WorkerContext", "clear_caches", "do_base", "do_run", "load_data", "read_given"]
 
 _LONGEST = 500
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class JobFailure:
         known: BaseException | None = error
         while known is not None and not isinstance(known, BenchmarkError):
             known = known.__cause__
-        message = " ".join(_COLOUR.sub("", str(known or error)).split()) or "no message"
+        message = " ".join(_COLOR.sub("", str(known or error)).split()) or "no message"
         reason = _writable(message if known else f"{type(error).__name__}: {message}")
         return cls(reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}...", text)
 

@@ -9,7 +9,7 @@ from foad_plugins.benchmarks.studies.compensation import accuracies
 
 
 def test_the_stages_of_one_criterion() -> None:
-    """Every inner channel stands there twice, so that least squares loses nothing, and moves no statistic."""
+    """Every inner channel is there twice, so that least squares loses nothing, and changes no statistic."""
     base = FOADResNet(1).eval()
     for name, block in base.features.named_children():
         if name != "C1":
@@ -27,10 +27,9 @@ def test_the_stages_of_one_criterion() -> None:
     before = {name: value.clone() for name, value in base.state_dict().items()}
     spec = CriterionSpec(name="foad", settings={"order": "reconstruction"})
     found = accuracies(base, spec, images, 0, ImageData(images, labels, images, labels))
-    assert list(found) == [
-        f"{cut}{statistics}" for cut in ("as cut", "least squares") for statistics in ("", ", BN moved", ", BN anew")
-    ]
-    assert found["least squares"] == found["least squares, BN moved"] == 100
-    assert found["as cut"] < 100
-    assert found["least squares, BN anew"] < 100
+    statistics = ("", ", BN adjusted", ", BN re-estimated")
+    assert list(found) == [f"{kind}{bn}" for kind in ("no compensation", "least squares") for bn in statistics]
+    assert found["least squares"] == found["least squares, BN adjusted"] == 100
+    assert found["no compensation"] < 100
+    assert found["least squares, BN re-estimated"] < 100
     assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())

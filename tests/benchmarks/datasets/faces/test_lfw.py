@@ -233,7 +233,7 @@ def test_faces_without_labels(root: Path) -> None:
     Image.new("RGB", (32, 32)).save(root / "casia" / "loose.png")
     data = faces(root, identities=False)
     assert (data.train_count, data.num_classes) == (4, 1)
-    with pytest.raises(BenchmarkError, match="loose lies in no person's folder"):
+    with pytest.raises(BenchmarkError, match="loose is in no person's folder"):
         faces(root)
 
 
@@ -256,7 +256,7 @@ def test_one_person_alone(root: Path) -> None:
 
 def test_photographs_of_the_pairs_must_not_be_in_a_folder_to_learn_from(root: Path) -> None:
     shutil.copytree(root / "lfw", root / "casia")
-    with pytest.raises(LeakError, match="Ann/Ann_0001 and 8 more stand in pairs of the test"):
+    with pytest.raises(LeakError, match="Ann/Ann_0001 and 8 more are in pairs of the test"):
         faces(root, fewest=1)
 
 

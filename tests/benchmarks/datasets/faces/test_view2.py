@@ -32,8 +32,8 @@ def test_pairs_in_order_whatever_ends_a_line(tmp_path: Path, end: str) -> None:
     [
         (("2\t2\n", ""), "1: expected the number of folds"),
         (("2\t2", "1\t2"), "1: at least 2 folds"),
-        (("2\t2", "2\t3"), "12 lines behind the first, it has 8"),
-        (("Di\t2\tEd\t1\n", ""), "8 lines behind the first, it has 7"),
+        (("2\t2", "2\t3"), "12 lines after the first, it has 8"),
+        (("Di\t2\tEd\t1\n", ""), "8 lines after the first, it has 7"),
         (("Bo\t1\t2", "Bo\t1\tBo\t2"), "3: expected NAME NUMBER NUMBER, got 'Bo 1 Bo 2'"),
         (("Bo\t1\t2", "Bo\tone\t2"), "3: expected NAME NUMBER NUMBER"),
         (("Bo\t1\t2", "Bo\t2\t2"), "3: a pair of a photograph with itself"),
@@ -59,7 +59,7 @@ def test_photographs_that_are_not_there(tmp_path: Path) -> None:
     view = read_pairs(written(tmp_path, PAIRS))
     view.check([*view.images, "Ann/Ann_0003"], "pairs.txt")
     without = [name for name in view.images if not name.startswith("Bo/")]
-    with pytest.raises(PairsError, match=r"names Bo/Bo_0001\.jpg and 1 more .* there is nobody called Bo"):
+    with pytest.raises(PairsError, match=r"names Bo/Bo_0001\.jpg and 1 more .* there is no person Bo"):
         view.check(without, "pairs.txt")
     with pytest.raises(PairsError, match=r"names Bo/Bo_0002\.jpg, which the images lack: there are 1 of Bo$"):
         view.check([*without, "Bo/Bo_0001"], "pairs.txt")
