@@ -50,9 +50,9 @@ def main() -> None:
         "Accuracy in % on 1,017 lossless CIFAR-10 test images (one standard error of 93 % is 0.8 points) of the FOAD "
         f"authors' ResNet-56, {100 * evaluate(base, data):.2f} % unpruned, after halving the first convolution of "
         "each block at once, without fine-tuning: without compensation, or with the consumers adjusted by least "
-        "squares; and with the statistics of batch normalization unchanged, adjusted by the shift seen on the images (what "
-        "`prune` does), or re-estimated from these images alone (`torch.optim.swa_utils.update_bn`). Mean and standard "
-        f"deviation over {_SETS} sets of {_IMAGES} calibration images, which also seed the random scores."
+        "squares; and with the statistics of batch normalization unchanged, adjusted by the shift seen on the images "
+        "(what `prune` does), or re-estimated from these images alone (`torch.optim.swa_utils.update_bn`). Mean and "
+        f"standard deviation over {_SETS} sets of {_IMAGES} calibration images, which also seed the random scores."
     )
     command = "python -m foad_plugins.benchmarks.studies.compensation --data-root DIR"
     write_page(options.out, "Compensation", command, notes, ("criterion", *_STAGES), rows)
