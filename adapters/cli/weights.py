@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...utils.files import open_regular
+from ...utils.text import enumerate_some
 from .errors import CommandError, UsageError
 from .models import torchvision_models
 
@@ -106,7 +107,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         if name in own and value.shape != own[name].shape
     ]
     wrong = [
-        f"{len(names)} {what}: {_some(names)}"
+        f"{len(names)} {what}: {enumerate_some(names, 3)}"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
         if names
     ]
@@ -122,10 +123,6 @@ def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], other: Sequenc
     if len(last) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in differing):
         return ""
     return f". The model in the file may have {len(state[differing[0]])} classes: see --num-classes"
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _shape(value: Tensor) -> str:

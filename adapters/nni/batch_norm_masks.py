@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_map
 
 from ...calibration.data import Call
 from ...calibration.preserve import preserve_state
+from ...utils.layers import first_input
 
 __all__ = ["batch_norm_masks", "batch_norm_wrappers", "mask_batch_norms"]
 
@@ -71,7 +72,7 @@ def batch_norm_masks(model: nn.Module, masks: Mapping[str, Mapping[str, Tensor |
     def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if module in names:
             # The output of a wrapped model may have the mask of an earlier round.
-            name, output = names[module], args[0] if args else kwargs["input"]
+            name, output = names[module], first_input(args, kwargs)
             nonzero = output.ne(0).transpose(0, 1).flatten(1).any(1) & kept.get(module, torch.tensor(True))
             nonzero = nonzero.view(1, -1, *[1] * (output.dim() - 2))
             found[name] = nonzero.logical_or(found.get(name, nonzero)).to(output.dtype)
@@ -154,7 +155,7 @@ class _ChannelProbe(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").strip("_")
         if name in _PASSED:
-            return args[0] if args else kwargs["input"]
+            return first_input(args, kwargs)
         if name not in _WEIGHTED:
             return func(*args, **kwargs)
         call = {**dict(zip(("input", "weight", "bias"), args, strict=False)), **kwargs}

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from ...allocation.group_widths import Allocation
+from ...utils.layers import layer_width
 
 __all__ = ["config_from_widths"]
 
@@ -50,6 +51,4 @@ def config_from_widths(model: nn.Module, allocation: Allocation) -> list[dict[st
 
 
 def _width(layer: nn.Module | None) -> int | None:
-    if isinstance(layer, _ConvNd):
-        return layer.out_channels
-    return layer.out_features if isinstance(layer, nn.Linear) else None
+    return layer_width(layer, "output") if isinstance(layer, (_ConvNd, nn.Linear)) else None

@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ...utils.layers import first_input
+
 __all__ = ["watch_producer_maps"]
 
 _NORMS = {F.batch_norm, torch.batch_norm, F.instance_norm, F.group_norm, F.layer_norm}
@@ -69,7 +71,7 @@ class _MapFollower(TorchFunctionMode):
         kwargs = kwargs or {}
         if not self._pending or getattr(func, "__name__", "") in _METADATA_OPS:
             return func(*args, **kwargs)
-        first = args[0] if args else kwargs.get("input")
+        first = first_input(args, kwargs)
         if id(first) in self._pending and (func in _NORMS or func in _ACTIVATIONS):
             layer, _ = self._pending.pop(id(first))
             result = func(*args, **kwargs)

@@ -13,6 +13,7 @@ from torch import nn
 
 from ... import PruneReport, TargetError, prune
 from ...adapters.prune.planner import TOLERANCE
+from ...utils.layers import layer_width
 from ..criteria.spec import Rule
 from ..errors import BenchmarkError
 from ..suites.targets import Target
@@ -58,13 +59,11 @@ class PrunedModel:
 
 def layer_widths(model: nn.Module) -> dict[str, int]:
     """Output channels of every convolution and Linear layer, by the layer's name."""
-    widths = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
-            widths[name] = module.out_channels
-        elif isinstance(module, nn.Linear):
-            widths[name] = module.out_features
-    return widths
+    return {
+        name: layer_width(module, "output") or 0
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
+    }
 
 
 def ignored(model: nn.Module, patterns: tuple[str, ...]) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calibration.data import Call
+from ..utils.layers import first_input
 from .sums import TensorOperations
 from .trace import RunCall
 
@@ -227,7 +228,7 @@ def _hooks(model: nn.Module, name: str, solvable: Solvable) -> Iterator[Callable
     def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         one = current()
         if one is not None:
-            one.before_layer(name, args[0] if args else kwargs["input"])
+            one.before_layer(name, first_input(args, kwargs))
 
     def after(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         one = current()

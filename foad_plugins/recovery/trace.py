@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..calibration.collect import require_batch_dim
 from ..calibration.data import Call
+from ..utils.layers import first_input
 from ..utils.outputs import output_tensors
 from .norms import is_channel_affine
 from .patches import LayerMatrix, is_linear_map
@@ -107,7 +108,7 @@ class _Recorder:
         """The forward hook of a layer."""
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            x = args[0] if args else kwargs.get("input")
+            x = first_input(args, kwargs)
             self._runs[name] += 1
             with self._own_operations():
                 if not isinstance(x, Tensor) or not isinstance(output, Tensor) or _unlike(module, x, output):
@@ -123,7 +124,7 @@ class _Recorder:
         """The forward hook of a batch normalization."""
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            x = args[0] if args else kwargs.get("input")
+            x = first_input(args, kwargs)
             self._runs[name] += 1
             made = self._made.get(id(x))
             if made is None or not isinstance(output, Tensor) or output is x:

@@ -14,11 +14,13 @@ from torch import nn
 from foad_plugins import prune
 from foad_plugins.adapters.prune.search import (
     RANKINGS,
+    Attempt,
     Candidate,
     Limits,
     Step,
     TargetError,
     cut_at_ratio,
+    meet_target,
     removal_schedule,
     search,
 )
@@ -278,3 +280,36 @@ def test_no_ratio_leaves_a_group_without_channels():
         group = candidate(range(width))
         schedule = removal_schedule([group], "local", free([group]))
         assert cut_at_ratio([group], schedule, ratio, "local")[0] == min(width - 1, int(np.ceil(width * ratio - 1e-9)))
+
+
+@pytest.mark.parametrize(("misses", "attempts"), [(0, 1), (2, 3), (99, 6)])
+def test_attempts_are_undone_until_one_is_accepted_or_they_are_six(misses, attempts):
+    model, seen = nn.Linear(2, 2), []
+
+    def plan(previous):
+        seen.append(tuple(previous))
+        return len(previous)
+
+    def apply(number):
+        assert not hasattr(model, "mark")
+        model.mark = number
+        return number
+
+    def correction(planned, result, previous):
+        return Attempt(planned, result + 0.5) if len(previous) < misses else None
+
+    assert meet_target(model, plan, apply, correction) == model.mark == attempts - 1
+    assert len(seen) == attempts
+    assert seen[-1] == tuple(Attempt(number, number + 0.5) for number in range(attempts - 1))
+
+
+def test_an_error_in_an_attempt_is_undone():
+    model = nn.Linear(2, 2)
+
+    def apply(_):
+        model.mark = 1
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        meet_target(model, lambda previous: None, apply, lambda *_: None)
+    assert not hasattr(model, "mark")

@@ -235,3 +235,21 @@ def test_a_group_rooted_at_its_consumer():
     assert other.group[0].dep.target.module is model.conv2
     assert len(other.group[0].idxs) == 8
     assert g.CoupledGroup.of(group_of(graph_of(model), model.fc)).rooted_at_consumer() is None
+
+
+def test_a_coupled_group_is_analyzed_once():
+    model = Chain(groups=4)
+    group = g.CoupledGroup.of(group_of(graph_of(model), model.conv1))
+    assert g.CoupledGroup.of(group) is group
+    assert (group.name, group.num_channels, group.channel_groups, group.channels_per_group) == ("conv1", 8, 4, 2)
+    assert group.layers[0] is model.conv1
+    assert group.layer_names[0] == "conv1"
+    assert group.root_indices([1]) == [1, 3, 5, 7]
+    assert group.consumed([0, 5]) == {model.conv2: [0, 5]}
+    assert sorted(group.partial([1, 3, 5, 7])[0].idxs) == [1, 3, 5, 7]
+    assert (group.is_output, group.verifiable) == (False, True)
+
+
+def test_a_normalization_over_channels_is_not_verifiable():
+    model = Chain(norm="group")
+    assert not g.CoupledGroup.of(group_of(graph_of(model), model.conv1)).verifiable

@@ -8,7 +8,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from foad_plugins.calibration.data import check_data, first_images, is_iterator, iter_calls, model_device
+from foad_plugins.calibration.data import (
+    CalibrationData,
+    check_data,
+    first_images,
+    is_iterator,
+    iter_calls,
+    model_device,
+)
 from tests.helpers.seeds import generator
 
 IMAGES = torch.rand(6, 3, 4, 4, generator=generator())
@@ -137,3 +144,42 @@ def test_one_image_cuts_what_agrees():
     assert len(first_images(call).kwargs["x"]) == 1
     (call,) = iter_calls((IMAGES, torch.zeros(2)))
     assert first_images(call) is call
+
+
+def test_calibration_data_gives_calls_and_the_first_images():
+    data = CalibrationData(list(IMAGES.split(2)), max_batches=2)
+    assert [len(call.args[0]) for call in data.calls()] == [2, 2]
+    assert torch.equal(data.first().batch, IMAGES[:2])
+    assert torch.equal(data.first(images=1).args[0], IMAGES[:1])
+    assert data.reusable() is data
+    assert data.peek()[1] is data
+
+
+def test_an_iterator_loses_no_batch_to_peek_and_is_kept_by_reusable():
+    first, data = CalibrationData(iter(IMAGES.split(2))).peek()
+    assert torch.equal(first.batch, IMAGES[:2])
+    kept = data.reusable()
+    for _ in range(2):
+        assert torch.equal(torch.cat([call.batch for call in kept.calls()]), IMAGES)
+    limited = CalibrationData(iter(IMAGES.split(2)), max_batches=1).reusable()
+    assert len(list(limited.calls())) == 1
+
+
+def test_a_call_runs_the_model_or_the_forward_function():
+    (call,) = iter_calls([(IMAGES, 7)])
+    model = nn.Identity()
+    assert call.run(model) is call.args[0]
+    assert call.run(model, lambda network, batch: (network, batch[1])) == (model, 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_batches": 0}, ValueError, "max_batches must be None or at least 1, got 0"),
+        ({"max_batches": 1.5}, TypeError, "max_batches must be None or an integer"),
+        ({"forward_fn": 3}, TypeError, "forward_fn must be callable"),
+    ],
+)
+def test_wrong_calibration_options_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        CalibrationData(IMAGES, **options)

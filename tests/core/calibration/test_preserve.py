@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins.calibration.preserve import preserve_state
+from foad_plugins.calibration.preserve import ModelFingerprint, preserve_state
 from tests.helpers.state_fingerprint import trace
 
 
@@ -73,3 +73,29 @@ def test_random_layers_give_the_same_each_time():
             draws.append((torch.rand(3).tolist(), random.random(), np.random.rand()))
         torch.rand(1)
     assert draws[0] == draws[1]
+
+
+def _scaled(model):
+    model[0].weight.data.mul_(2)
+
+
+def _updated(model):
+    with torch.no_grad():
+        model[1].bias[1] += 1
+
+
+def _replaced(model):
+    model[0].weight = nn.Parameter(model[0].weight.detach().clone())
+
+
+@pytest.mark.parametrize("change", [_scaled, _updated, _replaced])
+def test_a_fingerprint_matches_until_a_tensor_changes(change):
+    model = network()[:3]
+    model[1].running_mean[0] = float("nan")
+    fingerprint = ModelFingerprint(model)
+    with preserve_state(model):
+        model(torch.rand(3, 4))
+    assert fingerprint.matches(model)
+    assert not fingerprint.matches(network())
+    change(model)
+    assert not fingerprint.matches(model)
