@@ -178,7 +178,7 @@ def _on_vgg(study: Study, options: argparse.Namespace) -> None:
         times = study.by_turns(
             {
                 "forward": partial(_forward, model, [few]),
-                "read": partial(calibrate, model, few, reads),
+                "read": partial(calibrate, model, CalibrationData(few), reads),
                 "whole": partial(FOADImportance(few).calibrate, model),
             }
         )
