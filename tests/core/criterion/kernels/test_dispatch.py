@@ -12,6 +12,7 @@ from torch import nn
 
 from foad_plugins import ChannelStatistics, FOADWarning, channel_similarity, greedy_select
 from foad_plugins.calibration.collect import calibrate
+from foad_plugins.calibration.data import CalibrationData
 from foad_plugins.calibration.observers import ChannelSet, HookPoint
 from foad_plugins.criterion.gram import GramStatistics
 from foad_plugins.criterion.kernels import dispatch, packed, panels
@@ -118,7 +119,7 @@ def calibrated(data, **options):
     torch.manual_seed(0)
     model = _Two()
     channels = ChannelSet("first", 8, (HookPoint(model.second, "input"),))
-    (similarity,), (gram,) = calibrate(model, data, [channels], [channels], **options)
+    (similarity,), (gram,) = calibrate(model, CalibrationData(data, **options), [channels], [channels])
     return similarity, gram
 
 
