@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..calibration.data import Call, ForwardFn, check_data, first_images, model_device
+from ..calibration.data import ForwardFn, check_data, model_device
 from ..calibration.distributed import raise_on_all_ranks
-from ..calibration.preflight import check_forward
-from ..calibration.preserve import check_model, force_eager, preserve_state
+from ..calibration.preserve import check_model, force_eager
 from ..utils.warnings import NoEffectWarning, warn
 from .training.comparison import Comparison, OutputTransform
-from .training.data import TrainingData, training_data
+from .training.data import training_data
 from .training.distillation import OutputLoss, output_loss
+from .training.preparation import checked_comparison, connect_checkpoint, make_trainer
 from .training.random_state import isolated_random, seed_everything
-from .training.ranks import broadcast_tensors, largest, rank_and_size
-from .training.report import RecoveryReport
-from .training.settings import OptimizerFactory, TrainingSettings, Transform, check_number, make_optimizer
-from .training.state import load_state, save_state
-from .training.trainer import RecoveryDivergedError, Trainer
-from .training.weights import WorkingWeights, working_weights
+from .training.ranks import rank_and_size
+from .training.report import RecoveryReport, report_of
+from .training.settings import OptimizerFactory, TrainingSettings, Transform, check_number
+from .training.trainer import RecoveryDivergedError
+from .training.weights import working_weights
 
 __all__ = ["RecoveryDivergedError", "recover"]
-
-_EPOCHS: Final = 5
-_STEPS: Final = 300
-"""At least so many steps where neither epochs nor steps are given: a few hundred images make short epochs."""
-_IMAGES_FOR_BATCH_STATISTICS: Final = 1024
-"""With fewer images, statistics of batches make a network worse (512: 84.8 and 85.6 % where frozen ones give 86.0)."""
 
 
 # Parameters made in inference mode could not be trained.
@@ -205,11 +194,13 @@ def recover(
             images = training_data(
                 data, batch_size=batch_size, device=place, left_out=left_out, whole_batches=forward_fn is not None
             )
-            comparison = _checked(comparison, images.left_out[0], feature_layers, transformed=transform is not None)
-        trainer = _trainer(comparison, images, settings, weights, place, rank, ranks, validate)
+            comparison = checked_comparison(
+                comparison, images.left_out[0], feature_layers, transformed=transform is not None
+            )
+        trainer = make_trainer(comparison, images, settings, weights, place, rank, ranks, validate)
         name = loss if isinstance(loss, str) else "a function"
         if checkpoint is not None:
-            _connect(trainer, Path(checkpoint), {"loss": name, "temperature": temperature})
+            connect_checkpoint(trainer, Path(checkpoint), {"loss": name, "temperature": temperature})
         try:
             trainer.run(progress=progress and rank == 0)
         except BaseException as error:
@@ -217,7 +208,7 @@ def recover(
                 trainer.load_best()
                 weights.accept()
             raise
-        report = _finished(trainer, name, keep_best=keep_best)
+        report = report_of(trainer, name, keep_best=keep_best)
         weights.accept()
     if not report.steps:
         warn(f"nothing was trained: {'epochs' if steps is None else 'steps'} is 0", NoEffectWarning)
@@ -229,6 +220,8 @@ def _check_networks(model: nn.Module, original: nn.Module) -> None:
     if not isinstance(original, nn.Module):
         raise TypeError(f"original must be a torch.nn.Module, got {type(original).__name__}")
     shared = {id(parameter) for parameter in original.parameters()}
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model has nothing to train: requires_grad is False for all its parameters")
     if model is original or any(id(parameter) in shared for parameter in model.parameters()):
         raise ValueError("original shares parameters with model: make a copy.deepcopy of it before pruning")
     for name, module in original.named_modules():
@@ -248,117 +241,3 @@ def _device(device: torch.device | str | None, model: nn.Module) -> tuple[torch.
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(f"device={device!r} cannot be used here: {error}") from error
     return place, place
-
-
-def _checked(
-    comparison: Comparison, call: Call, feature_layers: str | Sequence[str], *, transformed: bool
-) -> Comparison:
-    """The comparison with its layers, after the networks have run on an example."""
-    example = first_images(call, 2)
-    if transformed and (len(example.args) != 1 or example.kwargs):
-        raise ValueError("transform: it is called with one input tensor, and the networks take several inputs")
-    for network in (comparison.original, comparison.model):
-        check_forward(network, example, comparison.forward_fn)
-    with preserve_state(comparison.model), preserve_state(comparison.original):
-        comparison.check(example)
-        if feature_layers == "auto":
-            layers = comparison.find_layers(example)
-        else:
-            patterns = [feature_layers] if isinstance(feature_layers, str) else feature_layers
-            layers = comparison.check_layers(patterns, example)
-    return replace(comparison, feature_layers=layers)
-
-
-def _trainer(
-    comparison: Comparison,
-    images: TrainingData,
-    settings: TrainingSettings,
-    weights: WorkingWeights,
-    device: torch.device,
-    rank: int,
-    ranks: int,
-    validate: Callable[[nn.Module], float] | None,
-) -> Trainer:
-    model = comparison.model
-    frozen = settings.freeze_bn
-    if frozen is None:
-        frozen = images.images is not None and images.images < _IMAGES_FOR_BATCH_STATISTICS
-    has_statistics = any(
-        isinstance(module, _BatchNorm) and module.running_mean is not None for module in model.modules()
-    )
-    batch_statistics = has_statistics and not frozen
-    if settings.steps is not None:
-        steps = settings.steps
-    elif settings.epochs is not None:
-        steps = math.ceil(settings.epochs * images.per_epoch)
-    else:
-        steps = max(_STEPS, _EPOCHS * images.per_epoch)
-    if ranks > 1:
-        steps = largest(steps)
-        broadcast_tensors(weights.tensors)
-    every = settings.measure_every or max(images.per_epoch, math.ceil(steps / 20))
-    return Trainer(
-        comparison,
-        images,
-        settings,
-        make_optimizer(model, settings, batch_statistics=batch_statistics),
-        weights,
-        steps,
-        largest(every) if ranks > 1 else every,
-        batch_statistics,
-        device,
-        rank,
-        ranks,
-        validate,
-    )
-
-
-def _connect(trainer: Trainer, path: Path, other: dict[str, Any]) -> None:
-    """Resume from a file if it is there, and let the trainer write it."""
-    comparison, weights = trainer.comparison, trainer.weights
-    names = zip(weights.names, weights.tensors, strict=True)
-    settings = trainer.settings.described() | other
-    settings |= {
-        "steps": trainer.steps,
-        "batch_statistics": trainer.batch_statistics,
-        "feature_layers": list(comparison.feature_layers),
-        "feature_weight": comparison.feature_weight,
-        "number of images": trainer.data.images,
-        "number of ranks": trainer.ranks,
-        "shapes": {name: list(tensor.shape) for name, tensor in names},
-    }
-    with raise_on_all_ranks(trainer.ranks > 1):
-        state = load_state(path, settings)
-    if state is not None:
-        trainer.resume(state)
-    if trainer.rank == 0:
-        trainer.save = partial(save_state, path, settings)
-
-
-def _finished(trainer: Trainer, loss: str, *, keep_best: bool) -> RecoveryReport:
-    """Decide which state the network has, load it, and report."""
-    history = trainer.history
-    kept: Literal["last", "best", "first"] = "last"
-    measured = history[-1]
-    if keep_best and trainer.best is not measured:
-        kept, measured = ("first" if trainer.best is history[0] else "best"), trainer.best
-        trainer.load_best()
-    elif not keep_best and measured.loss > history[0].loss:
-        kept, measured = "first", history[0]
-        trainer.load_first()
-    return RecoveryReport(
-        loss_before=history[0].loss,
-        loss_after=measured.loss,
-        history=tuple(history),
-        kept=kept,
-        kept_step=measured.step,
-        steps=trainer.step,
-        epochs=trainer.step / trainer.data.per_epoch,
-        seconds=trainer.seconds,
-        images=trainer.data.images,
-        left_out=len(trainer.data.left_out),
-        loss=loss,
-        feature_layers=trainer.comparison.feature_layers,
-        optimizer=type(trainer.optimizer).__name__,
-        batch_statistics=trainer.batch_statistics,
-    )

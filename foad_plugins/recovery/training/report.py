@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .trainer import Measurement
+from .trainer import Measurement, Trainer
 
-__all__ = ["RecoveryReport"]
+__all__ = ["RecoveryReport", "report_of"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,38 @@ class RecoveryReport:
                 f"  validation: {scores[0]:.4g} before, {scores[-1]:.4g} at the end, {max(scores):.4g} at best"
             )
         return "\n".join(lines)
+
+
+def report_of(trainer: Trainer, loss: str, *, keep_best: bool) -> RecoveryReport:
+    """Decide which state the network has after a training, load it, and report.
+
+    Args:
+        trainer: at its end.
+        loss: name of the loss.
+        keep_best: the best state of all measured is kept; else the last one, if it is not worse than the first.
+    """
+    history = trainer.history
+    kept: Literal["last", "best", "first"] = "last"
+    measured = history[-1]
+    if keep_best and trainer.best is not measured:
+        kept, measured = ("first" if trainer.best is history[0] else "best"), trainer.best
+        trainer.load_best()
+    elif not keep_best and measured.loss > history[0].loss:
+        kept, measured = "first", history[0]
+        trainer.load_first()
+    return RecoveryReport(
+        loss_before=history[0].loss,
+        loss_after=measured.loss,
+        history=tuple(history),
+        kept=kept,
+        kept_step=measured.step,
+        steps=trainer.step,
+        epochs=trainer.step / trainer.data.per_epoch,
+        seconds=trainer.seconds,
+        images=trainer.data.images,
+        left_out=len(trainer.data.left_out),
+        loss=loss,
+        feature_layers=trainer.comparison.feature_layers,
+        optimizer=type(trainer.optimizer).__name__,
+        batch_statistics=trainer.batch_statistics,
+    )

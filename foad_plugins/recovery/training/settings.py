@@ -77,18 +77,15 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings, *, batch_statis
     """The optimizer of a network's trainable parameters; biases and normalization layers have no weight decay.
 
     Args:
-        model: the network.
+        model: the network, with at least one trainable parameter.
         settings: ``optimizer``, ``learning_rate`` and ``weight_decay`` are used.
         batch_statistics: whether batch normalization is trained with statistics of batches, for which ``"auto"`` is
             SGD with momentum; else it is AdamW.
 
     Raises:
         TypeError: the factory's result is no optimizer.
-        ValueError: no parameter is trainable.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ValueError("model has nothing to train: requires_grad is False for all its parameters")
     groups: list[dict[str, Any]] = [
         {"params": [one for one in parameters if one.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [one for one in parameters if one.dim() <= 1], "weight_decay": 0.0},
