@@ -155,7 +155,7 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--round-to", type=positive_int, metavar="N", help="widths become multiples of this")
     group.add_argument(
         "--compensate",
-        choices=("auto", "least_squares", "representative", "none"),
+        choices=("auto", "least_squares", "representative", "refit", "none"),
         help="how the next layers compensate for removed channels",
     )
     group.add_argument(

@@ -105,11 +105,12 @@ def prune(
         pruning_ratio_dict: layers, as modules or names, whose groups lose this share whatever the target, in [0, 1).
             A container means all layers in it without an entry of their own.
         max_pruning_ratio: the share that any group may lose at most, in [0, 1]; or a dict of such shares by layer.
-        compensate: ``"least_squares"``, ``"representative"`` or None; see :class:`~foad_plugins.Compensator`.
-            ``"auto"`` is least squares with a target, and None with the rule.
+        compensate: ``"least_squares"`` or ``"representative"``, see :class:`~foad_plugins.Compensator`; ``"refit"``,
+            which solves all layers anew, see :func:`~foad_plugins.refit`; or None. ``"auto"`` is least squares with a
+            target, and None with the rule.
         reestimate_bn: whether to correct the running statistics of batch normalization by the shift of its inputs
             between the network before and after, see :func:`~foad_plugins.recovery.batch_norm.shift_running_stats`.
-            None does so with a target, and not with the rule.
+            None does so with a target, and not with the rule or ``compensate="refit"``.
         steps: reach the target in this many steps, each with its own calibration; the rule is applied in each.
         callback: called as ``callback(model, step)`` after every step but the last, to fine-tune; steps count from 1.
         verify: check on calibration images that the pruned network gives the outputs of the original with the removed
@@ -181,7 +182,7 @@ def prune(
         max_ratios=max_ratios,
         max_ratio=max_ratio,
         compensate=method,
-        reestimate_bn=has_target if reestimate_bn is None else reestimate_bn,
+        reestimate_bn=has_target and method != "refit" if reestimate_bn is None else reestimate_bn,
         verify=verify,
     )
     check_forward(model, config.example, forward_fn)
@@ -216,10 +217,9 @@ def prune(
 def _compensation(compensate: str | None, has_target: bool) -> str | None:
     if compensate == "auto":
         return "least_squares" if has_target else None
-    if compensate is not None and compensate not in COMPENSATIONS:
-        raise ValueError(
-            f"compensate must be 'auto', None or one of {', '.join(map(repr, COMPENSATIONS))}, got {compensate!r}"
-        )
+    known = (*COMPENSATIONS, "refit")
+    if compensate is not None and compensate not in known:
+        raise ValueError(f"compensate must be 'auto', None or one of {', '.join(map(repr, known))}, got {compensate!r}")
     return compensate
 
 
@@ -273,6 +273,7 @@ def _report(
         latency_trials=tuple(trial for result in results for trial in result.trials),
         notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
         dry_run=dry_run,
+        refit=results[-1].refit,
     )
 
 

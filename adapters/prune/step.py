@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...calibration.preserve import preserve_state
 from ...recovery.batch_norm import MomentsByLayer, input_moments, shift_running_stats
+from ...recovery.patches import LayerMatrix, is_linear_map
+from ...recovery.refit_report import RefitReport
 from ...report.data import GroupReport, LatencyTrial, Verification
 from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.compensator import Removal, WeightUpdate
@@ -23,6 +26,7 @@ from .arguments import Target
 from .channel_pairs import channel_pairs
 from .model_size import ModelSize, measure, output_shapes
 from .planner import GroupDecision, Plan, Planner
+from .refitting import RefitStep
 from .search import Attempt, meet_target
 from .settings import PruneConfig
 from .skipped_layers import skipped_layer_notes
@@ -45,6 +49,8 @@ class StepResult:
     not_compensated: tuple[str, ...]
     trials: tuple[LatencyTrial, ...]
     notes: tuple[str, ...]
+    kept: dict[str, Tensor] = field(repr=False)
+    refit: RefitReport | None = None
 
 
 class _WrongRemovalError(Exception):
@@ -72,6 +78,7 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
     config.importance.calibration_of(groups[0])
     moments: MomentsByLayer = {}
     plan = Plan()
+    refit = RefitStep(model, config) if config.compensate == "refit" else None
 
     def make_plan(previous_attempts: Sequence[Attempt]) -> Plan:
         nonlocal groups, moments, plan
@@ -87,10 +94,16 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
     def correction(plan: Plan, result: StepResult, previous_attempts: Sequence[Attempt]) -> Attempt | None:
         return planner.correction(target, plan, result.size, previous_attempts)
 
-    try:
-        result = meet_target(model, make_plan, lambda plan: _apply(model, config, plan, moments), correction)
-    except _WrongRemovalError as error:
-        raise RuntimeError(_locate_failing_groups(model, config, plan, str(error))) from error.__cause__
+    with ExitStack() as stack:
+        if refit is not None:
+            stack.enter_context(rollback_on_error(model))
+        try:
+            result = meet_target(model, make_plan, lambda plan: _apply(model, config, plan, moments, refit), correction)
+        except _WrongRemovalError as error:
+            raise RuntimeError(_locate_failing_groups(model, config, plan, str(error))) from error.__cause__
+        if refit is not None and refit.solvable and plan.changing:
+            report = refit(model, result.kept)
+            result = replace(result, refit=report, notes=(*result.notes, *report.notes))
     note = planner.note(target, result.size)
     return replace(result, notes=(*result.notes, *notes, *([note] if note else [])))
 
@@ -106,7 +119,9 @@ def _trace(model: nn.Module, config: PruneConfig) -> list[CoupledGroup]:
     return sorted(groups, key=lambda group: place.get(group.name, len(place)))
 
 
-def _apply(model: nn.Module, config: PruneConfig, plan: Plan, moments: MomentsByLayer) -> StepResult:
+def _apply(
+    model: nn.Module, config: PruneConfig, plan: Plan, moments: MomentsByLayer, refit: RefitStep | None = None
+) -> StepResult:
     """Carry a plan out and verify it.
 
     Raises:
@@ -121,10 +136,12 @@ def _apply(model: nn.Module, config: PruneConfig, plan: Plan, moments: MomentsBy
     not_compensated = [name for one in plan.changing for name in layers_without_compensation(one.group)]
     compensated: list[nn.Module] = []
     if config.compensate is not None and plan.changing:
-        update = WeightUpdate(config.importance.calibration, config.compensate)
-        compensated = update(
-            [Removal(one.group, list(one.representatives), one.representatives) for one in plan.changing]
-        )
+        weights = refit.weights(model) if refit is not None else {}
+        update = WeightUpdate(config.importance.calibration, "least_squares" if refit else config.compensate)
+        removals = [Removal(one.group, list(one.representatives), one.representatives) for one in plan.changing]
+        compensated = [layer for layer in update(removals) if layer not in weights]
+        for layer, weight in weights.items():
+            layer._parameters["weight"] = weight
     kept = _remove_verified(model, config, plan)
     with preserve_state(model):
         if _as_wrong_removal(_FAILS, lambda: output_shapes(model, example, forward_fn)) != shapes:
@@ -151,11 +168,12 @@ def _apply(model: nn.Module, config: PruneConfig, plan: Plan, moments: MomentsBy
         not_compensated=tuple(dict.fromkeys(not_compensated)) if config.compensate is not None else (),
         trials=plan.trials,
         notes=plan.notes,
+        kept={names[layer]: index for layer, index in kept.items() if layer in names},
     )
 
 
 def _remove_verified(model: nn.Module, config: PruneConfig, plan: Plan) -> dict[nn.Module, Tensor]:
-    """Remove the channels, and compare the outputs with the original's; the kept channels by normalization layer."""
+    """Remove the channels, and compare the outputs with the original's; the kept channels by layer."""
     verifiable = [one for one in plan.changing if one.group.verifiable]
     expected: list[Tensor] | None = None
     if config.verify and verifiable:
@@ -164,9 +182,7 @@ def _remove_verified(model: nn.Module, config: PruneConfig, plan: Plan) -> dict[
             "Torch-Pruning has lost track of the channels",
             lambda: outputs_with_zeroed_channels(model, config.sample, config.forward_fn, zeroed),
         )
-    kept: dict[nn.Module, Tensor] = {
-        norm: torch.arange(norm.num_features) for norm in model.modules() if isinstance(norm, _BatchNorm)
-    }
+    kept: dict[nn.Module, Tensor] = {layer: torch.arange(_width(layer)) for layer in model.modules() if _width(layer)}
     for one in verifiable:
         _remove(one, kept)
     if expected is not None:
@@ -180,7 +196,7 @@ def _remove_verified(model: nn.Module, config: PruneConfig, plan: Plan) -> dict[
 
 
 def _remove(decision: GroupDecision, kept: dict[nn.Module, Tensor]) -> None:
-    """Remove channels, and update which ones are kept in the normalization layers."""
+    """Remove channels, and update which ones are kept in each layer."""
     group, channels = decision.group, sorted(decision.representatives)
     try:
         partial = group.partial(channels)
@@ -190,8 +206,9 @@ def _remove(decision: GroupDecision, kept: dict[nn.Module, Tensor]) -> None:
             raise RuntimeError("a layer of the group would be left without channels")
         removed: dict[nn.Module, set[int]] = {}
         for item in partial:
-            if item.dep.target.module in kept:
-                removed.setdefault(item.dep.target.module, set()).update(item.idxs)
+            layer, handler = item.dep.target.module, item.dep.handler
+            if layer in kept and group.group._DG.is_out_channel_pruning_fn(handler):
+                removed.setdefault(layer, set()).update(item.idxs)
         partial.prune()
     except _WrongRemovalError:
         raise
@@ -203,6 +220,13 @@ def _remove(decision: GroupDecision, kept: dict[nn.Module, Tensor]) -> None:
     for norm, indices in removed.items():
         left = [place for place in range(len(kept[norm])) if place not in indices]
         kept[norm] = kept[norm][left]
+
+
+def _width(layer: nn.Module) -> int:
+    """Output channels of a layer whose kept channels are tracked; 0 for others."""
+    if isinstance(layer, _BatchNorm):
+        return layer.num_features
+    return LayerMatrix(layer).outputs if is_linear_map(layer) else 0
 
 
 def _as_wrong_removal(what: str, call: Callable[[], _T]) -> _T:

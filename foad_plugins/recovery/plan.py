@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -16,7 +16,7 @@ from .lockstep import Solvable
 from .patches import LayerMatrix, is_linear_map
 from .trace import Trace
 
-__all__ = ["RefitPlan", "plan_refit"]
+__all__ = ["RefitPlan", "kept_by_values", "plan_refit", "solvable_layers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +86,27 @@ def plan_refit(pruned: nn.Module, original: nn.Module, new: Sequence[Trace], old
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 
 
-def kept_by_values(plan: RefitPlan) -> dict[str, torch.Tensor | None]:
-    """For each layer the original's channels, or None where equal values do not show them."""
+def kept_by_values(plan: RefitPlan, given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor | None]:
+    """For each layer the original's channels, as given or by equal values; None where neither shows them."""
     return {
-        name: equal_channels(
+        name: given[name]
+        if name in given
+        else equal_channels(
             plan.pruned[name].layer, plan.original[name].layer, plan.pruned[name].norm, plan.original[name].norm
         )
         for name in plan.order
     }
+
+
+def solvable_layers(model: nn.Module, traces: Sequence[Trace]) -> frozenset[str]:
+    """Names of the layers of a network that a refit of a pruned copy can solve, going by traces of it."""
+    modules = dict(model.named_modules())
+    shared = _shared(model)
+    return frozenset(
+        name
+        for name, module in modules.items()
+        if is_linear_map(module) and _reason(name, module, module, shared, traces, traces) is None
+    )
 
 
 def _reason(

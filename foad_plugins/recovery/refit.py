@@ -107,7 +107,7 @@ def refit(
             calls = as_passes(calls)
             plan = _plan(pruned, original, calls, run_call)
             check_memory((original, pruned), calls, run_call, max_memory)
-            known = {**kept_by_values(plan), **given}
+            known = kept_by_values(plan, given)
             layers = _solve(plan, (original, pruned), calls, run_call, known, rows, seed, changes, progress)
             values = changes.values()
         # The running statistics were put back when the models were left.

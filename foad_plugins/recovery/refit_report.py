@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ class RefitReport:
     def changed(self) -> tuple[str, ...]:
         """Names of the layers with new weights."""
         return tuple(layer.name for layer in self.layers if layer.changed)
+
+    def median_errors(self) -> tuple[float, float]:
+        """Medians over the layers of the error before and after; zeros without layers."""
+        if not self.layers:
+            return 0.0, 0.0
+        return median(layer.error_before for layer in self.layers), median(layer.error_after for layer in self.layers)
 
     def plot(self) -> Figure:
         """The error of each layer before and after, as a Matplotlib figure.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..allocation.group_curve import GroupCurve
 from ..criterion.selection import Selection
+from ..recovery.refit_report import RefitReport
 
 __all__ = [
     "ChannelPair",
@@ -124,6 +125,7 @@ class ReportData:
         latency_trials: the networks that were timed for a latency target.
         notes: what a user should know besides, one sentence each.
         dry_run: whether the model was left unchanged.
+        refit: what the refit of the last step did; None without one.
     """
 
     layers: tuple[LayerWidth, ...]
@@ -140,6 +142,7 @@ class ReportData:
     latency_trials: tuple[LatencyTrial, ...] = ()
     notes: tuple[str, ...] = ()
     dry_run: bool = False
+    refit: RefitReport | None = None
 
     @property
     def removed(self) -> int:

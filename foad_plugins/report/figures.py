@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..recovery.refit_figure import draw_errors
 from ..utils.drawing import AFTER, BEFORE, MARK, new_figure, shorten
 from .data import GroupReport, LayerWidth, ReportData
 
@@ -23,7 +24,7 @@ _MANY_LAYERS = 40
 
 
 def report_figure(report: ReportData) -> Figure:
-    """Widths and FLOPs layer by layer, before and after; the height grows with the number of layers.
+    """Widths, FLOPs and errors of a refit layer by layer; the height grows with the number of layers.
 
     After a ranking by sensitivity one more panel shows how much the output changes by the share of a group's channels
     that is removed, at the group's root layer. The share that was removed is marked.
@@ -32,8 +33,9 @@ def report_figure(report: ReportData) -> Figure:
         report: what :func:`~foad_plugins.prune` returned.
 
     Returns:
-        A figure with a panel of widths and, where any layer's FLOPs are known, one of FLOPs for one image (one
-        multiply-add is one). Save it with ``figure.savefig(path)``.
+        A figure with a panel of widths, one of FLOPs for one image (one multiply-add is one) where any layer's are
+        known, and one of the error of each layer before and after the refit, if there was one. Save it with
+        ``figure.savefig(path)``.
 
     Raises:
         ImportError: Matplotlib is not installed (extra ``plot``).
@@ -41,7 +43,8 @@ def report_figure(report: ReportData) -> Figure:
     layers = report.layers
     counted = any(layer.flops_before is not None for layer in layers)
     curves = {group.name: group for group in report.groups if group.curve is not None}
-    columns = 1 + counted + bool(curves)
+    refit = report.refit.layers if report.refit is not None else ()
+    columns = 1 + counted + bool(curves) + bool(refit)
     figure = new_figure(3 + 4 * columns, 1.3 + 0.21 * max(len(layers), 3))
     panels = figure.subplots(1, columns, sharey=True, squeeze=False)[0]
     _bars(panels[0], [(layer.before, layer.after) for layer in layers])
@@ -51,7 +54,10 @@ def report_figure(report: ReportData) -> Figure:
         _bars(panels[1], [(layer.flops_before, layer.flops_after) for layer in layers], unit)
         panels[1].set_xlabel(f"{name} for one image (one multiply-add is one)", fontsize=9)
     if curves:
-        _losses(figure, panels[-1], [curves.get(layer.name) for layer in layers])
+        _losses(figure, panels[1 + counted], [curves.get(layer.name) for layer in layers])
+    if refit:
+        place = {layer.name: number for number, layer in enumerate(layers)}
+        draw_errors(panels[-1], {place[one.name]: one for one in refit if one.name in place})
     panels[0].set_yticks(range(len(layers)), [shorten(layer.name) for layer in layers])
     # A dollar sign in a user-defined name would start a formula.
     for label in panels[0].get_yticklabels():

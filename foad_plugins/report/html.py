@@ -57,6 +57,7 @@ def write_html(report: ReportData, path: Path) -> Path:
         count=lambda name: _count(report, name),
         counted=any(layer.flops_before is not None for layer in report.layers),
         widest=max((layer.before for layer in report.layers), default=1),
+        worst=max((layer.error_before for layer in report.refit.layers), default=0.0) if report.refit else 0.0,
         gradient=", ".join(GRADIENT),
     )
     # A name may have half of a surrogate pair, which UTF-8 cannot encode.

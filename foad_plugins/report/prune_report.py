@@ -25,7 +25,7 @@ class PruneReport(ReportData):
     """What :func:`~foad_plugins.prune` removed; the fields are those of :class:`ReportData`."""
 
     def plot(self) -> Figure:
-        """Widths and FLOPs layer by layer, before and after, as a Matplotlib figure.
+        """Widths, FLOPs and errors of a refit layer by layer, before and after, as a Matplotlib figure.
 
         Raises:
             ImportError: Matplotlib is not installed (extra ``plot``).
@@ -37,8 +37,8 @@ class PruneReport(ReportData):
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one self-contained HTML page.
 
-        Widths and FLOPs of every layer, the similarity matrices ordered by cluster, and pairs of removed channel and
-        representative as images.
+        Widths and FLOPs of every layer, its error before and after a refit, the similarity matrices ordered by
+        cluster, and pairs of removed channel and representative as images.
 
         Args:
             path: the file to write; an existing one is replaced.
@@ -89,6 +89,12 @@ class PruneReport(ReportData):
             lines.append(f"compensated in {len(self.compensated)} layers that consume removed channels")
         if self.not_compensated:
             lines.append(f"not compensated, cannot mix channels: {_listed(self.not_compensated)}")
+        if self.refit is not None:
+            before, after = self.refit.median_errors()
+            lines.append(
+                f"refitted {len(self.refit.changed)} of {len(self.refit.layers)} layers in {self.refit.seconds:.1f} s, "
+                f"median error over variance {before:.3f} -> {after:.3f}"
+            )
         return lines
 
 

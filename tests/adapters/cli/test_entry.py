@@ -155,7 +155,7 @@ def test_the_choices_are_those_of_prune():
     choices = {action.dest: set(action.choices) for action in command._actions if action.choices}
     assert choices["order"] == set(ORDERS)
     assert choices["ranking"] == set(RANKINGS)
-    assert choices["compensate"] == {*COMPENSATIONS, "auto", "none"}
+    assert choices["compensate"] == {*COMPENSATIONS, "refit", "auto", "none"}
 
 
 def test_the_images_are_evenly_spread_and_the_same_each_time(calls):

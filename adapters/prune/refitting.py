@@ -1,0 +1,90 @@
+"""Refit as the compensation of a step of pruning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ...calibration.preserve import preserve_state
+from ...recovery.norms import is_channel_affine
+from ...recovery.patches import is_linear_map
+from ...recovery.plan import solvable_layers
+from ...recovery.refit import refit
+from ...recovery.refit_report import RefitReport
+from ...recovery.trace import trace_run
+from .settings import PruneConfig
+
+__all__ = ["RefitStep"]
+
+
+class RefitStep:
+    """What a refit needs of the network before a step.
+
+    Args:
+        model: before the step.
+        config: of the whole call.
+
+    Attributes:
+        solvable: names of the layers that can be solved.
+
+    Raises:
+        ValueError: the model cannot be copied.
+    """
+
+    def __init__(self, model: nn.Module, config: PruneConfig) -> None:
+        try:
+            self._original = copy.deepcopy(model)
+        except Exception as error:
+            raise ValueError(
+                f"compensate='refit' compares the model with a copy of it, and copy.deepcopy fails: {error}"
+            ) from error
+        self._config = config
+        with preserve_state(model), torch.no_grad():
+            trace = trace_run(model, config.sample, lambda model, call: call.run(model, config.forward_fn))
+        self.solvable = solvable_layers(model, [trace])
+
+    def weights(self, model: nn.Module) -> dict[nn.Module, nn.Parameter]:
+        """The weights of the layers that will be solved, which need no other compensation.
+
+        Weights that were fitted to the same images would make the images left out look better than they are.
+        """
+        modules = dict(model.named_modules())
+        return {modules[name]: modules[name]._parameters["weight"] for name in self.solvable}
+
+    def __call__(self, model: nn.Module, kept: Mapping[str, Tensor]) -> RefitReport:
+        """Refit the pruned model.
+
+        Args:
+            model: after the step. The parameters that are written are new objects, so that the step can be undone.
+            kept: by name of layer, the channels that are left of those before the step.
+        """
+        _renew(model)
+        data = self._config.data
+        return refit(
+            model,
+            self._original,
+            data.data,
+            kept={name: kept[name].tolist() for name in self.solvable},
+            max_batches=data.max_batches,
+            forward_fn=data.forward_fn,
+            progress=data.progress,
+        )
+
+
+def _renew(model: nn.Module) -> None:
+    """Put copies in place of the tensors that a refit writes into."""
+    copies: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        if not (is_linear_map(module) or is_channel_affine(module)):
+            continue
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                if id(parameter) not in copies:
+                    copies[id(parameter)] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                module._parameters[name] = copies[id(parameter)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = buffer.clone()
