@@ -18,7 +18,8 @@ from .criterion.reconstruction import ReconstructionTerm
 from .criterion.selection import Selection, greedy_select
 from .criterion.similarity import ChannelStatistics, channel_similarity
 from .recovery.refit import refit
-from .recovery.refit_report import LayerFit, RefitReport
+from .recovery.refitting.layer_fit import LayerFit
+from .recovery.refitting.report import RefitReport
 from .report.data import ChannelPair, GroupReport, LatencyTrial, LayerWidth
 from .report.prune_report import PruneReport
 from .utils.warnings import FOADWarning, InsufficientDataWarning, NoEffectWarning, UnscoredGroupWarning

@@ -17,10 +17,7 @@ ROOMS = {
 }
 SEPARATE = {("nni", "checkpoint"), ("prune", "nni"), ("cli", "nni"), ("report", "runs"), ("report", "sweep")}
 MOST_FILES, MOST_ROOMS = 16, 12
-KNOWN = {
-    "foad_plugins/recovery: too many files",
-    "circle: foad_plugins.recovery.refit_figure foad_plugins.recovery.refit_report",
-}
+KNOWN: set[str] = set()
 Module = tuple[str, ...]
 
 

@@ -13,8 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...calibration.preserve import preserve_state
 from ...recovery.batch_norm import MomentsByLayer, input_moments, shift_running_stats
-from ...recovery.patches import LayerMatrix, is_linear_map
-from ...recovery.refit_report import RefitReport
+from ...recovery.refit_step import RefitStep
+from ...recovery.refitting.patches import LayerMatrix, is_linear_map
+from ...recovery.refitting.report import RefitReport
 from ...report.data import GroupReport, LatencyTrial, Verification
 from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.compensator import Removal, WeightUpdate
@@ -26,7 +27,6 @@ from .arguments import Target
 from .channel_pairs import channel_pairs
 from .model_size import ModelSize, measure, output_shapes
 from .planner import GroupDecision, Plan, Planner
-from .refitting import RefitStep
 from .search import Attempt, meet_target
 from .settings import PruneConfig
 from .skipped_layers import skipped_layer_notes
@@ -78,7 +78,7 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
     config.importance.calibration_of(groups[0])
     moments: MomentsByLayer = {}
     plan = Plan()
-    refit = RefitStep(model, config) if config.compensate == "refit" else None
+    refit = RefitStep(model, config.data, config.sample) if config.compensate == "refit" else None
 
     def make_plan(previous_attempts: Sequence[Attempt]) -> Plan:
         nonlocal groups, moments, plan

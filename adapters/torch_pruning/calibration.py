@@ -16,7 +16,7 @@ from ...criterion.gram import GramStatistics
 from ...criterion.reconstruction import ReconstructionTerm
 from ...criterion.similarity import ChannelStatistics
 from ...recovery.patch_statistics import PatchStatistics, patch_statistics
-from ...recovery.patches import LayerMatrix
+from ...recovery.refitting.patches import LayerMatrix
 from ...utils.text import enumerate_some
 from ...utils.warnings import InsufficientDataWarning, warn
 from .consumers import Consumer, find_consumers, patch_terms, reconstruction_terms

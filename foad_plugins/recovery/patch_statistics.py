@@ -14,8 +14,8 @@ from ..calibration.data import CalibrationData, model_device
 from ..calibration.preserve import preserve_state
 from ..criterion.block_elimination import PatchTerm
 from ..utils.layers import first_input
-from .moments import Moments
-from .patches import LayerMatrix
+from .refitting.moments import Moments
+from .refitting.patches import LayerMatrix
 
 __all__ = ["ROWS", "PatchStatistics", "patch_statistics"]
 

@@ -15,15 +15,16 @@ from tqdm.auto import tqdm
 from ..calibration.data import Call, ForwardFn, check_data, iter_calls, model_device
 from ..calibration.preflight import check_forward
 from ..calibration.preserve import check_model, preserve_state
-from .batches import as_passes, first_of, image_count
-from .changes import Changes, undone_on_error
-from .fitting import LayerProblem
-from .kept import check_kept
-from .lockstep import in_lockstep
-from .memory import check_memory
-from .plan import RefitPlan, kept_by_values, plan_refit
-from .refit_report import LayerFit, RefitReport
-from .trace import RunCall, Trace, trace_run
+from ..utils.rollback import Changes, undone_on_error
+from .refitting.batches import as_passes, first_of, image_count
+from .refitting.fitting import LayerProblem
+from .refitting.kept import check_kept
+from .refitting.layer_fit import LayerFit
+from .refitting.lockstep import in_lockstep
+from .refitting.memory import check_memory
+from .refitting.plan import RefitPlan, kept_by_values, plan_refit
+from .refitting.report import RefitReport
+from .refitting.trace import RunCall, Trace, trace_run
 
 __all__ = ["ROWS", "refit"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..allocation.group_curve import GroupCurve
 from ..criterion.selection import Selection
-from ..recovery.refit_report import RefitReport
+from ..recovery.refitting.report import RefitReport
 
 __all__ = [
     "ChannelPair",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..recovery.refit_figure import draw_errors
+from ..recovery.refitting.figure import draw_errors
 from ..utils.drawing import AFTER, BEFORE, MARK, new_figure, shorten
 from .data import GroupReport, LayerWidth, ReportData
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-__all__ = ["Rollback", "rollback_on_error"]
+__all__ = ["Changes", "Rollback", "rollback_on_error", "undone_on_error"]
 
 
 class Rollback(Exception):  # noqa: N818 - it is no error
@@ -52,3 +53,37 @@ def _tables(module: nn.Module) -> list[dict[str, Any]]:
 def _lists(module: nn.Module) -> list[tuple[list[Any], list[Any]]]:
     """Recurrent layers have their weights also in a list that is changed in place."""
     return [(value, list(value)) for value in module.__dict__.values() if type(value) is list]
+
+
+class Changes:
+    """Writes into tensors, and holds what they held before."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @torch.no_grad()
+    def write(self, tensor: Tensor, value: Tensor) -> None:
+        """Write a value of the tensor's shape into it."""
+        self._before.setdefault(id(tensor), (tensor, tensor.detach().clone()))
+        tensor.copy_(value)
+
+    def values(self) -> list[tuple[Tensor, Tensor]]:
+        """The tensors that were written, with what they hold now."""
+        return [(tensor, tensor.detach().clone()) for tensor, _ in self._before.values()]
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """Write back what the tensors held at first."""
+        for tensor, value in self._before.values():
+            tensor.copy_(value)
+
+
+@contextmanager
+def undone_on_error() -> Iterator[Changes]:
+    """Undo every write, bit for bit, if anything raises inside."""
+    changes = Changes()
+    try:
+        yield changes
+    except BaseException:
+        changes.undo()
+        raise

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foad_plugins import RefitReport, prune
-from foad_plugins.recovery.moments import Moments
+from foad_plugins.recovery.refitting.moments import Moments
 from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
 

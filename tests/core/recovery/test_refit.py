@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
 
 from foad_plugins import RefitReport, refit
-from foad_plugins.recovery.moments import Moments
+from foad_plugins.recovery.refitting.moments import Moments
 
 SHAPE = (3, 8, 8)
 
@@ -187,7 +187,7 @@ def test_a_branch_is_fitted_to_the_sum_so_that_the_stream_is_corrected():
     # The second block lost nothing: without the sum its own target would be met already.
     assert [layer.name for layer in report.layers if layer.changed] == ["blocks.0.2", "blocks.1.0", "blocks.1.2"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("foad_plugins.recovery.trace._Recorder.on_sum", lambda *args: None)
+        patch.setattr("foad_plugins.recovery.refitting.trace._Recorder.on_sum", lambda *args: None)
         refit(plain, original, x)
     y = images()
     assert error(pruned, original, y) < 0.9 * error(plain, original, y)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..calibration.data import Call
-from ..utils.layers import first_input
+from ...calibration.data import Call
+from ...utils.layers import first_input
 from .sums import TensorOperations
 from .trace import RunCall
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calibration.collect import require_batch_dim
-from ..calibration.data import Call
-from ..utils.layers import first_input
-from ..utils.outputs import output_tensors
+from ...calibration.collect import require_batch_dim
+from ...calibration.data import Call
+from ...utils.layers import first_input
+from ...utils.outputs import output_tensors
 from .norms import is_channel_affine
 from .patches import LayerMatrix, is_linear_map
 from .sums import TensorOperations

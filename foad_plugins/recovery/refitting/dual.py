@@ -40,7 +40,7 @@ class Rows:
 
 
 class DualProblem:
-    """As :class:`~foad_plugins.recovery.ridge.PrimalProblem`, from rows.
+    """As :class:`~foad_plugins.recovery.refitting.ridge.PrimalProblem`, from rows.
 
     The change of the weights is a combination of the rows: with residuals E = Y - X W at the weights at hand, it is
     X' a, where (X X' + R s I) a = E.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..criterion.kernels.tf32 import disable_tf32
+from ...criterion.kernels.tf32 import disable_tf32
 
 __all__ = ["Centered", "Moments"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foad_plugins.calibration.data import Call
-from foad_plugins.recovery.lockstep import Solvable, in_lockstep
+from foad_plugins.recovery.refitting.lockstep import Solvable, in_lockstep
 
 
 class Doubling(nn.Module):

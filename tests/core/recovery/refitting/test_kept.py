@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins.recovery.kept import Correlation, check_kept, equal_channels
+from foad_plugins.recovery.refitting.kept import Correlation, check_kept, equal_channels
 
 KEPT = [0, 2, 3, 7]
 

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from foad_plugins.calibration.data import Call
-from foad_plugins.recovery.trace import trace_run
+from foad_plugins.recovery.refitting.trace import trace_run
 
 
 def traced(model, shape=(2, 4, 6, 6)):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..calibration.data import Call
+from ...calibration.data import Call
 from .batches import first_of, image_count, peak_bytes
 from .trace import RunCall
 

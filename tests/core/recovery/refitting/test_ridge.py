@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foad_plugins.recovery.dual import Rows
-from foad_plugins.recovery.moments import Moments
-from foad_plugins.recovery.ridge import STRENGTHS, solve
+from foad_plugins.recovery.refitting.dual import Rows
+from foad_plugins.recovery.refitting.moments import Moments
+from foad_plugins.recovery.refitting.ridge import STRENGTHS, solve
 
 
 def moments(x, y, origin=None):

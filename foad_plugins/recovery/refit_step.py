@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ...calibration.preserve import preserve_state
-from ...recovery.norms import is_channel_affine
-from ...recovery.patches import is_linear_map
-from ...recovery.plan import solvable_layers
-from ...recovery.refit import refit
-from ...recovery.refit_report import RefitReport
-from ...recovery.trace import trace_run
-from .settings import PruneConfig
+from ..calibration.data import CalibrationData, Call
+from ..calibration.preserve import preserve_state
+from .refit import refit
+from .refitting.norms import is_channel_affine
+from .refitting.patches import is_linear_map
+from .refitting.plan import solvable_layers
+from .refitting.report import RefitReport
+from .refitting.trace import trace_run
 
 __all__ = ["RefitStep"]
 
@@ -25,7 +25,8 @@ class RefitStep:
 
     Args:
         model: before the step.
-        config: of the whole call.
+        data: what the refit is done on; readable more than once.
+        sample: an image or two, to see which layers run.
 
     Attributes:
         solvable: names of the layers that can be solved.
@@ -34,16 +35,16 @@ class RefitStep:
         ValueError: the model cannot be copied.
     """
 
-    def __init__(self, model: nn.Module, config: PruneConfig) -> None:
+    def __init__(self, model: nn.Module, data: CalibrationData, sample: Call) -> None:
         try:
             self._original = copy.deepcopy(model)
         except Exception as error:
             raise ValueError(
                 f"compensate='refit' compares the model with a copy of it, and copy.deepcopy fails: {error}"
             ) from error
-        self._config = config
+        self._data = data
         with preserve_state(model), torch.no_grad():
-            trace = trace_run(model, config.sample, lambda model, call: call.run(model, config.forward_fn))
+            trace = trace_run(model, sample, lambda model, call: call.run(model, data.forward_fn))
         self.solvable = solvable_layers(model, [trace])
 
     def weights(self, model: nn.Module) -> dict[nn.Module, nn.Parameter]:
@@ -62,7 +63,7 @@ class RefitStep:
             kept: by name of layer, the channels that are left of those before the step.
         """
         _renew(model)
-        data = self._config.data
+        data = self._data
         return refit(
             model,
             self._original,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins.recovery.patches import LayerMatrix, is_linear_map
+from foad_plugins.recovery.refitting.patches import LayerMatrix, is_linear_map
 
 LAYERS = {
     "linear": (lambda: nn.Linear(5, 4), (3, 5)),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..utils.drawing import AFTER, BEFORE, MARK, new_figure, shorten
+from ...utils.drawing import AFTER, BEFORE, MARK, new_figure, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .refit_report import LayerFit
+    from .layer_fit import LayerFit
 
 __all__ = ["draw_errors", "refit_figure"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..calibration.data import Call
+from ...calibration.data import Call
 from .trace import RunCall
 
 __all__ = ["as_passes", "first_of", "image_count", "peak_bytes"]

@@ -1,0 +1,1 @@
+"""The parts of a refit: networks in lockstep, rows of their layers, and the regression of each layer."""
