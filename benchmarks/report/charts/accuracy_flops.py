@@ -85,7 +85,8 @@ def _series(pairs: Sequence[tuple[Leaderboard, Row]], styles: SeriesStyles, stag
 def accuracy_flops_png(board: Leaderboard, styles: SeriesStyles) -> bytes:
     """A PNG with a panel for each stage, because accuracies before and after fine-tuning can be far apart."""
     panels = accuracy_flops([board], styles)
-    figure = new_figure(6 * max(2, len(panels)), max(4.4, 1.8 + 0.2 * len(board.rows)))
+    height = max(4.4, 1.8 + 0.2 * len(board.rows))
+    figure = new_figure(6 * max(2, len(panels)), height)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for place, panel in zip(axes, panels, strict=True):
         known = [series for series in panel.series if series.x]
@@ -106,7 +107,9 @@ def accuracy_flops_png(board: Leaderboard, styles: SeriesStyles) -> bytes:
             color=GREY,
             fontsize=8,
         )
-        name_points(place, [(series.name, series.x[0], series.y[0], series.style.color) for series in known])
+        points = [(series.name, series.x[0], series.y[0], series.style.color) for series in known]
+        # A name takes 0.2 inches, and titles and labels take 1.4.
+        name_points(place, points, gap=0.2 / (height - 1.4))
     spread = f"\nmean and 95 % interval, {board.seed_count}" if len(board.seeds) > 1 else ""
     axes[0].set_ylabel(f"test accuracy (%){spread}")
     figure.suptitle(escape_mathtext(f"{board.title}\n{board.network}"))

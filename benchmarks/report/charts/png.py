@@ -64,17 +64,16 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), _LEGEND_COLUMNS), frameon=False)
 
 
-def name_points(axes: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
+def name_points(axes: Axes, points: Sequence[tuple[str, float, float, str]], *, gap: float) -> None:
     """Names to the right of the axes, each with a line to its point, so that points at one place can be told apart.
 
     Args:
         axes: whose limits are set.
         points: name, x, y and color.
+        gap: the height of a name, as a share of that of the axes.
     """
     low, high = axes.get_ylim()
-    heights = spread_out(
-        [(y - low) / (high - low) for *_, y, _ in points], gap=0.2 / (axes.figure.get_figheight() - 1.4)
-    )
+    heights = spread_out([(y - low) / (high - low) for *_, y, _ in points], gap=gap)
     for (name, x, y, color), height in zip(points, heights, strict=True):
         axes.annotate(
             escape_mathtext(name),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from ..data.leaderboard import Leaderboard
@@ -45,7 +46,8 @@ def scoring_cost_figure(board: Leaderboard, styles: SeriesStyles, kind: Literal[
         height_for(len(series), least=0), x=f"{title} ({'s' if kind == 'time' else 'MB'}), logarithmic"
     )
     layout["yaxis"].update(name_axis([one.name for one in series]), showgrid=True)
-    layout["xaxis"].update(type="log", dtick=1, minor={"ticks": "outside"})
+    low, high = (math.log10(end(one.x[0] for one in series)) for end in (min, max))
+    layout["xaxis"].update(type="log", dtick=max(1, round((high - low) / 4)), tickangle=0, minor={"ticks": "outside"})
     shown = {key for one in series for key in one.rows}
     absent = [row.criterion for row in board.rows if row_key(board, row) not in shown]
     note = f"Not measured, or too small to measure: {', '.join(absent)}." if absent else ""

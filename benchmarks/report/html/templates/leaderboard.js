@@ -26,7 +26,7 @@ function draw(...wanted) {
       layout.legend = { ...layout.legend, orientation: "h", y: -0.2, yanchor: "top" };
     }
     if (layout.xaxis.tickangle) {
-      const step = Math.ceil(18 * layout.xaxis.tickvals.length / plot.clientWidth);
+      const step = Math.ceil(18 * layout.xaxis.tickvals.length / Math.max(90, plot.clientWidth - 180));
       for (const name of ["tickvals", "ticktext"]) layout.xaxis[name] = layout.xaxis[name].filter((_, n) => n % step === 0);
     }
     for (const trace of data)
