@@ -56,8 +56,8 @@ def find_suite(name: str, changes: Sequence[str] = ()) -> Suite:
             f"unknown suite {name!r}{did_you_mean(name, suite_names())} (known: {known}; or give the path of a .yaml "
             "file)"
         )
-    file = files(__package__) / (name + _SUFFIX)
-    return read_suite(file.read_text("utf-8"), file.name, changes)
+    bundled = files(__package__) / (name + _SUFFIX)
+    return read_suite(bundled.read_text("utf-8"), bundled.name, changes)
 
 
 def read_suite(text: str, source: str, changes: Sequence[str] = ()) -> Suite:
