@@ -9,8 +9,8 @@ from torch import nn
 
 from ...calibration.collect import calibrate
 from ...calibration.data import CalibrationData
+from ...calibration.fingerprint import ModelFingerprint
 from ...calibration.observers import ChannelSet
-from ...calibration.preserve import ModelFingerprint
 from ...criterion.block_elimination import PatchTerm
 from ...criterion.gram import GramStatistics
 from ...criterion.reconstruction import ReconstructionTerm

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -219,14 +220,15 @@ def _after_norm(item: Any, items: Mapping[nn.Module, Any]) -> Any:
 
 def _hook_point(item: Any, side: Any, channels: int) -> HookPoint | None:
     """At an item's layer; None where it does not have every channel of the root, each equally often."""
-    held: list[list[int]] = [[] for _ in range(channels)]
-    for index, root in zip(item.idxs, item.root_idxs, strict=True):
-        if root is None or not 0 <= root < channels:
-            return None
-        held[root].append(index)
-    if len({len(indices) for indices in held}) != 1 or not held[0]:
+    if None in item.root_idxs:
         return None
-    channel_index = torch.tensor([sorted(indices) for indices in held])
+    index, root = np.array(item.idxs, dtype=np.int64), np.array(item.root_idxs, dtype=np.int64)
+    if not len(root) or root.min() < 0 or root.max() >= channels:
+        return None
+    counts = np.bincount(root, minlength=channels)
+    if not counts[0] or (counts != counts[0]).any():
+        return None
+    channel_index = torch.from_numpy(index[np.lexsort((index, root))].reshape(channels, -1))
     layer = item.dep.target.module
     width = layer_width(layer, side)
     if width is not None and int(channel_index.max()) >= width:

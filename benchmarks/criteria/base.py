@@ -10,7 +10,7 @@ import torch_pruning as tp
 from torch import nn
 
 from ...calibration.data import model_device
-from ...calibration.preserve import ModelFingerprint
+from ...calibration.fingerprint import ModelFingerprint
 from .spec import CriterionContext
 
 __all__ = ["DataDrivenCriterion"]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from .saved_values import SavedValues
 
-__all__ = ["ModelFingerprint", "check_model", "force_eager", "preserve_state", "without_hooks_of"]
+__all__ = ["check_model", "force_eager", "preserve_state", "without_hooks_of"]
 
 # The generators and the switch of the fused path belong to the process: of two threads, one measures after the other.
 _MEASURING = threading.RLock()
@@ -42,7 +41,7 @@ def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -
             the model is compiled, and torch is older than 2.6.
     """
     check_model(model)
-    _refuse_lazy(model)
+    _check_initialized(model)
     with _MEASURING:
         flags = [(module, module.training) for module in model.modules()]
         buffers = [
@@ -113,13 +112,15 @@ def check_model(model: object) -> None:
         raise TypeError(f"model must be a torch.nn.Module, got {given}")
 
 
-def _refuse_lazy(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if any(is_lazy(tensor) for tensor in (*module._parameters.values(), *module._buffers.values())):
-            raise ValueError(
-                f"layer {name!r} has not set up its parameters yet, as lazy layers do when they first run: call the "
-                "model once on a batch, or load its weights"
-            )
+def _check_initialized(model: nn.Module) -> None:
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            if any(isinstance(tensor, UninitializedTensorMixin) for tensor in tensors.values()):
+                name = next(name for name, other in model.named_modules() if other is module)
+                raise ValueError(
+                    f"layer {name!r} has no parameters yet, which lazy layers create in their first call: call the "
+                    "model once on a batch, or load its weights"
+                )
 
 
 @contextmanager
@@ -146,39 +147,3 @@ def force_eager(model: nn.Module) -> Iterator[None]:
 
 def _compiled_in_place(module: nn.Module) -> bool:
     return getattr(module, "_compiled_call_impl", None) is not None
-
-
-class ModelFingerprint:
-    """Tells whether a model is unchanged: the same tensors, not written to since.
-
-    Writes through ``.data`` do not change a tensor's version, so one value of each tensor is compared as well.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = weakref.ref(model)
-        tensors = [*model.parameters(), *model.buffers()]
-        self._tensors = [(weakref.ref(tensor), tensor._version) for tensor in tensors]
-        self._values = _first_values(tensors)
-
-    def matches(self, model: nn.Module) -> bool:
-        """Whether this is the model, and unchanged."""
-        tensors = [*model.parameters(), *model.buffers()]
-        return (
-            self._model() is model
-            and len(tensors) == len(self._tensors)
-            and all(
-                ref() is tensor and version == tensor._version
-                for tensor, (ref, version) in zip(tensors, self._tensors, strict=True)
-            )
-            and torch.allclose(self._values, _first_values(tensors), rtol=0, atol=0, equal_nan=True)
-        )
-
-
-def _first_values(tensors: list[Tensor]) -> Tensor:
-    if not tensors:
-        return torch.empty(0)
-    with torch.no_grad():
-        firsts = [tensor.reshape(-1)[:1] for tensor in tensors]
-        firsts = [(torch.view_as_real(one)[:, 0] if one.is_complex() else one).to(torch.float64) for one in firsts]
-        # All on one device first, so that the host waits for a GPU only once.
-        return torch.cat([part.to(firsts[0].device) for part in firsts]).to("cpu")

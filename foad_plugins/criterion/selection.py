@@ -16,9 +16,6 @@ __all__ = ["Selection", "greedy_select"]
 
 Similarity = npt.NDArray[np.floating]
 
-# Bounds the memory of a search for nearest channels.
-_ROWS_AT_ONCE = 256
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -211,20 +208,17 @@ class GreedyPass:
         """Make one pass with one neighbor.
 
         A channel can remove its nearest one only if that has a higher index: lower ones are kept or already removed.
-        So the pass visits the channels whose nearest has a higher index, and those whose nearest is removed on the way.
+        So the pass visits the channels whose nearest has a higher index or has been removed, also on the way.
         """
-        self._refresh_nearest(np.flatnonzero((self._removed == 0) & (self._removed[self._nearest] != 0)))
-        higher = self._nearest > np.arange(len(self._nearest))
-        queued = (self._removed == 0) & higher & (self._best >= threshold)
+        higher = (self._nearest > np.arange(len(self._nearest))) & (self._best >= threshold)
+        queued = (self._removed == 0) & (higher | (self._removed[self._nearest] != 0))
         queue: list[int] = np.flatnonzero(queued).tolist()
         representatives: dict[int, int] = {}
         while queue:
             channel = heapq.heappop(queue)
             if self._removed[channel]:
                 continue
-            if self._removed[self._nearest[channel]]:
-                self._refresh_nearest(np.array([channel]))
-            other = int(self._nearest[channel])
+            other = self._refresh_nearest(channel)
             if other < channel or self._removed[other] or not self._best[channel] >= threshold:
                 continue
             self._removed[other] = -np.inf
@@ -235,15 +229,13 @@ class GreedyPass:
                     heapq.heappush(queue, waiting)
         return representatives
 
-    def _refresh_nearest(self, channels: npt.NDArray[np.intp]) -> None:
-        """Find the most similar channel left for each of some channels, ties to the lower index.
-
-        If no other channel is left, the result is a removed one.
-        """
-        for start in range(0, len(channels), _ROWS_AT_ONCE):
-            some = channels[start : start + _ROWS_AT_ONCE]
-            self._nearest[some] = (self._table[some] + self._removed).argmax(1)
-        self._best[channels] = self._table[channels, self._nearest[channels]]
+    def _refresh_nearest(self, channel: int) -> int:
+        """The most similar channel left, ties to the lower index; a removed one if no other is left."""
+        other = int(self._nearest[channel])
+        if self._removed[other]:
+            self._nearest[channel] = other = int((self._table[channel] + self._removed).argmax())
+            self._best[channel] = self._table[channel, other]
+        return other
 
     def _most_similar(self, channel: int, count: int) -> list[int]:
         """The ``count`` most similar channels left, most similar first, ties to the lower index.

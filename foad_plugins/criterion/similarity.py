@@ -89,7 +89,6 @@ class ChannelStatistics:
         self.count += len(features)
         return self
 
-    @torch.no_grad()
     def update_async(self, features: Tensor, *, products: bool = False) -> Sums:
         """Add the feature maps of a batch in place, without a check of the values and without waiting for the device.
 
@@ -104,9 +103,9 @@ class ChannelStatistics:
             TypeError, ValueError: as :meth:`update`, except for the values.
         """
         out = None if self._sum is None else self._sum.to(features.device)
-        sums = similarity_sums(self._rows(features), out, products=products)
+        sums = similarity_sums(self._rows(features.detach()), out, products=products)
         self._sum = sums.similarities
-        self.count += len(features)
+        self.count += features.shape[0]
         return sums
 
     def merge(self, other: ChannelStatistics) -> ChannelStatistics:
@@ -167,13 +166,13 @@ class ChannelStatistics:
         """The maps as (N, C, L), checked."""
         if not features.is_floating_point():
             raise TypeError(f"features must be floating point, got {features.dtype}")
-        if features.dim() < 2 or features.shape[1] != self.num_channels:
-            expected = f"(N, {self.num_channels}, ...)"
-            raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")
-        if features.shape[0] == 0:
-            raise ValueError(f"features must hold at least one image, got shape {tuple(features.shape)}")
-        if features[0, 0:1].numel() == 0 and self.num_channels:
-            raise ValueError(f"feature maps must have at least one position, got shape {tuple(features.shape)}")
+        shape = features.shape
+        if len(shape) < 2 or shape[1] != self.num_channels:
+            raise ValueError(f"features must have shape (N, {self.num_channels}, ...), got {tuple(shape)}")
+        if shape[0] == 0:
+            raise ValueError(f"features must have at least one image, got shape {tuple(shape)}")
+        if 0 in shape[2:] and self.num_channels:
+            raise ValueError(f"feature maps must have at least one position, got shape {tuple(shape)}")
         return _as_rows(features)
 
 

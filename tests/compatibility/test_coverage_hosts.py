@@ -203,7 +203,7 @@ def with_norm(compute):
 
 
 NOT_PRUNABLE = {
-    "lazy": (Lazy, r"layer 'first' has not set up its parameters yet.*call the model once"),
+    "lazy": (Lazy, r"layer 'first' has no parameters yet.*call the model once"),
     "exported": (lambda: torch.export.export(two(), (IMAGES,)).module(), "the model was exported"),
     "no data": (lambda: two().to("meta"), "layer 'first' has no data, it is on the meta device"),
     "inference mode": (in_inference_mode, "layer 'first' was made in inference mode"),
