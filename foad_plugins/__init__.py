@@ -26,6 +26,7 @@ from .utils.warnings import FOADWarning, InsufficientDataWarning, NoEffectWarnin
 
 if TYPE_CHECKING:
     from .adapters.checkpoint import CheckpointError, load_pruned, save_pruned
+    from .adapters.checkpoint.hub import PrunedModel
     from .adapters.nni.pruner import FOADPruner
     from .adapters.prune.api import TargetError, prune
     from .adapters.prune.sensitivities import sensitivity, sensitivity_ratios
@@ -56,6 +57,7 @@ __all__ = [
     "LayerWidth",
     "NoEffectWarning",
     "PruneReport",
+    "PrunedModel",
     "ReconstructionTerm",
     "RecoveryDivergedError",
     "RecoveryReport",
@@ -88,6 +90,7 @@ _LAZY = {
     "ExportReport": ".export",
     "FOADImportance": ".adapters.torch_pruning",
     "FOADPruner": ".adapters.nni",
+    "PrunedModel": ".adapters.checkpoint.hub",
     "RecoveryDivergedError": ".recovery.recover",
     "RecoveryReport": ".recovery.training.report",
     "TargetError": ".adapters.prune",

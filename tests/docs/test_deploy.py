@@ -20,13 +20,14 @@ def run(text):
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
+    pytest.importorskip("huggingface_hub")
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_save_and_load(tmp_path, capsys):
     run(GUIDE.partition("## Export")[0])
-    assert {file.name for file in tmp_path.iterdir()} == {"digits.safetensors", "other.safetensors"}
+    assert {file.name for file in tmp_path.iterdir()} == {"digits.safetensors", "digits-pruned", "other.safetensors"}
     assert "pruned" in capsys.readouterr().out
 
 
