@@ -47,6 +47,7 @@ def refit(
     data: Any,
     *,
     kept: Mapping[str, Sequence[int]] | None = None,
+    ignored_layers: Sequence[str] = (),
     rows: int | None = ROWS,
     max_batches: int | None = None,
     max_memory: float | None = None,
@@ -73,6 +74,8 @@ def refit(
         data: calibration data as for :class:`~foad_plugins.FOADImportance`; 256 to 512 images are enough. Read once.
         kept: for layers, by name, the original's output channels that ``pruned`` still has, in its order. By default
             they are found by equal weights and values of batch normalization, or by similar maps.
+        ignored_layers: names of layers that are left alone, such as those of a detector that see the regions it has
+            found; the name of a container means all layers in it.
         rows: positions that are drawn for each weight of an output channel, at least 1; None takes all.
         max_batches: use so many batches of ``data`` at most; None uses all.
         max_memory: bytes that feature maps may take, at most; None takes what is free.
@@ -94,6 +97,7 @@ def refit(
     _check_count("rows", rows)
     check_data(data)
     given = check_kept(kept, pruned, original)
+    ignored = _layers_in(pruned, ignored_layers)
     run_call = _run_call(forward_fn)
     with undone_on_error() as changes:
         with ExitStack() as stack:
@@ -106,7 +110,7 @@ def refit(
             if forward_fn is None:
                 calls = [replace(call, batch=None) for call in calls]
             calls = as_passes(calls)
-            plan = _plan(pruned, original, calls, run_call)
+            plan = _plan(pruned, original, calls, run_call, ignored)
             check_memory((original, pruned), calls, run_call, max_memory)
             known = kept_by_values(plan, given)
             layers = _solve(plan, (original, pruned), calls, run_call, known, rows, seed, changes, progress)
@@ -146,7 +150,11 @@ def _solve(
                 plan.left_alone.setdefault(name, "it does not run once, in the same order, on all inputs")
                 continue
             problem = LayerProblem(name, plan.original[name], plan.pruned[name], kept[name])
-            fit, left_out = problem.sums([(old, new) for old, new in together], rows, generator)
+            pairs = [(old, new) for old, new in together]
+            if not problem.belong_together(pairs):
+                plan.left_alone[name] = "its inputs have other sizes in the two networks"
+                continue
+            fit, left_out = problem.sums(pairs, rows, generator)
             if not fit.rows or not left_out.rows:
                 plan.left_alone[name] = "there are too few rows to leave some out"
                 continue
@@ -168,7 +176,9 @@ def _solve(
     return list(layers.values())
 
 
-def _plan(pruned: nn.Module, original: nn.Module, calls: Sequence[Call], run_call: RunCall) -> RefitPlan:
+def _plan(
+    pruned: nn.Module, original: nn.Module, calls: Sequence[Call], run_call: RunCall, ignored: frozenset[str]
+) -> RefitPlan:
     small = [first_of(call, 0, _TRACED) for call in calls]
     old = [trace_run(original, call, run_call) for call in small]
     torch.manual_seed(1)
@@ -180,13 +190,14 @@ def _plan(pruned: nn.Module, original: nn.Module, calls: Sequence[Call], run_cal
         )
     new = [trace_run(pruned, call, run_call) for call in small]
     for before, after in zip(old, new, strict=True):
-        shapes = [[tuple(tensor.shape) for tensor in trace.outputs] for trace in (before, after)]
+        # Detectors give as many boxes as they find.
+        shapes = [[tuple(tensor.shape[1:]) for tensor in trace.outputs] for trace in (before, after)]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f"pruned gives outputs of shapes {shapes[1]} and original of {shapes[0]}: pruned must be a pruned copy "
-                "of original"
+                f"for each image, pruned gives outputs of shapes {shapes[1]} and original of {shapes[0]}: pruned must "
+                "be a pruned copy of original"
             )
-    return plan_refit(pruned, original, new, old)
+    return plan_refit(pruned, original, new, old, ignored)
 
 
 def _equal(first: Trace, second: Trace) -> bool:
@@ -217,6 +228,22 @@ def _check_networks(pruned: nn.Module, original: nn.Module) -> None:
     devices = {tensor.device for model in (pruned, original) for tensor in model.parameters()}
     if len(devices) > 1:
         raise ValueError(f"pruned and original must be on one device, got {', '.join(sorted(map(str, devices)))}")
+
+
+def _layers_in(model: nn.Module, names: Sequence[str]) -> frozenset[str]:
+    """Names of the modules with these names, and of all modules in them.
+
+    Raises:
+        TypeError: a single string, or something else than strings.
+        ValueError: the model has no module of a name.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"ignored_layers must be a sequence of names, got {names!r}")
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules:
+            raise ValueError(f"ignored_layers: the model has no layer {name!r}")
+    return frozenset(one for one in modules if any(one == name or one.startswith(f"{name}.") for name in names))
 
 
 def _check_count(name: str, value: int | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .dual import Rows
 from .kept import Correlation
@@ -57,6 +57,18 @@ class LayerProblem:
     def has_constant(self) -> bool:
         """Whether there is a place for a constant: a bias, or a running mean."""
         return self._layer.bias is not None or self._norm is not None
+
+    def belong_together(self, stops: Sequence[tuple[Stop, Stop]]) -> bool:
+        """Whether rows of the two networks are of the same images and positions, as far as sizes show it."""
+        linear = isinstance(self._layer, nn.Linear)
+        for old, new in stops:
+            assert new.x is not None
+            assert old.output is not None
+            inputs, outputs = (tensor.shape[:-1] if linear else tensor.shape[:1] for tensor in (new.x, old.output))
+            sums = [one.other.shape[:1] for one in (old, new) if one.other is not None]
+            if inputs != outputs or len(set(sums)) > 1:
+                return False
+        return True
 
     def sums(
         self, stops: Sequence[tuple[Stop, Stop]], per_unknown: int | None, generator: torch.Generator

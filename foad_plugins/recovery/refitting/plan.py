@@ -36,8 +36,21 @@ class RefitPlan:
     left_alone: dict[str, str]
 
 
-def plan_refit(pruned: nn.Module, original: nn.Module, new: Sequence[Trace], old: Sequence[Trace]) -> RefitPlan:
+def plan_refit(
+    pruned: nn.Module,
+    original: nn.Module,
+    new: Sequence[Trace],
+    old: Sequence[Trace],
+    ignored: frozenset[str] = frozenset(),
+) -> RefitPlan:
     """Compare traces of both networks on some calls.
+
+    Args:
+        pruned: the network to be refitted.
+        original: the network that it was.
+        new: traces of ``pruned``.
+        old: traces of ``original`` on the same calls.
+        ignored: names of modules that are left alone.
 
     Raises:
         ValueError: no layer of the pruned network can be fitted to one of the original.
@@ -50,7 +63,8 @@ def plan_refit(pruned: nn.Module, original: nn.Module, new: Sequence[Trace], old
         if isinstance(module, nn.MultiheadAttention):
             left_alone[f"{name}.in_proj"] = "attention applies its projections itself"
         if isinstance(module, _WEIGHTED) or is_linear_map(module):
-            reason = _reason(name, module, old_modules.get(name), shared, new, old)
+            known = old_modules.get(name)
+            reason = "it is ignored" if name in ignored else _reason(name, module, known, shared, new, old)
             if reason is None:
                 names.append(name)
             else:

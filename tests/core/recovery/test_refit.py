@@ -433,7 +433,7 @@ def test_a_network_that_is_no_pruned_copy_is_refused():
         (wider, "9 outputs and 8 in original"),
         (stranger, "kept="),
         (others, "no layer"),
-        (other_output, r"\(2, 3\).*\(2, 4\)"),
+        (other_output, r"\(3,\).*\(4,\)"),
         (original, "one object"),
         (nn.Sequential(original[0], nn.Flatten(), nn.Linear(288, 4)), "share the parameter '0.weight'"),
     ]:
@@ -472,6 +472,8 @@ def test_more_images_than_memory_holds_are_refused_with_a_number_that_fits():
     [
         ({"rows": 0}, ValueError),
         ({"rows": 1.5}, ValueError),
+        ({"ignored_layers": ["none"]}, ValueError),
+        ({"ignored_layers": "inner"}, TypeError),
         ({"kept": {"inner": [0]}}, ValueError),
         ({"data": "images"}, TypeError),
         ({"data": []}, ValueError),
@@ -486,6 +488,29 @@ def test_bad_arguments_are_refused(options, error):
     given = {"pruned": narrowed(original, HALF), "original": original, "data": images(), **options}
     with pytest.raises(error):
         refit(given.pop("pruned"), given.pop("original"), given.pop("data"), **given)
+
+
+def test_layers_that_see_other_regions_in_the_two_networks_are_left_alone():
+    class Selecting(nn.Module):
+        """As detectors do, it goes on with what it has found."""
+
+        def __init__(self):
+            super().__init__()
+            self.features, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 2)
+
+        def forward(self, x):
+            x = self.features(x)
+            return self.head(x.permute(0, 2, 3, 1)[x[:, 0] > 0.3])
+
+    original = Selecting()
+    pruned = narrowed(original, {"features": [0, 2, 3], "-head": [0, 2, 3]})
+    with torch.no_grad():
+        pruned.features.weight.mul_(0.7)
+    report = refit(pruned, original, images(), ignored_layers=["features"])
+    assert report.left_alone == {
+        "features": "it is ignored",
+        "head": "its inputs have other sizes in the two networks",
+    }
 
 
 def test_the_report_names_layers_and_reasons():
