@@ -53,6 +53,10 @@ NETWORKS = {
 }
 
 
+# Torchvision's transformer reshapes its tokens to the width that it was made with.
+OPTIONS = {"vit_b_16": {"ignored_layers": ["conv_proj"]}}
+
+
 def output(model, x):
     with torch.no_grad():
         result = model.eval()(x)
@@ -82,6 +86,6 @@ def test_refit_is_nearer_to_the_original_than_least_squares(name):
     errors = {}
     for method in ("least_squares", "refit"):
         model = copy.deepcopy(original)
-        prune(model, x, params=0.7, compensate=method, measure_latency=False)
+        prune(model, x, params=0.7, compensate=method, measure_latency=False, **OPTIONS.get(name, {}))
         errors[method] = float((output(model, y) - expected).square().mean() / expected.var(0).mean())
     assert errors["refit"] < errors["least_squares"], errors

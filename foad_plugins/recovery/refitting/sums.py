@@ -33,13 +33,13 @@ class TensorOperations(TorchFunctionMode):
 
     Args:
         on_sum: called with the two operands of an addition, and whether the first one holds the sum afterwards.
-        on_use: called with the arguments of any other function of torch that returns tensors.
+        on_use: called with the arguments of any other function of torch that returns tensors, and what it returned.
     """
 
     def __init__(
         self,
         on_sum: Callable[[Tensor, Tensor, bool], None],
-        on_use: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None,
+        on_use: Callable[[tuple[Any, ...], dict[str, Any], Any], None] | None = None,
     ) -> None:
         super().__init__()
         self._on_sum = on_sum
@@ -55,5 +55,5 @@ class TensorOperations(TorchFunctionMode):
             return func(*args, **kwargs)
         result = func(*args, **kwargs)
         if self._on_use is not None and isinstance(result, (Tensor, tuple, list)):
-            self._on_use(args, kwargs)
+            self._on_use(args, kwargs, result)
         return result

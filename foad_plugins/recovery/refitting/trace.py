@@ -78,6 +78,7 @@ class _Made:
 
     tensor: Tensor
     layer: str
+    version: int
     uses: int = 0
 
 
@@ -114,7 +115,7 @@ class _Recorder:
                 if not isinstance(x, Tensor) or not isinstance(output, Tensor) or _unlike(module, x, output):
                     self._unlike.add(name)
                     return
-            made = self._made[id(output)] = _Made(output, name)
+            made = self._made[id(output)] = _Made(output, name, output._version)
             self._layers[name] = _Layer(x, x._version, made)
             self._events.append(("layer", name))
 
@@ -132,7 +133,7 @@ class _Recorder:
             layer = self._layers[made.layer]
             if layer.made is made and layer.norm is None:
                 layer.norm = name
-                layer.normed = self._made[id(output)] = _Made(output, made.layer)
+                layer.normed = self._made[id(output)] = _Made(output, made.layer, output._version)
 
         return hook
 
@@ -152,18 +153,19 @@ class _Recorder:
         if in_place:
             self._made.pop(id(first), None)
 
-    def on_use(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def on_use(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Another operation was done."""
         if self._own:
             return
         for tensor in _tensors((args, kwargs.values())):
             made = self._made.get(id(tensor))
-            if made is not None:
+            # Dropout in eval mode gives its input back, which is no use; an operation in place does so too.
+            if made is not None and (tensor is not result or tensor._version != made.version):
                 made.uses += 1
 
     def finish(self, outputs: tuple[Tensor, ...]) -> Trace:
         """What the run showed."""
-        self.on_use(outputs, {})
+        self.on_use(outputs, {}, None)
         norms = {
             name: layer.norm
             for name, layer in self._layers.items()

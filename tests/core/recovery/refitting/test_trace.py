@@ -44,6 +44,7 @@ def test_the_sum_is_found_whatever_form_the_addition_has():
         lambda x, first, second: torch.add(x, second),
         lambda x, first, second: x.clone().add_(second),
         in_place,
+        lambda x, first, second: functional.dropout(second, training=False) + x,
     ):
         assert traced(Block(join)).sums == {"second"}
 
