@@ -165,6 +165,11 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--steps", type=positive_int, metavar="N", help="number of steps to the target")
     group.add_argument("--no-verify", action="store_true", help="do not check the result against the original")
+    group.add_argument(
+        "--on-wrong-removal",
+        choices=("keep", "error"),
+        help="where channels of a group cannot be removed rightly: keep them all, with a note, or fail (default: keep)",
+    )
     group.add_argument("--no-latency", action="store_true", help="do not time the model before and after")
 
 

@@ -118,7 +118,8 @@ def _recovered(recovery: Recovery | None, model: torch.nn.Module) -> tuple[Recov
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of :func:`~foad_plugins.prune` that the user gave; the others have its defaults."""
-    names = (*TARGETS, "neighbors", "threshold", "order", *_FOR_TARGETS, "compensate", "reestimate_bn", "steps")
+    method = ("compensate", "reestimate_bn", "steps", "on_wrong_removal")
+    names = (*TARGETS, "neighbors", "threshold", "order", *_FOR_TARGETS, *method)
     settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     target = [name for name in TARGETS if name in settings]
     rule = [name for name in ("neighbors", "threshold") if name in settings]

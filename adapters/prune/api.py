@@ -64,6 +64,7 @@ def prune(
     steps: int = 1,
     callback: Callable[[nn.Module, int], Any] | None = None,
     verify: bool = True,
+    on_wrong_removal: str = "keep",
     dry_run: bool = False,
     measure_latency: bool = True,
     max_batches: int | None = None,
@@ -115,6 +116,9 @@ def prune(
         callback: called as ``callback(model, step)`` after every step but the last, to fine-tune; steps count from 1.
         verify: check on calibration images that the pruned network gives the outputs of the original with the removed
             channels zeroed.
+        on_wrong_removal: where Torch-Pruning cannot remove channels of a group, or removes the wrong ones, ``"keep"``
+            keeps all channels of that group, with the reason in the report's notes, and goes on to the target with the
+            other groups; ``"error"`` raises.
         dry_run: leave the model unchanged; the report is of what would have been done.
         measure_latency: time a call on the first calibration batch before and after, for the report.
         max_batches: use at most this many batches of ``data``; None uses all.
@@ -131,7 +135,8 @@ def prune(
             layer of the model; no data, or data that the model does not run on; NaN or Inf in a feature map; a model
             without layers to prune or that Torch-Pruning cannot trace; layers to prune that share parameters. As
             :class:`~foad_plugins.TargetError`, a target that cannot be met.
-        RuntimeError: Torch-Pruning cannot remove channels from this model, or removes the wrong ones.
+        RuntimeError: with ``on_wrong_removal="error"``, Torch-Pruning cannot remove channels of a group, or removes
+            the wrong ones.
 
     Warns:
         UnscoredGroupWarning: no feature map of a group was observed; it is not pruned.
@@ -146,7 +151,7 @@ def prune(
     has_target = target.kind != "rule"
     check_data(data)
     source = CalibrationData(data, max_batches, forward_fn, progress)
-    check_choices(order, round_to, steps, callback)
+    check_choices(order, round_to, steps, callback, on_wrong_removal)
     chosen = choose_ranking(ranking, target)
     check_no_target_options(
         target,
@@ -184,6 +189,7 @@ def prune(
         compensate=method,
         reestimate_bn=has_target and method != "refit" if reestimate_bn is None else reestimate_bn,
         verify=verify,
+        on_wrong_removal=on_wrong_removal,
     )
     check_forward(model, config.example, forward_fn)
     before = measure(model, config.example, forward_fn)

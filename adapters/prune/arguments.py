@@ -141,7 +141,7 @@ def choose_ranking(ranking: Ranking | None, target: Target) -> Ranking:
     return ranking or "local"
 
 
-def check_choices(order: str, round_to: int, steps: int, callback: object) -> None:
+def check_choices(order: str, round_to: int, steps: int, callback: object, on_wrong_removal: object) -> None:
     """The other arguments of a pruning call, validated.
 
     Raises:
@@ -156,6 +156,8 @@ def check_choices(order: str, round_to: int, steps: int, callback: object) -> No
             raise ValueError(f"{name} must be an integer of at least 1, got {number!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable, got {callback!r}")
+    if on_wrong_removal not in ("keep", "error"):
+        raise ValueError(f"on_wrong_removal must be 'keep' or 'error', got {on_wrong_removal!r}")
 
 
 def check_no_target_options(target: Target, **given: bool) -> None:

@@ -22,7 +22,7 @@ class CurveCache:
         config: of the whole call.
 
     Attributes:
-        curves: of the current step, in the order of the candidates; empty until they are measured.
+        curves: of the current step; empty until they are measured.
         notes: for the report.
     """
 
@@ -41,12 +41,13 @@ class CurveCache:
         Raises:
             TypeError, ValueError: as :func:`~foad_plugins.adapters.prune.probes.measure_curves`.
         """
-        if not self.curves:
+        if candidates and not self.curves:
             # A refit starts from what least squares gives.
             method = "least_squares" if self._config.compensate == "refit" else self._config.compensate
             found = measure_curves(model, candidates, self._config.data, method=method)
             self.curves, self.notes = found.curves, found.notes
-        return self.curves
+        known = {curve.name: curve for curve in self.curves}
+        return [known[candidate.group.name] for candidate in candidates]
 
 
 def schedule_by_sensitivity(

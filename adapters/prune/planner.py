@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter, mul
 
 from torch import Tensor, nn
 
-from ...allocation.group_curve import GroupCurve
 from ...allocation.widths import Budget
 from ...cost.latency import measure_latency
-from ...criterion.selection import Selection, greedy_select, selection_of
-from ...report.data import LatencyTrial
+from ...criterion.selection import greedy_select, selection_of
 from ...utils.text import enumerate_some
 from ..torch_pruning.groups import CoupledGroup, mean_over_channel_groups
 from .arguments import Target, ratios_of
@@ -21,7 +19,9 @@ from .by_sensitivity import CurveCache, schedule_by_sensitivity
 from .cost_model import CostModel
 from .latency_search import narrowed_copy, search_latency
 from .model_size import ModelSize
+from .plan import GroupDecision, Plan
 from .ranking import RankingCache
+from .removal import WrongRemovalError, failing_groups
 from .search import (
     Attempt,
     Candidate,
@@ -35,55 +35,10 @@ from .search import (
 )
 from .settings import PruneConfig
 
-__all__ = ["TOLERANCE", "GroupDecision", "Plan", "Planner"]
+__all__ = ["TOLERANCE", "Planner"]
 
 TOLERANCE = 0.01
 """How far from a target FLOPs and parameters may end, as a share of the original's."""
-
-
-@dataclass(frozen=True, eq=False)
-class GroupDecision:
-    """A group, and which of its relative indices are kept and removed."""
-
-    group: CoupledGroup
-    selection: Selection
-
-    @property
-    def representatives(self) -> dict[int, int]:
-        """The channels of the root that are removed, each with its representative."""
-        removed, kept = (
-            self.group.root_indices(part) for part in (self.selection.removed, self.selection.representative)
-        )
-        return dict(zip(removed, kept, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What to remove.
-
-    Attributes:
-        decisions: for all groups that were scored.
-        similarity: (C, C) by name of the group.
-        curves: the loss of each group, where the ranking is by sensitivity.
-        predicted: how far the cost after the removal is above the target, as a share of the original's; None where
-            nothing is counted.
-        at_minimum: whether everything is removed that may be removed, since no smaller plan is predicted to suffice.
-        trials: networks that were timed.
-        notes: for the report.
-    """
-
-    decisions: tuple[GroupDecision, ...] = ()
-    similarity: Mapping[str, Tensor] = field(default_factory=dict)
-    curves: tuple[GroupCurve, ...] = ()
-    predicted: float | None = None
-    at_minimum: bool = False
-    trials: tuple[LatencyTrial, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def changing(self) -> list[GroupDecision]:
-        """The decisions that remove channels."""
-        return [decision for decision in self.decisions if decision.selection.removed]
 
 
 class Planner:
@@ -100,6 +55,32 @@ class Planner:
         self._rankings = RankingCache()
         self._sensitivity = CurveCache(config)
         self._latency: float | None = None
+        self._kept_whole: dict[CoupledGroup, str] = {}
+        self._checked: set[str] = set()
+
+    def start_step(self) -> None:
+        """Rank the groups again: the model has changed."""
+        self._rankings.clear()
+        self._sensitivity.clear()
+
+    def keep_whole(self, groups: Mapping[CoupledGroup, str]) -> None:
+        """Leave some groups out of every plan from now on, each for a reason."""
+        self._kept_whole.update(groups)
+
+    def to_prune(self, groups: Sequence[CoupledGroup]) -> list[CoupledGroup]:
+        """Those of some groups that are not kept whole; each trace of the model gives new ones."""
+        kept = {layer for group in self._kept_whole for layer in group.layers}
+        return [group for group in groups if kept.isdisjoint(group.layers)]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One for each reason for which groups are kept whole."""
+        by_reason: dict[str, dict[str, None]] = {}
+        for group, reason in self._kept_whole.items():
+            by_reason.setdefault(reason, {}).update(dict.fromkeys(group.producer_names))
+        return tuple(
+            f"all channels of {', '.join(map(repr, names))} are kept: {why}" for why, names in by_reason.items()
+        )
 
     def plan(
         self,
@@ -121,11 +102,9 @@ class Planner:
         Raises:
             TargetError: no plan meets the target.
             ValueError: a ranker fails, or ratios contradict each other.
+            WrongRemovalError: for a latency, groups that cannot be removed from a copy.
         """
         importance, ranker = self._config.importance, self._config.ranker
-        if not previous_attempts:
-            self._rankings.clear()
-            self._sensitivity.clear()
         candidates: list[Candidate] = []
         similarities: dict[str, Tensor] = {}
         decisions: list[GroupDecision] = []
@@ -141,7 +120,13 @@ class Planner:
                 candidates.append(candidate)
         if target.kind == "rule":
             return Plan(tuple(decisions), similarities)
-        counts, plan = self._count(model, candidates, target, size, previous_attempts)
+        if target.kind == "latency":
+            # Networks of other widths are timed before anything is verified.
+            self._check_removable(model, candidates, similarities)
+        try:
+            counts, plan = self._count(model, candidates, target, size, previous_attempts)
+        except TargetError as error:
+            raise TargetError("; ".join([str(error), *self.notes])) from None
         decided = tuple(
             GroupDecision(one.group, selection_of(similarities[one.group.name], one.sequence[:count]))
             for one, count in zip(candidates, counts, strict=True)
@@ -214,6 +199,25 @@ class Planner:
             raise TargetError(_unreachable(target, least))
         return counts, Plan(predicted=excess(counts), at_minimum=True)
 
+    def _check_removable(
+        self, model: nn.Module, candidates: Sequence[Candidate], similarities: Mapping[str, Tensor]
+    ) -> None:
+        names = {one.group.name for one in candidates}
+        if names <= self._checked:
+            return
+        # About half of the channels, an odd number: an even one may fit a network cut into halves by chance.
+        decisions = [
+            GroupDecision(
+                one.group, selection_of(similarities[one.group.name], one.sequence[: len(one.sequence) // 2 | 1])
+            )
+            for one in candidates
+            if len(one.sequence) > 1
+        ]
+        failing = failing_groups(model, self._config, decisions)
+        if failing:
+            raise WrongRemovalError("networks of other widths cannot be timed", failing)
+        self._checked |= names
+
     def _schedule(
         self, model: nn.Module, candidates: Sequence[Candidate], limits: Limits, budgets: Sequence[Budget]
     ) -> Schedule:
@@ -276,7 +280,8 @@ class Planner:
                 )
             if ratios:
                 fixed[number] = ratios[0]
-        prunable = {layer for candidate in candidates for layer in candidate.group.layers}
+        groups = [*(candidate.group for candidate in candidates), *self._kept_whole]
+        prunable = {layer for group in groups for layer in group.layers}
         for layer, ratio in config.ratios.items():
             if ratio and prunable.isdisjoint(layer.modules()):
                 names = candidates[0].group.group._DG._module2name if candidates else {}

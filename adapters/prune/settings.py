@@ -36,6 +36,7 @@ class PruneConfig:
         compensate: how consumers compensate for removed channels; None for not at all.
         reestimate_bn: whether to correct the statistics of batch normalization.
         verify: whether to verify the removal.
+        on_wrong_removal: ``"keep"`` or ``"error"``, where channels of a group cannot be removed rightly.
     """
 
     data: CalibrationData
@@ -51,6 +52,7 @@ class PruneConfig:
     compensate: str | None
     reestimate_bn: bool
     verify: bool
+    on_wrong_removal: str
 
     @property
     def forward_fn(self) -> ForwardFn | None:

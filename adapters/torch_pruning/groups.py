@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
-from torch_pruning.dependency import Group
+from torch_pruning.dependency import DependencyGraph, Group
 from torch_pruning.ops import OPTYPE
 
 from ...calibration.observers import ChannelSet, HookPoint
@@ -83,15 +83,28 @@ class CoupledGroup(ChannelSet):
         """How many relative indices there are."""
         return self.num_channels // self.channel_groups
 
+    @property
+    def producer_names(self) -> list[str]:
+        """Names of the layers that produce the channels, without normalization."""
+        names = self.group._DG._module2name
+        norms = {names.get(layer) for layer in self.layers if isinstance(layer, NORMS)}
+        return [name for name in self.layer_names if name not in norms] or [self.name]
+
     def root_indices(self, relative: Iterable[int]) -> list[int]:
         """The root's channels at some relative indices, channel group after channel group."""
         size, relative = self.channels_per_group, list(relative)
         return [number * size + channel for number in range(self.channel_groups) for channel in relative]
 
-    def partial(self, channels: Sequence[int]) -> Group:
-        """Torch-Pruning's group over some of the root's channels, ready to be pruned."""
+    def partial(self, channels: Sequence[int], graph: DependencyGraph | None = None) -> Group:
+        """Torch-Pruning's group over some of the root's channels, ready to be pruned.
+
+        Args:
+            channels: of the root.
+            graph: a newer trace of the same model; None for that of this group.
+        """
         root = self.group[0].dep
-        return self.group._DG.get_pruning_group(root.target.module, root.handler, list(channels))
+        graph = self.group._DG if graph is None else graph
+        return graph.get_pruning_group(root.target.module, root.handler, list(channels))
 
     def consumed(self, channels: Iterable[int]) -> dict[nn.Module, list[int]]:
         """The input channels (features) of the consumers that belong to some channels of the root."""

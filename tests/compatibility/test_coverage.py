@@ -191,7 +191,7 @@ def test_outputs_in_dataclasses_are_compared():
             return b.Output(self.head(self.second(self.first(x).relu().flip(1)).relu().mean((2, 3))))
 
     with pytest.raises(RuntimeError, match=r"right channels of the group of layer 'first'"):
-        prune(Swapped(), IMAGES, pruning_ratio=0.4)
+        prune(Swapped(), IMAGES, pruning_ratio=0.4, on_wrong_removal="error")
 
 
 def test_models_that_return_no_tensor():
@@ -220,7 +220,7 @@ def test_layers_that_do_not_run_are_named():
 def test_chunks_can_be_ignored_by_the_names_in_the_error():
     model = b.YoloC2f().eval()
     with pytest.raises(RuntimeError, match=r"group of layer 'inner.1.1.0' .* name that layer in ignored_layers"):
-        prune(model, IMAGES, pruning_ratio=0.3)
+        prune(model, IMAGES, pruning_ratio=0.3, on_wrong_removal="error")
     report = prune(model, IMAGES, pruning_ratio=0.3, ignored_layers=["inner.1.1.0"], measure_latency=False)
     assert report.params_after < 0.7 * report.params_before
     assert {group.verification for group in report.groups} == {"verified"}
@@ -244,7 +244,7 @@ def test_every_wrong_group_is_named_at_once():
         RuntimeError,
         match=r"group of layer 'first' \('first'\), nor of those of 'third'.*name these layers in ignored_layers",
     ):
-        prune(model, IMAGES, pruning_ratio=0.4)
+        prune(model, IMAGES, pruning_ratio=0.4, on_wrong_removal="error")
     report = prune(model, IMAGES, pruning_ratio=0.4, ignored_layers=["first", "third"], measure_latency=False)
     assert [group.name for group in report.groups] == ["second"]
 

@@ -185,7 +185,8 @@ def _tied():
         (Chain, {"ignored_layers": [3]}, TypeError, "modules and names"),
         (lambda: nn.Sequential(nn.ReLU(), nn.Flatten()), {}, ValueError, "no convolution or linear layer"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), {}, ValueError, "no convolution or linear layer"),
-        (_Fixed, {}, RuntimeError, "shape"),
+        (_Fixed, {"on_wrong_removal": "error"}, RuntimeError, "shape"),
+        (Chain, {"on_wrong_removal": "skip"}, ValueError, "must be 'keep' or 'error', got 'skip'"),
         (_tied, {}, ValueError, "layers '0' and '1' share a parameter"),
     ],
 )

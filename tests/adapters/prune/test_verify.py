@@ -25,7 +25,7 @@ def test_silently_wrong_removals_are_found_and_undone(network, target):
     model = network().train()
     before = snapshot(model)
     with pytest.raises(RuntimeError, match=r"does not remove the right channels of the group of layer '(make|right)'"):
-        prune(model, IMAGES, **target)
+        prune(model, IMAGES, on_wrong_removal="error", **target)
     assert snapshot(model) == before
 
 
@@ -47,7 +47,7 @@ def test_removals_that_break_the_network_are_undone(network, verify):
         warnings.simplefilter("ignore", FOADWarning)
         with pytest.raises(RuntimeError, match="right channels of the group|the network|cannot remove"):
             # An odd number of channels: an even one can be removed in halves, as those networks happen to need.
-            prune(model, IMAGES, pruning_ratio=0.3, verify=verify)
+            prune(model, IMAGES, pruning_ratio=0.3, verify=verify, on_wrong_removal="error")
     assert snapshot(model) == before
 
 
@@ -55,7 +55,7 @@ def test_a_wrong_group_can_be_ignored():
     model = SILENTLY_WRONG[0]()
     extended = nn.Sequential(nn.Conv2d(3, 7, 1), nn.ReLU(), nn.Conv2d(7, 3, 1), model)
     with pytest.raises(RuntimeError, match=r"layer '3.make' \('3.make'\).*ignored_layers"):
-        prune(extended, IMAGES, pruning_ratio=0.4)
+        prune(extended, IMAGES, pruning_ratio=0.4, on_wrong_removal="error")
     report = prune(extended, IMAGES, pruning_ratio=0.4, ignored_layers=["3.make"])
     assert {group.name: group.verification for group in report.groups} == {"0": "verified", "2": "verified"}
 
@@ -68,7 +68,7 @@ def test_slices_are_judged_by_what_comes_out():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FOADWarning)
-                report = prune(model, IMAGES, measure_latency=False)
+                report = prune(model, IMAGES, measure_latency=False, on_wrong_removal="error")
             outcomes.add(report.groups[0].verification)
         except RuntimeError:
             outcomes.add("refused")

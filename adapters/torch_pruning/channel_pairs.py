@@ -15,7 +15,7 @@ from ...calibration.preserve import preserve_state
 from ...criterion.selection import Selection
 from ...report.data import ChannelPair
 from ...utils.layers import first_input
-from ..torch_pruning.groups import CoupledGroup
+from .groups import CoupledGroup
 
 __all__ = ["channel_pairs"]
 

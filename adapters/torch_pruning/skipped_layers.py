@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.dependency import DependencyGraph
 
 from ...utils.text import enumerate_some
-from ..torch_pruning.graph import nonterminating_roots
+from .graph import nonterminating_roots
 
 __all__ = ["skipped_layer_notes"]
 
