@@ -35,10 +35,11 @@ def test_the_guide_to_targets_runs_from_beginning_to_end(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "prune.md").read_text(), flags=re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 7
     for example in examples:
         exec(compile(example, "prune.md", "exec"), names)
-    assert {file.name for file in tmp_path.iterdir()} == {"report.html", "resnet18-half.safetensors", "widths.png"}
+    written = {"curves.json", "report.html", "resnet18-half.safetensors", "widths.png"}
+    assert {file.name for file in tmp_path.iterdir()} == written
     assert "fine-tune here, after step 1" in capsys.readouterr().out
 
 
@@ -48,7 +49,7 @@ def test_the_nni_guide_runs_from_beginning_to_end(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "nni.md").read_text(), flags=re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 7
     for example in examples:
         exec(compile(example, "nni.md", "exec"), names)
     assert (tmp_path / "small.pt").is_file()
@@ -74,7 +75,9 @@ def test_links_lead_somewhere():
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-@pytest.mark.parametrize("name", ["criterion.similarity", "criterion.selection", "cost.flops"])
+@pytest.mark.parametrize(
+    "name", ["criterion.similarity", "criterion.selection", "cost.flops", "allocation.widths", "allocation.loss"]
+)
 def test_the_examples_in_docstrings(name):
     module = importlib.import_module(f"foad_plugins.{name}")
     results = doctest.testmod(module)
