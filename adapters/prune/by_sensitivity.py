@@ -9,7 +9,7 @@ from torch import nn
 from ...allocation.group_curve import GroupCurve
 from ...allocation.widths import Budget, budget_order
 from .probes import measure_curves
-from .search import Candidate, Limits, Schedule, Step, allowed_removals, fixed_removal
+from .search import Candidate, Limits, Schedule, allowed_removals, fixed_removal
 from .settings import PruneConfig
 
 __all__ = ["CurveCache", "schedule_by_sensitivity"]
@@ -69,5 +69,4 @@ def schedule_by_sensitivity(
         fixed = limits.fixed.get(number)
         start.append(0 if fixed is None else fixed_removal(candidate, removals, fixed))
         allowed.append(removals if fixed is None else [])
-    removed = budget_order([curve.loss for curve in curves], allowed, start, budgets)
-    return start, [Step(*removal) for removal in removed]
+    return start, budget_order([curve.loss for curve in curves], allowed, start, budgets)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from ...allocation.costs import LayerCosts, NetworkCost
 from ...cost.flops import FlopsTable
 from ...utils.layers import layer_width
 from ..torch_pruning.groups import CoupledGroup
 
-__all__ = ["Cost", "CostModel"]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Parameters and FLOPs (one multiply-add is one) of a network; FLOPs are None where they cannot be counted."""
-
-    params: float
-    flops: float | None
+__all__ = ["CostModel"]
 
 
 class _Layer(NamedTuple):
@@ -53,10 +45,12 @@ class CostModel:
         groups: the groups.
         table: parameters and FLOPs of the network as it is.
         counted: whether its FLOPs can be counted.
+
+    Attributes:
+        layers: the same as data that can be saved.
     """
 
     def __init__(self, groups: Sequence[CoupledGroup], table: FlopsTable, *, counted: bool = True) -> None:
-        self.base = Cost(table.params, table.flops if counted else None)
         layers: dict[int, _Layer] = {}
         # For each layer and group, the share of its outputs and inputs that is removed with one channel of the group.
         taken: dict[tuple[int, int, bool], float] = {}
@@ -76,21 +70,23 @@ class CostModel:
                 key = id(module), number, consumes
                 taken[key] = max(taken.get(key, 0.0), share)
         rows = {module: row for row, module in enumerate(layers)}
-        sizes = [layer[:3] for layer in layers.values()]
-        self._wide, self._narrow, self._flops = np.array(sizes, float).reshape(-1, 3).T
-        self._out, self._in = np.zeros((2, len(self._wide), len(groups)))
+        shares: tuple[list[tuple[int, int, float]], ...] = ([], [])
         for (module, number, consumes), share in taken.items():
-            (self._in if consumes else self._out)[rows[module], number] = share
+            shares[consumes].append((rows[module], number, share))
+        self.layers = LayerCosts(
+            params=float(table.params),
+            flops=float(table.flops) if counted else None,
+            wide=tuple(float(layer.wide) for layer in layers.values()),
+            narrow=tuple(float(layer.narrow) for layer in layers.values()),
+            layer_flops=tuple(float(layer.flops) for layer in layers.values()),
+            outputs=tuple(shares[False]),
+            inputs=tuple(shares[True]),
+            groups=len(groups),
+        )
 
-    def at(self, removed: Sequence[int]) -> Cost:
+    def at(self, removed: Sequence[int]) -> NetworkCost:
         """The cost with this many channels of each channel group removed from each group."""
-        counts = np.asarray(removed, dtype=float)
-        out = np.maximum(0, 1 - self._out @ counts)
-        both = out * np.maximum(0, 1 - self._in @ counts)
-        params = self.base.params - float(self._wide @ (1 - both) + self._narrow @ (1 - out))
-        if self.base.flops is None:
-            return Cost(params, None)
-        return Cost(params, self.base.flops - float(self._flops @ (1 - both)))
+        return self.layers.at(removed)
 
 
 def _layer(graph: Any, item: Any, flops: int) -> _Layer | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Literal, NamedTuple, TypeVar
 
 from torch import nn
 
+from ...allocation.widths import Step, counts_after, meet_budgets
 from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.groups import CoupledGroup, structure
 
@@ -79,13 +79,6 @@ class Limits:
     fixed: Mapping[int, float]
 
 
-class Step(NamedTuple):
-    """The next removal from a group: the group's number, and how many channels."""
-
-    group: int
-    size: int
-
-
 class Attempt(NamedTuple):
     """How far the predicted and the measured cost are above the target, as shares of the original's cost."""
 
@@ -152,14 +145,6 @@ def removal_schedule(candidates: Sequence[Candidate], ranking: Ranking, limits: 
     return start, [entry[3] for entry in keyed]
 
 
-def counts_after(start: Sequence[int], steps: Sequence[Step]) -> list[int]:
-    """How many channels are removed from each group after some steps."""
-    counts = list(start)
-    for step in steps:
-        counts[step.group] += step.size
-    return counts
-
-
 def search(
     start: Sequence[int],
     steps: Sequence[Step],
@@ -184,38 +169,10 @@ def search(
     Raises:
         TargetError: all steps together do not reach the target within the tolerance.
     """
-    low, high = 0, len(steps)
     least = cost(counts_after(start, steps))
     if least > target + tolerance:
         raise TargetError(f"{least:.6g}")
-    if least > target:
-        return counts_after(start, steps)
-    while low < high:
-        middle = (low + high) // 2
-        if cost(counts_after(start, steps[:middle])) <= target:
-            high = middle
-        else:
-            low = middle + 1
-    reached = counts_after(start, steps[:low])
-    if low == 0 or cost(reached) >= target - tolerance:
-        return reached
-    filled = counts_after(start, steps[: low - 1])
-    nearest = min(((abs(cost(counts) - target), counts) for counts in (reached, filled)), key=itemgetter(0))
-    blocked: set[int] = set()
-    for step in steps[low - 1 :]:
-        if step.group in blocked:
-            continue
-        tried = list(filled)
-        tried[step.group] += step.size
-        left = cost(tried)
-        nearest = min(nearest, (abs(left - target), tried), key=itemgetter(0))
-        if left < target - tolerance:
-            blocked.add(step.group)
-            continue
-        filled = tried
-        if left <= target:
-            break
-    return nearest[1]
+    return meet_budgets(start, steps, lambda counts: cost(counts) - target, tolerance)
 
 
 def cut_at_ratio(candidates: Sequence[Candidate], schedule: Schedule, ratio: float, ranking: Ranking) -> list[int]:

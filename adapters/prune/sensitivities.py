@@ -9,7 +9,6 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from ...allocation.costs import LayerCosts
 from ...allocation.curves import Sensitivity
 from ...allocation.identity import model_digest
 from ...calibration.data import CalibrationData, ForwardFn, check_data, model_device
@@ -23,12 +22,12 @@ from ..torch_pruning.guards import check_no_parametrization, check_prunable
 from ..torch_pruning.importance import FOADImportance
 from .arguments import resolve_layers
 from .cost_model import CostModel
-from .model_size import ModelSize, measure
+from .model_size import measure
 from .probes import DEFAULT_PROBES, Loss, check_loss, check_probes, measure_curves
 from .ranking import RankingCache
 from .search import Candidate
 
-__all__ = ["layer_costs", "sensitivity", "sensitivity_ratios"]
+__all__ = ["sensitivity", "sensitivity_ratios"]
 
 
 @torch.inference_mode(False)
@@ -132,9 +131,10 @@ def sensitivity(
     notes = found.notes
     if ranked.unscored:
         notes = (*notes, f"{type(importance).__name__} scores no channels of {', '.join(ranked.unscored)}: no curve")
+    size = measure(model, example, forward_fn)
     return Sensitivity(
         groups=found.curves,
-        costs=layer_costs(candidates, measure(model, example, forward_fn)),
+        costs=CostModel([one.group for one in candidates], size.table, counted=size.counted).layers,
         loss=loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__),
         images=found.images,
         passes=found.passes,
@@ -190,23 +190,4 @@ def sensitivity_ratios(
         pruning_ratio=pruning_ratio,
         round_to=round_to,
         max_pruning_ratio=max_pruning_ratio,
-    )
-
-
-def layer_costs(candidates: Sequence[Candidate], size: ModelSize) -> LayerCosts:
-    """The cost model of some candidates as data."""
-    costs = CostModel([candidate.group for candidate in candidates], size.table, counted=size.counted)
-    shares = [
-        tuple((int(row), int(column), float(side[row, column])) for row, column in zip(*side.nonzero(), strict=True))
-        for side in (costs._out, costs._in)
-    ]
-    return LayerCosts(
-        params=float(costs.base.params),
-        flops=None if costs.base.flops is None else float(costs.base.flops),
-        wide=tuple(map(float, costs._wide)),
-        narrow=tuple(map(float, costs._narrow)),
-        layer_flops=tuple(map(float, costs._flops)),
-        outputs=shares[0],
-        inputs=shares[1],
-        groups=len(candidates),
     )

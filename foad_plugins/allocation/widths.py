@@ -13,7 +13,7 @@ from typing import NamedTuple
 __all__ = [
     "TOLERANCE",
     "Budget",
-    "Removal",
+    "Step",
     "allocate",
     "budget_excess",
     "budget_order",
@@ -33,7 +33,7 @@ TOLERANCE = 0.005
 """How far from its budget a cost may end, as a share of the original's."""
 
 
-class Removal(NamedTuple):
+class Step(NamedTuple):
     """The next channels that a group loses: the group's number, and how many."""
 
     group: int
@@ -84,7 +84,7 @@ def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def removal_order(
     losses: Sequence[Callable[[int], float]], allowed: Sequence[Counts], start: Counts, cost: CostFunction
-) -> list[Removal]:
+) -> list[Step]:
     """All removals that are allowed, in the order of the loss that each unit of saved cost takes.
 
     Each group's loss is replaced by its lower convex hull, so that a group never waits for a dear channel that cheap
@@ -119,7 +119,7 @@ def removal_order(
     for group, steps in enumerate(slopes):
         if steps:
             heapq.heappush(queue, (price(group), group))
-    removals: list[Removal] = []
+    removals: list[Step] = []
     while queue:
         stale, group = heapq.heappop(queue)
         fresh = price(group)
@@ -127,7 +127,7 @@ def removal_order(
             heapq.heappush(queue, (fresh, group))
             continue
         size = slopes[group][done[group]][0]
-        removals.append(Removal(group, size))
+        removals.append(Step(group, size))
         current[group] += size
         done[group] += 1
         now = cost(current)
@@ -136,7 +136,7 @@ def removal_order(
     return removals
 
 
-def counts_after(start: Counts, removals: Sequence[Removal]) -> list[int]:
+def counts_after(start: Counts, removals: Sequence[Step]) -> list[int]:
     """How many channels each group has lost after some removals."""
     counts = list(start)
     for group, size in removals:
@@ -144,7 +144,7 @@ def counts_after(start: Counts, removals: Sequence[Removal]) -> list[int]:
     return counts
 
 
-def meet_budgets(start: Counts, removals: Sequence[Removal], excess: CostFunction, tolerance: float) -> list[int]:
+def meet_budgets(start: Counts, removals: Sequence[Step], excess: CostFunction, tolerance: float) -> list[int]:
     """How many channels each group loses so that an excess falls to 0.
 
     Args:
@@ -200,7 +200,7 @@ def budget_order(
     start: Counts,
     budgets: Sequence[Budget],
     tolerance: float = TOLERANCE,
-) -> list[Removal]:
+) -> list[Step]:
     """All removals that are allowed, in the order of the loss that each unit of the budgets' cost takes.
 
     With two budgets the loss is weighed against a mixture of both costs. The mixture is found by halving: the cost
@@ -222,7 +222,7 @@ def budget_order(
     if not 1 <= len(budgets) <= 2:
         raise ValueError(f"give one budget or two, got {len(budgets)}")
 
-    def order(counts: Sequence[Counts], weight: float) -> list[Removal]:
+    def order(counts: Sequence[Counts], weight: float) -> list[Step]:
         first, last = budgets[0].cost, budgets[-1].cost
         if weight in (0.0, 1.0):
             return removal_order(losses, counts, start, last if weight else first)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foad_plugins.allocation import Budget, allocate, lower_hull, meet_budgets, removal_order
-from foad_plugins.allocation.widths import Removal, counts_after
+from foad_plugins.allocation.widths import Step, counts_after
 
 WIDTHS = (8, 8, 8)
 
@@ -46,8 +46,8 @@ def test_the_hull_is_convex_and_below_every_point(values):
 def test_the_channel_with_the_least_loss_for_its_cost_is_removed_first():
     # Equal losses: the group that holds six times the parameters is removed first, as long as it is cheap.
     order = removal_order([quadratic(1.0)] * 3, ALLOWED, [0, 0, 0], params)
-    assert order[0] == Removal(2, 1)
-    assert sorted(order) == sorted(Removal(group, 1) for group in range(3) for _ in range(7))
+    assert order[0] == Step(2, 1)
+    assert sorted(order) == sorted(Step(group, 1) for group in range(3) for _ in range(7))
 
 
 def test_each_removal_is_the_cheapest_at_the_widths_before_it():
@@ -129,7 +129,7 @@ def test_a_budget_below_the_floor_gives_all_that_may_be_removed():
 
 
 def test_a_step_that_overshoots_is_replaced_by_smaller_ones():
-    removals = [Removal(0, 1), Removal(1, 6), Removal(0, 1), Removal(0, 1)]
+    removals = [Step(0, 1), Step(1, 6), Step(0, 1), Step(0, 1)]
 
     def excess(counts):
         return (14 - sum(counts)) / 16 - 0.7
