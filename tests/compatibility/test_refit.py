@@ -29,7 +29,7 @@ def vit():
 
 
 class Features(nn.Module):
-    """What the backbone of a detector gives, as one map."""
+    """The maps that the backbone of a detector gives."""
 
     def __init__(self):
         super().__init__()
@@ -37,7 +37,7 @@ class Features(nn.Module):
         self.backbone = make(weights=None, weights_backbone=None).backbone
 
     def forward(self, x):
-        return self.backbone(x)["0"]
+        return tuple(self.backbone(x).values())
 
 
 NETWORKS = {
@@ -60,6 +60,8 @@ OPTIONS = {"vit_b_16": {"ignored_layers": ["conv_proj"]}}
 def output(model, x):
     with torch.no_grad():
         result = model.eval()(x)
+    if isinstance(result, tuple):
+        return torch.cat([maps.flatten(1) for maps in result], 1)
     return result["out"] if isinstance(result, dict) else result
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins.utils.rollback import rollback_on_error
+from foad_plugins.utils.rollback import rollback_on_error, undone_on_error
 
 
 class _Break(BaseException):
@@ -73,3 +73,26 @@ def test_recurrent_layers_run_with_their_old_weights():
     expected = model(steps)[0]
     _try(model, lambda lstm: setattr(lstm, "weight_ih_l0", nn.Parameter(torch.zeros(16, 3))))
     assert torch.equal(model(steps)[0], expected)
+
+
+def test_values_are_what_they_were_after_an_error_however_often_they_were_written():
+    tensor = torch.tensor([3.0, float("nan")])
+
+    def fail():
+        with undone_on_error() as changes:
+            changes.write(tensor, torch.zeros(2, dtype=torch.float64))
+            changes.write(tensor, torch.ones(2))
+            assert [(one is tensor, value.tolist()) for one, value in changes.values()] == [(True, [1.0, 1.0])]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    torch.testing.assert_close(tensor, torch.tensor([3.0, float("nan")]), rtol=0, atol=0, equal_nan=True)
+
+
+def test_values_are_kept_without_an_error():
+    parameter = nn.Parameter(torch.zeros(2))
+    with undone_on_error() as changes:
+        changes.write(parameter, torch.ones(2))
+    assert parameter.tolist() == [1.0, 1.0]
+    assert parameter.grad_fn is None
