@@ -29,7 +29,7 @@ __all__ = ["checked_comparison", "connect_checkpoint", "make_trainer"]
 
 _EPOCHS: Final = 5
 _STEPS: Final = 300
-"""At least so many steps where neither epochs nor steps are given: a few hundred images make short epochs."""
+"""The fewest steps where neither epochs nor steps are given: a few hundred images make short epochs."""
 _IMAGES_FOR_BATCH_STATISTICS: Final = 1024
 """With fewer images, a network that was refitted becomes better with frozen statistics than with those of batches."""
 

@@ -57,7 +57,7 @@ def prune(*arguments: str, data: str = "photos", out: str = "small.safetensors")
     return load_pruned(network, out).eval()
 
 
-def test_all_images_of_the_folder_are_learned_from_and_the_outputs_come_nearer(capsys):
+def test_all_images_of_the_folder_are_learned_from_and_the_outputs_are_nearer(capsys):
     batch = torch.randn(32, 3, 16, 16)
     plain = prune()
     assert "recovery" not in capsys.readouterr().out

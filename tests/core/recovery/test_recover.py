@@ -172,7 +172,7 @@ def test_an_iterable_of_unlike_batches_keeps_its_batches(original, pruned, image
     ],
     ids=str,
 )
-def test_every_option_brings_the_outputs_nearer(original, pruned, images, options):
+def test_every_option_lowers_the_loss(original, pruned, images, options):
     before = distance(pruned, original, images[:60])
     report = recover(pruned, original, images, **QUICK | {"steps": 40} | options)
     assert report.loss_after < report.loss_before
@@ -369,7 +369,7 @@ def test_a_step_of_prune_can_be_followed_by_it(original, images):
 
 
 @pytest.mark.parametrize("zero", [{"epochs": 0}, {"steps": 0}], ids=str)
-def test_zero_epochs_do_nothing_and_say_so(original, pruned, images, zero):
+def test_zero_epochs_do_nothing_and_warn(original, pruned, images, zero):
     before = values(pruned)
     with pytest.warns(NoEffectWarning, match=f"nothing was trained: {next(iter(zero))} is 0"):
         report = recover(pruned, original, images, **zero)
