@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from ...calibration.collect import calibrate
-from ...calibration.data import CalibrationData
+from ...calibration.data import CalibrationData, model_device
 from ...calibration.fingerprint import ModelFingerprint
 from ...calibration.observers import ChannelSet
+from ...calibration.passes import memory_in_bytes, split_into_passes
 from ...criterion.block_elimination import PatchTerm
 from ...criterion.gram import GramStatistics
 from ...criterion.reconstruction import ReconstructionTerm
@@ -54,6 +56,9 @@ class Calibration:
         data: what to run the model over.
         products: whether the plan has products.
         patches: whether to collect the input patches of the consumers as well, in another run; only with products.
+        max_memory: for the sums of similarities: bytes (int), or a share of the device's memory (float). Groups beyond
+            it wait for another run over the data, made when one of them is asked for; the sums of the groups before
+            are then freed. None needs one run.
 
     Attributes:
         consumers: the layers that consume the groups; empty without products.
@@ -75,12 +80,17 @@ class Calibration:
         *,
         products: bool = False,
         patches: bool = False,
+        max_memory: float | None = None,
     ) -> None:
         self.consumers = plan.consumers
-        data = data.reusable() if patches else data
+        self._passes = [list(plan.channel_sets)]
+        if max_memory is not None:
+            limit = memory_in_bytes(max_memory, model_device(model) or torch.device("cpu"))
+            self._passes = split_into_passes(plan.channel_sets, limit)
+        self._data = data = data.reusable() if patches or len(self._passes) > 1 else data
         channel_sets = [consumer.channel_set for consumer in self.consumers]
-        statistics, self.grams = calibrate(model, data, plan.channel_sets, channel_sets)
-        self._statistics = {one.key(): found for one, found in zip(plan.channel_sets, statistics, strict=True)}
+        statistics, self.grams = calibrate(model, data, self._passes[0], channel_sets)
+        self._statistics = {one.key(): found for one, found in zip(self._passes[0], statistics, strict=True)}
         self._products = products
         self._patches: dict[nn.Module, PatchStatistics] | None = None
         if patches:
@@ -95,8 +105,21 @@ class Calibration:
         return known and self._fingerprint.matches(model)
 
     def similarity(self, group: CoupledGroup) -> ChannelStatistics | None:
-        """The statistics of a group; None if it was not calibrated."""
-        return self._statistics.get(group.key())
+        """The statistics of a group; None if it was not calibrated. May make another run over the data.
+
+        Raises:
+            ValueError: as for the first run.
+        """
+        key = group.key()
+        if key not in self._statistics and len(self._passes) > 1:
+            waiting = next((some for some in self._passes if any(one.key() == key for one in some)), None)
+            if waiting is None:
+                return None
+            # Freed first, so that the sums of two runs are never in memory together.
+            self._statistics = {}
+            statistics, _ = calibrate(group.group._DG.model, self._data, waiting)
+            self._statistics = {one.key(): found for one, found in zip(waiting, statistics, strict=True)}
+        return self._statistics.get(key)
 
     def terms(self, group: CoupledGroup) -> list[ReconstructionTerm]:
         """The terms of a group's reconstruction order; empty if none of its consumers ran."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...calibration.data import CalibrationData, ForwardFn, first_images, is_iterator, model_device
 from ...calibration.distributed import raise_on_all_ranks
+from ...calibration.passes import check_max_memory
 from ...calibration.preserve import preserve_state
 from ...criterion.ordering import ChannelOrder, check_order, elimination_order
 from ...criterion.selection import Selection, greedy_select, validate_rule
@@ -51,6 +52,8 @@ class FOADImportance(tp.importance.Importance):
             Every rank must make the same calls with the same model.
         products: collect the products that compensation needs as well; ``order="reconstruction"`` and ``"patches"``
             always do.
+        max_memory: a limit for the sums of similarities: bytes (int), or a share of the device's memory (float in
+            (0, 1]). Groups beyond it wait for another pass over the data. None, the default, needs one pass.
 
     Raises:
         TypeError: data of another form.
@@ -69,12 +72,14 @@ class FOADImportance(tp.importance.Importance):
         progress: bool = False,
         distributed: bool = False,
         products: bool = False,
+        max_memory: float | None = None,
     ) -> None:
         self.neighbors, self.threshold = validate_rule(neighbors, threshold)
         self.order = check_order(order)
         self._data = CalibrationData(data, max_batches, forward_fn, progress, distributed)
         patches = self.order == "patches"
         self._parts = {"products": products or patches or self.order == "reconstruction", "patches": patches}
+        self._max_memory = check_max_memory(max_memory)
         self._calibration: Calibration | None = None
 
     @property
@@ -111,7 +116,7 @@ class FOADImportance(tp.importance.Importance):
         # In a network with many concatenations graph and groups need more memory than the statistics.
         del groups
         dissolve(graph)
-        self._calibration = Calibration(model, plan, source, **self._parts)
+        self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
         return self
 
     def calibration_of(self, group: CoupledGroup) -> Calibration:
@@ -130,7 +135,7 @@ class FOADImportance(tp.importance.Importance):
             # root too.
             groups += [other for other in (one.rooted_at_consumer() for one in groups) if other is not None]
         plan = CalibrationPlan.of(groups, products=self._parts["products"])
-        self._calibration = Calibration(model, plan, self._source(), **self._parts)
+        self._calibration = Calibration(model, plan, self._source(), max_memory=self._max_memory, **self._parts)
         return self._calibration
 
     def __call__(self, group: tp.Group) -> Tensor | None:

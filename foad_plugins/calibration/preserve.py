@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from .saved_values import SavedValues
 
@@ -115,7 +115,7 @@ def check_model(model: object) -> None:
 def _check_initialized(model: nn.Module) -> None:
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):
-            if any(isinstance(tensor, UninitializedTensorMixin) for tensor in tensors.values()):
+            if any(isinstance(tensor, (UninitializedParameter, UninitializedBuffer)) for tensor in tensors.values()):
                 name = next(name for name, other in model.named_modules() if other is module)
                 raise ValueError(
                     f"layer {name!r} has no parameters yet, which lazy layers create in their first call: call the "

@@ -128,6 +128,32 @@ def test_one_calibration_serves_all_groups_of_a_step_and_none_the_next():
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize("data", ["list", "iterator"])
+def test_less_memory_needs_more_passes_and_gives_the_same_scores(data):
+    model = Residual()
+    runs = []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    groups = list(groups_of(model).values())
+    expected = [FOADImportance(IMAGES)(group) for group in groups]
+    runs.clear()
+    batches = list(IMAGES.split(3))
+    importance = FOADImportance(batches if data == "list" else iter(batches), max_memory=1)
+    for group, scores in zip(groups, expected, strict=True):
+        assert torch.equal(importance(group), scores)
+    assert len(groups) > 1
+    assert len(runs) == 2 * len(groups)
+
+
+def test_a_limit_that_holds_all_groups_needs_one_pass():
+    model, runs = Residual(), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    groups = list(groups_of(model).values())
+    runs.clear()
+    importance = FOADImportance(IMAGES, max_memory=1.0)
+    assert all(importance(group) is not None for group in groups)
+    assert len(runs) == 1
+
+
 def test_buffers_that_hold_nan_or_complex_numbers_are_no_change():
     calls = []
     importance = FOADImportance(IMAGES, forward_fn=lambda model, batch: (calls.append(1), model(batch)))
