@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins.calibration.preserve import ModelFingerprint, preserve_state
+from foad_plugins.calibration.fingerprint import ModelFingerprint
+from foad_plugins.calibration.preserve import preserve_state
 from tests.helpers.state_fingerprint import trace
 
 
