@@ -24,7 +24,7 @@ from ...calibration.preserve import preserve_state
 from ...calibration.split import EVERY, FitPart, measured_part
 from ..torch_pruning.consumers import find_consumers
 from ..torch_pruning.groups import NORMS
-from ..torch_pruning.replacement import ConsumerGrams, GroupReplacement, replaced_inputs
+from ..torch_pruning.replacement import ConsumerGrams, GroupReplacement, InputReplacement, replaced_inputs
 from .search import Candidate
 
 __all__ = ["DEFAULT_PROBES", "GRID", "Loss", "MeasuredCurves", "check_loss", "check_probes", "measure_curves"]
@@ -206,16 +206,19 @@ def _curve(
     shares = sorted({*(round(share * channels) for share in (*GRID, *_LAST)), *probed, channels - 1})
     counts = [count for count in shares if 0 < count < channels]
 
-    def roots(count: int) -> list[int]:
-        return candidate.group.root_indices(candidate.sequence[:count])
+    def without(count: int) -> tuple[list[InputReplacement], float | None]:
+        return replacement.at(candidate.group.root_indices(candidate.sequence[:count]))
 
-    inputs = {count: replacement.at(roots(count)) for count in counts}
-    errors = [float(count / channels) if error is None else error for count, (_, error) in inputs.items()]
-    known = dict(zip(counts, errors, strict=True))
+    def local_error(count: int) -> float:
+        error = without(count)[1]
+        return count / channels if error is None else error
 
     def measure(count: int) -> float:
-        with replaced_inputs(inputs[count][0]):
+        with replaced_inputs(without(count)[0]):
             return difference()
+
+    errors = [local_error(count) for count in counts]
+    known = dict(zip(counts, errors, strict=True))
 
     losses: dict[int, float] = {}
     limit: int | None = None

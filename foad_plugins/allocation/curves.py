@@ -76,7 +76,7 @@ class Sensitivity:
         max_pruning_ratio: float | Mapping[str, float] = 1.0,
         pruning_ratio_dict: Mapping[str, float] | None = None,
     ) -> Allocation:
-        """The widths of least loss for a target.
+        """The widths of least loss for a target, met as nearly as whole channels allow.
 
         Args:
             flops: share of the FLOPs to keep, in (0, 1).
@@ -104,15 +104,16 @@ class Sensitivity:
             wanted = math.ceil(curve.channels * fixed[number] - 1e-9) if fixed[number] > 0 else 0
             start.append(next((count for count in [0, *counts] if count >= wanted), max(counts, default=0)))
             allowed.append([] if fixed[number] >= 0 else counts)
-        removed = allocate([curve.loss for curve in self.groups], allowed, start, budgets)
+        most = [max(counts, default=begin) for counts, begin in zip(allowed, start, strict=True)]
         for budget in budgets:
-            left = budget.cost(removed)
+            left = budget.cost(most)
             if left > budget.share + 2 * TOLERANCE:
                 raise ValueError(
                     f"{budget.name} cannot be met: with all that may be removed, {left:.1%} of the original's "
                     f"{budget.unit} are left (round_to, max_pruning_ratio, pruning_ratio_dict and the groups without a "
                     "curve set that floor)"
                 )
+        removed = allocate([curve.loss for curve in self.groups], allowed, start, budgets)
         return self._allocation(removed)
 
     def ratios(self, model: nn.Module, **targets: Any) -> dict[nn.Module, float]:

@@ -8,9 +8,11 @@ import torch
 import torch_pruning as tp
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from foad_plugins import FOADImportance, Sensitivity, count_flops, count_params, sensitivity, sensitivity_ratios
 from foad_plugins.adapters.prune.probes import GRID
+from foad_plugins.calibration.collect import calibrate
 from tests.helpers.seeds import SEED, generator
 from tests.helpers.state_fingerprint import trace
 from tests.networks.small_networks import Attention, Chain, Concat, Residual, Tokens, Wide, seeded_norms
@@ -73,6 +75,29 @@ def test_the_loss_is_measured_on_images_that_fitted_nothing():
     images = torch.randn(32, 64, generator=generator(2))
     curve = sensitivity(model, images).groups[0]
     assert curve.loss(16) > 0.02
+
+
+def test_a_loader_that_shuffles_is_divided_in_the_same_way_each_time(monkeypatch):
+    model, images = build()
+    numbered = images.clone()
+    numbered[:, 0, 0, 0] = torch.arange(len(images)) / 100
+    loader = DataLoader(TensorDataset(numbered), batch_size=10, shuffle=True)
+    phases: list[list[int]] = []
+
+    def recorded(*args, **kwargs):
+        phases.append([])
+        return calibrate(*args, **kwargs)
+
+    def forward(network, batch):
+        if phases:
+            phases[-1] += [round(100 * float(image[0, 0, 0])) for image in batch[0]]
+        return network(batch[0])
+
+    monkeypatch.setattr("foad_plugins.adapters.prune.probes.calibrate", recorded)
+    sensitivity(model, loader, forward_fn=forward)
+    fitted, held_out = set(phases[0]), set(phases[1])
+    assert fitted.isdisjoint(held_out)
+    assert fitted | held_out == set(range(len(images)))
 
 
 @pytest.mark.parametrize("target", [{"flops": 0.6}, {"params": 0.4}, {"pruning_ratio": 0.5}])
