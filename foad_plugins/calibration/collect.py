@@ -1,4 +1,4 @@
-"""Reading feature maps where layers take them in or give them out, while the model runs over calibration data."""
+"""Run a model over calibration data and collect statistics of feature maps at its layers' inputs and outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["MissingBatchDimError", "calibrate", "require_batch_dim"]
 
 
 class MissingBatchDimError(ValueError):
-    """A single image where a batch is wanted."""
+    """A single image where a batch is needed."""
 
 
 def calibrate(
@@ -35,14 +35,14 @@ def calibrate(
     channel_sets: Sequence[ChannelSet],
     grams: Sequence[ChannelSet] = (),
 ) -> tuple[list[ChannelStatistics], list[GramStatistics]]:
-    """Run the model over calibration data and gather statistics of sets of channels.
+    """Run the model over calibration data and collect statistics of sets of channels.
 
-    The model runs in eval mode and without gradients; it is left as it was, also if it raises. One tensor read by
-    several layers counts once for a set of channels; different tensors count alike.
+    The model runs in eval mode and without gradients. It is unchanged afterwards, also after an exception. A tensor at
+    several hook points counts once for a set of channels; different tensors have equal weight.
 
     Args:
         model: the model, on any device.
-        data: what to run it over. With ``distributed`` each rank has its own data, and one without a batch is accepted
+        data: the calibration data. With ``distributed`` each rank has its own data, and one without a batch is accepted
             if another rank has one. An error on one rank is an error on all.
         channel_sets: the sets of channels whose similarity is needed.
         grams: sets of channels with one hook point each whose products are needed.
@@ -54,7 +54,7 @@ def calibrate(
     Raises:
         TypeError: a batch of a form that is not accepted.
         ValueError: no batch, images without a batch dimension, or NaN or Inf in a feature map (names the layer).
-        RuntimeError: another rank failed, or torch.distributed is not initialised.
+        RuntimeError: another rank failed, or torch.distributed is not initialized.
     """
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
     products = GramObserver(grams)
@@ -115,7 +115,7 @@ def calibrate(
 
 
 def _not_finite(model: nn.Module) -> str:
-    """What to add to a message if the fault lies in the model itself."""
+    """An addition to a message if the model itself contains NaN or Inf."""
     state = [*model.named_parameters(), *model.named_buffers()]
     names = [name for name, value in state if value.is_floating_point() and not value.isfinite().all()]
     return f"; there is NaN or Inf in the model's own {enumerate_some(map(repr, names), 3)}" if names else ""
@@ -151,7 +151,7 @@ def _length(data: CalibrationData) -> int | None:
 
 @contextmanager
 def require_batch_dim(model: nn.Module) -> Iterator[None]:
-    """Refuse a single image inside, which convolutions would take for a batch without a word.
+    """Refuse a single image inside, which convolutions accept without an error.
 
     Raises:
         ValueError: a convolution gets maps without a batch dimension (names it).

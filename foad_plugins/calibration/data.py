@@ -120,8 +120,8 @@ def iter_calls(data: Any, device: torch.device | None = None, max_batches: int |
 
     Args:
         data: calibration data in one of these forms.
-        device: where to move tensors; None leaves them.
-        max_batches: stop after so many batches; None takes all.
+        device: the device of the tensors; None does not move them.
+        max_batches: the largest number of batches; None uses all.
 
     Yields:
         The calls.
@@ -143,7 +143,7 @@ def iter_calls(data: Any, device: torch.device | None = None, max_batches: int |
 
 
 def check_data(data: Any) -> None:
-    """Refuse what cannot be calibration data.
+    """Refuse an object that cannot be calibration data.
 
     Raises:
         TypeError: ``data`` has none of the accepted forms.
@@ -157,7 +157,7 @@ def check_data(data: Any) -> None:
 
 
 def is_iterator(data: Any) -> bool:
-    """Whether the data can be read only once, as a generator can."""
+    """Whether the data can be read only once, for example a generator."""
     return isinstance(data, Iterator)
 
 
@@ -169,7 +169,7 @@ def model_device(model: nn.Module) -> torch.device | None:
 
 
 def first_images(call: Call, count: int = 1) -> Call:
-    """The call cut down to its first image (or images), where all tensors in it agree on the number of images."""
+    """The call with its first images only, if all tensors in it have the same number of images."""
     tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor)]
     if not tensors or any(tensor.dim() == 0 or len(tensor) != len(tensors[0]) for tensor in tensors):
         return call
@@ -220,7 +220,7 @@ def _move(value: Any, device: torch.device | None) -> Any:
         return value
     if isinstance(value, Tensor):
         value = value.to(device, non_blocking=True)
-        # Autograd, which models are traced by, takes nothing that was made in inference mode.
+        # Models are traced by autograd, which does not accept tensors made in inference mode.
         return value.clone() if value.is_inference() else value
     if isinstance(value, Mapping):
         return {name: _move(part, device) for name, part in value.items()}

@@ -1,4 +1,4 @@
-"""Calibration shared between the ranks of torch.distributed: their sums added up, their errors told to each other."""
+"""Calibration on several ranks of torch.distributed: their sums are added, and an error on one is raised on all."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["all_reduce_statistics", "raise_on_all_ranks"]
 
 @contextmanager
 def raise_on_all_ranks(shared: bool, ignore: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """Go on behind the block on all ranks or on none: an error in it on one rank is raised on all.
+    """Raise an error in the block on one rank on all ranks.
 
-    Without this, the others would wait for ever for one that has failed. Every rank of the default process group must
-    enter it.
+    Without this, the other ranks would wait forever for the one that has failed. Every rank of the default process
+    group must enter the block.
 
     Args:
-        shared: whether there are other ranks; if not, nothing is done.
-        ignore: an error that counts only if all ranks have it.
+        shared: whether there are several ranks; if not, the block is run as it is.
+        ignore: an error that is raised only if all ranks have it.
 
     Raises:
         RuntimeError: another rank failed, or torch.distributed is not initialised.
@@ -52,14 +52,14 @@ def raise_on_all_ranks(shared: bool, ignore: type[Exception] | tuple[()] = ()) -
 
 
 def all_reduce_statistics(statistics: Sequence[ChannelStatistics | GramStatistics], device: torch.device) -> None:
-    """Make the statistics on every rank those over the data of all ranks, by one all-reduce each.
+    """Replace the statistics of every rank by those of all ranks' data, with one all-reduce each.
 
     Every rank of the default process group must call it, with statistics of the same channels in the same order. Ranks
-    may have seen different numbers of images, or none.
+    may have different numbers of images, or none.
 
     Args:
         statistics: changed in place.
-        device: where a rank that has seen nothing keeps its zeros; one that the process group's backend can use.
+        device: the device of the zeros of a rank without data; one that the backend of the process group can use.
 
     Raises:
         RuntimeError: the ranks' statistics are not over the same channels.

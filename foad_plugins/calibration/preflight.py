@@ -1,4 +1,4 @@
-"""Whether a model runs on the data at all, asked before any longer work."""
+"""Check that a model runs on the data, before any longer work."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["check_forward", "describe_inputs"]
 
 
 def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> None:
-    """Call a model once in eval mode and leave it as it was.
+    """Call a model once in eval mode, without a change to it.
 
     Args:
         model: the model.
-        call: how to call it.
+        call: the call.
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
 
     Raises:
-        ValueError: the model raises. The text says what it was given and what it said.
+        ValueError: the model raises. The message contains a description of the inputs and the model's error.
     """
     with preserve_state(model), require_batch_dim(model), torch.no_grad():
         try:
@@ -40,7 +40,7 @@ def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = N
 
 
 def describe_inputs(value: Any) -> str:
-    """What a batch is, in few words: shapes and dtypes of its tensors."""
+    """A short description of a batch: shapes and dtypes of its tensors."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, Mapping):

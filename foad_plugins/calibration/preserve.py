@@ -1,4 +1,4 @@
-"""Running a model for measurement only: eval mode inside, everything as it was outside."""
+"""Run a model in eval mode without a change to its state."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from .saved_values import SavedValues
 
 __all__ = ["check_model", "force_eager", "preserve_state", "without_hooks_of"]
 
-# The generators and the switch of the fused path belong to the process: of two threads, one measures after the other.
+# The random generators and the switch of the fused path are global: two threads must not measure at once.
 _MEASURING = threading.RLock()
 
 
 @contextmanager
 def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -> Iterator[None]:
-    """Put a model into eval mode, and leave no trace of what runs inside, also after an exception.
+    """Put a model into eval mode inside, and restore its state on exit, also after an exception.
 
-    On exit every module's train flag and every buffer is what it was, and so is the state of the
-    random number generators (torch on the CPU and the model's devices, NumPy, random). Inside, the generators start
-    from ``seed``, so that random layers which stay active in eval mode, and shuffling loaders, give the same each time.
-    The fused inference path of ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` is off inside, since it
-    goes round the layers in it. One thread at a time can be inside; others wait.
+    Every module's train flag, every buffer, and the random number generators (torch on the CPU and the model's
+    devices, NumPy, random) are restored. Inside, the generators start from ``seed``, so that layers that are random in
+    eval mode, and shuffling loaders, give the same results each time. The fused inference path of
+    ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` is off inside, since it does not call their layers. One
+    thread at a time can be inside; others wait.
 
     Args:
         model: the model.
-        seed: where the generators start.
-        compiled: let what ``torch.compile`` has made of the model run, rather than its layers.
+        seed: of the generators inside.
+        compiled: run the code that ``torch.compile`` has made of the model, instead of its layers.
 
     Raises:
         TypeError: not a model.
-        ValueError: a layer has not set up its parameters yet, which the first call of the model does (names it); or
+        ValueError: a lazy layer has no parameters before the first call of the model (names it); or
             the model is compiled, and torch is older than 2.6.
     """
     check_model(model)
@@ -82,7 +82,7 @@ def without_hooks_of(package: str, model: nn.Module) -> Iterator[None]:
     are there.
 
     Args:
-        package: the library's top-level package; its hooks are told by the module that defines them.
+        package: the library's top-level package; its hooks are recognized by the module that defines them.
         model: the model.
     """
     try:
@@ -91,7 +91,7 @@ def without_hooks_of(package: str, model: nn.Module) -> Iterator[None]:
         for module in model.modules():
             for kind in ("_forward_hooks", "_forward_pre_hooks"):
                 for key in [key for key, hook in getattr(module, kind).items() if _defined_in(hook, package)]:
-                    # As the handle would remove it: from the options beside the hooks, too.
+                    # The options of the hook are in tables of their own.
                     for table in (kind, f"{kind}_with_kwargs", f"{kind}_always_called"):
                         getattr(module, table, {}).pop(key, None)
 
@@ -102,7 +102,7 @@ def _defined_in(hook: object, package: str) -> bool:
 
 
 def check_model(model: object) -> None:
-    """Refuse what is no model.
+    """Refuse an object that is not a model.
 
     Raises:
         TypeError: not a ``torch.nn.Module``.
@@ -125,13 +125,13 @@ def _check_initialized(model: nn.Module) -> None:
 
 @contextmanager
 def force_eager(model: nn.Module) -> Iterator[None]:
-    """Leave aside what ``torch.compile`` has made of a model or a part of it.
+    """Run a model inside without the code that ``torch.compile`` has made of it or of a part of it.
 
-    Compiled code is made for the hooks that are there: with others it is made again, which takes longer than what is
-    measured, and after a few times torch gives up with a warning.
+    Compiled code depends on the hooks of the model: with other hooks torch compiles again, which takes longer than the
+    calibration, and gives up with a warning after a few times.
 
     Raises:
-        ValueError: there is such code, and torch is older than 2.6, which cannot be told to leave it aside.
+        ValueError: the model is compiled, and torch is older than 2.6, which cannot run it without that code.
     """
     if not any("_orig_mod" in module._modules or _compiled_in_place(module) for module in model.modules()):
         yield
