@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_map
 
 from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import preserve_state
+from ...utils.layers import channel_axis
 from ...utils.outputs import output_tensors
 from ..torch_pruning.groups import CoupledGroup
 
@@ -80,9 +82,11 @@ def _exceeds_tolerance(expected: Tensor, actual: Tensor) -> bool:
 
 def _zero(module: nn.Module, columns: Tensor) -> Callable[..., Any]:
     """A hook that zeroes some channels (or features) of a layer's input."""
-    axis = -1 if isinstance(module, nn.Linear) else 1
+    axis = channel_axis(module)
 
-    def cleared(tensor: Tensor) -> Tensor:
+    def cleared(tensor: Any) -> Any:
+        if isinstance(tensor, PackedSequence):
+            return tensor._replace(data=cleared(tensor.data))
         return tensor.index_fill(axis, columns.to(tensor.device), 0)
 
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -17,9 +17,10 @@ from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import without_hooks_of
 from ...utils.outputs import output_tensors
 from .groups import CoupledGroup
+from .layer_pruners import custom_pruners, opaque_recurrent_layers
 from .nonterminating import nonterminating_layers
 
-_ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR, tp.ops.TORCH_LSTM)
+_ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
 
 
 def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> DependencyGraph:
@@ -45,8 +46,12 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
     with kept, torch.enable_grad(), _trainable(model), require_batch_dim(model), _save_no_activations():
         # Weights that autocast has cached in a run without gradients would be missing from the graph.
         torch.clear_autocast_cache()
+        pruners = custom_pruners(model, call, forward_fn)
         try:
-            return DependencyGraph().build_dependency(model, call.batch, forward_fn=forward, verbose=False)
+            with opaque_recurrent_layers(model):
+                return DependencyGraph().build_dependency(
+                    model, call.batch, forward_fn=forward, customized_pruners=pruners, verbose=False
+                )
         except Exception as error:
             if not ran:
                 raise
@@ -85,7 +90,8 @@ def _trainable(model: nn.Module) -> Iterator[None]:
 
 def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[CoupledGroup]:
     """All groups of a graph, except those with an ignored layer and those that Torch-Pruning cannot collect."""
-    left_out = [*ignored_layers, *nonterminating_roots(graph, ignored_layers)]
+    recurrent = [layer for layer in graph.module2node if isinstance(layer, nn.RNNBase)]
+    left_out = [*ignored_layers, *recurrent, *nonterminating_roots(graph, ignored_layers)]
     return [CoupledGroup.of(group) for group in graph.get_all_groups(left_out, root_module_types=_ROOTS)]
 
 

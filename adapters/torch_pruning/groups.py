@@ -36,8 +36,8 @@ class CoupledGroup(ChannelSet):
         channel_groups: the number of equal parts of the channels that must lose the same relative indices.
         layers: the modules and parameters that lose output channels, the root first.
         layer_names: the names of those that have one in the model.
-        consumers: the convolutions and linear layers whose input the channels are, or some of them: pairs of an input
-            channel (feature) and the root channel that it belongs to.
+        consumers: the convolutions, linear and recurrent layers whose input the channels are, or some of them: pairs of
+            an input channel (feature) and the root channel that it belongs to.
         is_output: whether removing channels changes the shape of the model's output.
         verifiable: whether zeroing the channels at the input of their consumers is the same as removing them. It is
             not where a normalization combines removed and kept channels, or where no layer consumes the channels.
@@ -61,7 +61,7 @@ class CoupledGroup(ChannelSet):
         layers = dict.fromkeys(item.dep.target.module for item in group if _is_output_side(group, item))
         consumers: dict[nn.Module, list[tuple[int, int]]] = {}
         for item in group:
-            if _consumes(group, item):
+            if _consumes(group, item) or _is_input_of_recurrent(group, item):
                 pairs = zip(item.idxs, item.root_idxs, strict=True)
                 consumers.setdefault(item.dep.target.module, []).extend(pairs)
         root = group[0].dep.target.module
@@ -216,6 +216,10 @@ def _is_output_side(group: Group, item: Any) -> bool:
 
 def _is_mixer(item: Any) -> bool:
     return isinstance(item.dep.target.module, (_ConvNd, nn.Linear))
+
+
+def _is_input_of_recurrent(group: Group, item: Any) -> bool:
+    return isinstance(item.dep.target.module, nn.RNNBase) and not _is_output_side(group, item)
 
 
 def _consumes(group: Group, item: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Layers whose coupled group Torch-Pruning never finishes to collect."""
+"""Layers whose coupled group Torch-Pruning never finishes to collect, or fails to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KNOWN: WeakKeyDictionary[DependencyGraph, WeakKeyDictionary[nn.Module, bool]] =
 
 
 def nonterminating_layers(graph: DependencyGraph, layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Layers whose channels Torch-Pruning would follow until it is out of memory.
+    """Layers whose channels Torch-Pruning would follow until it is out of memory, or cannot follow.
 
     Where reshapes, rolls or decoded boxes lead back to a layer, Torch-Pruning 1.6.1 loops with more and more, or
     higher and higher, indices. A few channels show it at little cost: the walk is that of
@@ -65,7 +65,11 @@ def _terminates(graph: DependencyGraph, layer: nn.Module) -> bool:
             for mapping in filter(None, dependency.index_mapping):
                 if not mapping.reverse and len(reached) * getattr(mapping, "_stride", 1) > left:
                     return False
-                reached = mapping(reached)
+                try:
+                    reached = mapping(reached)
+                except IndexError:
+                    # As where Torch-Pruning has found fewer parts than a tensor was split into.
+                    return False
             visit = (dependency.target, dependency.handler, tuple(reached))
             if not reached or visit in known:
                 continue

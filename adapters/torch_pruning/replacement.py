@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...criterion.gram import GramStatistics
 from ...recovery.compensation import RIDGE, least_squares_coefficients, representative_coefficients
+from ...utils.layers import channel_axis
 from .consumers import Consumer, consumer_units
 from .groups import CoupledGroup
 
@@ -51,7 +52,7 @@ class InputReplacement:
 
     def apply(self, tensor: Tensor) -> Tensor:
         """A copy of the layer's input with the channels replaced."""
-        axis = tensor.dim() - 1 if isinstance(self.layer, nn.Linear) else 1
+        axis = channel_axis(self.layer) % tensor.dim()
         changed = tensor.clone()
         view, maps = changed.movedim(axis, 1), tensor.movedim(axis, 1)
         removed, kept = self.removed.to(tensor.device), self.kept.to(tensor.device)

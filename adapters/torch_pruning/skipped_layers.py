@@ -30,7 +30,13 @@ def skipped_layer_notes(model: nn.Module, graph: DependencyGraph, ignored: Seque
     inner = {part for module in graph.module2node if isinstance(module, nn.Module) for part in module.modules()}
     untraced = [names[layer] for layer in names if isinstance(layer, _LAYERS) and layer not in inner]
     nonterminating = [names[layer] for layer in nonterminating_roots(graph, list(ignored)) if layer in names]
+    recurrent = [names[layer] for layer in names if isinstance(layer, nn.RNNBase) and layer in graph.module2node]
     notes = []
+    if recurrent:
+        notes.append(
+            f"the recurrent layers {enumerate_some(map(repr, recurrent))} keep the width of their output, and so do "
+            "layers whose output is combined with it"
+        )
     if untraced:
         notes.append(
             f"{enumerate_some(map(repr, untraced))} did not run as layers when the model was traced, and are not "
@@ -38,5 +44,5 @@ def skipped_layer_notes(model: nn.Module, graph: DependencyGraph, ignored: Seque
         )
     if nonterminating:
         found = enumerate_some(map(repr, nonterminating))
-        notes.append(f"Torch-Pruning would never finish to collect the groups of {found}, which are not pruned")
+        notes.append(f"Torch-Pruning does not finish to collect the groups of {found}, which are not pruned")
     return tuple(notes)

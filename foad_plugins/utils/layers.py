@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["first_input", "layer_width"]
+__all__ = ["channel_axis", "first_input", "layer_width"]
 
 _WIDTHS = {
     "input": ("in_channels", "in_features", "num_features", "num_channels"),
@@ -23,3 +23,8 @@ def first_input(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 def layer_width(layer: nn.Module, side: str) -> int | None:
     """Channels (features) at the ``"input"`` or ``"output"`` of a layer; None if the layer has no such attribute."""
     return next((int(getattr(layer, name)) for name in _WIDTHS[side] if hasattr(layer, name)), None)
+
+
+def channel_axis(layer: nn.Module) -> int:
+    """The axis of the channels (features) in a layer's input."""
+    return -1 if isinstance(layer, (nn.Linear, nn.RNNBase)) else 1

@@ -80,7 +80,7 @@ def test_the_report_names_nonterminating_groups():
         report = prune(model, IMAGES, pruning_ratio=0.3, order="rounds", measure_latency=False)
     assert model[0].out_channels == 8
     assert model[3].left.out_channels == 8
-    assert any("would never finish to collect the groups of '3." in note for note in report.notes)
+    assert any("does not finish to collect the groups of '3." in note for note in report.notes)
 
 
 @pytest.mark.slow
