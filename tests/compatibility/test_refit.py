@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+import torch_pruning as tp
 from torch import nn
 
-from foad_plugins import prune
+from foad_plugins import count_flops, prune, refit
+from foad_plugins.benchmarks.models.foad_resnet import FOADResNet
+from tests.conftest import MEAN, STD, data_file
 from tests.helpers.seeds import generator
 
 torchvision = pytest.importorskip("torchvision")
@@ -91,3 +95,27 @@ def test_refit_is_nearer_to_the_original_than_least_squares(name):
         prune(model, x, params=0.7, compensate=method, measure_latency=False, **OPTIONS.get(name, {}))
         errors[method] = float((output(model, y) - expected).square().mean() / expected.var(0).mean())
     assert errors["refit"] < errors["least_squares"], errors
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_resnet56_at_half_of_the_flops_keeps_its_accuracy_whoever_pruned_it(cifar, resnet56_weights):
+    """Torch-Pruning's L1 removes half of every block's inner channels; the test images are those of the data file."""
+    original = FOADResNet(9)
+    original.load_state_dict(resnet56_weights)
+    with np.load(data_file("data/cifar10_lossless.npz")) as arrays:
+        pixels, labels = torch.from_numpy(arrays["test_images"]), torch.from_numpy(arrays["test_labels"])
+    x = (pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+    pruned = copy.deepcopy(original)
+    fixed = [
+        module
+        for name, module in pruned.named_modules()
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and not name.endswith("baseNet.0")
+    ]
+    importance = tp.importance.MagnitudeImportance(p=1)
+    tp.pruner.MetaPruner(pruned, x[:1], importance, pruning_ratio=0.5, ignored_layers=fixed).step()
+    assert count_flops(pruned, x[:1]) < 0.51 * count_flops(original, x[:1])
+    report = refit(pruned, original, cifar)
+    accuracy = float((output(pruned, x).argmax(1) == labels).float().mean())
+    assert accuracy > 0.87
+    assert sum(layer.at_sum for layer in report.layers) == 27
