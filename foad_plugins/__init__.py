@@ -22,7 +22,13 @@ from .recovery.refitting.layer_fit import LayerFit
 from .recovery.refitting.report import RefitReport
 from .report.data import ChannelPair, GroupReport, LatencyTrial, LayerWidth
 from .report.prune_report import PruneReport
-from .utils.warnings import FOADWarning, InsufficientDataWarning, NoEffectWarning, UnscoredGroupWarning
+from .utils.warnings import (
+    AmbiguousDataWarning,
+    FOADWarning,
+    InsufficientDataWarning,
+    NoEffectWarning,
+    UnscoredGroupWarning,
+)
 
 if TYPE_CHECKING:
     from .adapters.checkpoint import CheckpointError, load_pruned, save_pruned
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Allocation",
+    "AmbiguousDataWarning",
     "ChannelOrder",
     "ChannelPair",
     "ChannelStatistics",

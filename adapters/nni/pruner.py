@@ -99,7 +99,7 @@ class FOADPruner(_NormPruner):
         check_prunable(model)
         check_config(model, config_list)
         self.training_steps = training_steps
-        source = CalibrationData(data, max_batches, forward_fn, progress)
+        source = CalibrationData(data, max_batches, forward_fn, progress).for_model(model)
         self._data: CalibrationData | None = None
         self._statistics: dict[Any, ChannelStatistics] = {}
         self._rule_counts: dict[str, int] = {}
@@ -132,11 +132,19 @@ class FOADPruner(_NormPruner):
 
     @classmethod
     def from_compressor(
-        cls, compressor: Any, new_config_list: list[dict[str, Any]], *args: Any, evaluator: Any = None, **kwargs: Any
+        cls,
+        compressor: Any,
+        new_config_list: list[dict[str, Any]],
+        training_steps: int | None = None,
+        *,
+        evaluator: Any = None,
+        **kwargs: Any,
     ) -> FOADPruner:
         """Use the wrappers and the evaluator of another NNI compressor; other arguments as for the constructor."""
         inherit = super(_NormPruner, cls).from_compressor
-        pruner: FOADPruner = inherit(compressor, new_config_list, *args, evaluator=evaluator, **kwargs)
+        pruner: FOADPruner = inherit(
+            compressor, new_config_list, training_steps=training_steps, evaluator=evaluator, **kwargs
+        )
         return pruner
 
     def unwrap_model(self) -> None:

@@ -141,6 +141,7 @@ def prune(
     Warns:
         UnscoredGroupWarning: no feature map of a group was observed; it is not pruned.
         InsufficientDataWarning: fewer samples than channels.
+        AmbiguousDataWarning: a tuple that may hold batches.
         NoEffectWarning: nothing was removed.
     """
     check_prunable(model)
@@ -150,7 +151,7 @@ def prune(
     target = parse_target(neighbors, threshold, **targets)
     has_target = target.kind != "rule"
     check_data(data)
-    source = CalibrationData(data, max_batches, forward_fn, progress)
+    source = CalibrationData(data, max_batches, forward_fn, progress).for_model(model)
     check_choices(order, round_to, steps, callback, on_wrong_removal)
     chosen = choose_ranking(ranking, target)
     check_no_target_options(

@@ -86,6 +86,7 @@ def sensitivity(
 
     Warns:
         InsufficientDataWarning: fewer samples than channels.
+        AmbiguousDataWarning: a tuple that may hold batches.
         UnscoredGroupWarning: a group has no feature map that can be read, and gets no curve.
     """
     check_prunable(model)
@@ -97,7 +98,7 @@ def sensitivity(
         raise ValueError(f"compensate must be None or one of {', '.join(map(repr, COMPENSATIONS))}, got {compensate!r}")
     if importance is not None and (isinstance(importance, type) or not callable(importance)):
         raise TypeError(f"importance must be an importance of Torch-Pruning, got {importance!r}")
-    source = CalibrationData(data, max_batches, forward_fn, progress)
+    source = CalibrationData(data, max_batches, forward_fn, progress).for_model(model)
     ignored = resolve_layers(model, ignored_layers, "ignored_layers")
     with preserve_state(model):
         source = source.reusable()

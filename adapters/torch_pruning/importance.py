@@ -38,8 +38,9 @@ class FOADImportance(tp.importance.Importance):
     with others (grouped convolutions, GroupNorm, attention heads) share one score.
 
     Args:
-        data: calibration data: a tensor (N, ...), a tuple or dict of model inputs, or an iterable of batches or
-            (batch, label) pairs such as a DataLoader. Labels are not used. One hundred images or so are enough.
+        data: calibration data: a tensor (N, ...), a tuple or dict of the inputs of one call, or an iterable of batches
+            or (batch, label) pairs such as a DataLoader. Labels are not used. One hundred images or so are enough. A
+            tuple with more tensors of one form than the model takes, as ``images.split(32)``, holds batches.
         neighbors: t of the published rule, at least 1; used by ``order="rounds"``.
         threshold: s of the published rule, in [0, 1]; used by ``order="rounds"``.
         order: how all channels are ranked, ``"rounds"``, ``"backward"``, ``"reconstruction"`` or ``"patches"``; see
@@ -107,7 +108,7 @@ class FOADImportance(tp.importance.Importance):
             self._data = replace(self._data, data=data)
         check_prunable(model)
         with raise_on_all_ranks(self._data.distributed), preserve_state(model):
-            first, source = self._source().peek(model_device(model))
+            first, source = self._source(model).peek(model_device(model))
             graph = build_graph(model, first_images(first), source.forward_fn)
         groups = prunable_groups(graph, [])
         if not groups:
@@ -135,7 +136,8 @@ class FOADImportance(tp.importance.Importance):
             # root too.
             groups += [other for other in (one.rooted_at_consumer() for one in groups) if other is not None]
         plan = CalibrationPlan.of(groups, products=self._parts["products"])
-        self._calibration = Calibration(model, plan, self._source(), max_memory=self._max_memory, **self._parts)
+        source = self._source(model)
+        self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
         return self._calibration
 
     def __call__(self, group: tp.Group) -> Tensor | None:
@@ -223,7 +225,7 @@ class FOADImportance(tp.importance.Importance):
         # A calibration belongs to one model, by reference: a copy of this object calibrates its own model.
         return {**vars(self), "_calibration": None}
 
-    def _source(self) -> CalibrationData:
+    def _source(self, model: nn.Module) -> CalibrationData:
         if self.data is None:
             raise ValueError(
                 "FOADImportance has no calibration data: give images to the constructor, FOADImportance(images), or "
@@ -234,4 +236,4 @@ class FOADImportance(tp.importance.Importance):
                 "the model has changed since it was calibrated and the calibration data can be read only once: give a "
                 "tensor, a list or a DataLoader instead of a generator, or call calibrate(model, data) again"
             )
-        return self._data
+        return self._data.for_model(model)

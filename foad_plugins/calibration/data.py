@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
+from .tuples import tuple_as_batches
+
 __all__ = [
     "CalibrationData",
     "Call",
@@ -90,6 +92,14 @@ class CalibrationData:
             raise TypeError(f"max_batches must be None or an integer of at least 1, got {self.max_batches!r}")
         if self.max_batches < 1:
             raise ValueError(f"max_batches must be None or at least 1, got {self.max_batches!r}")
+
+    def for_model(self, model: nn.Module) -> CalibrationData:
+        """The data as a model takes it: a tuple that can only hold batches becomes a list.
+
+        Warns:
+            AmbiguousDataWarning: a tuple that may hold batches.
+        """
+        return self if self.forward_fn else replace(self, data=tuple_as_batches(model, self.data))
 
     def calls(self, device: torch.device | None = None) -> Iterator[Call]:
         """One call for each batch, as :func:`iter_calls`."""

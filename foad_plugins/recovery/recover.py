@@ -13,6 +13,7 @@ from torch import nn
 from ..calibration.data import ForwardFn, check_data, model_device
 from ..calibration.distributed import raise_on_all_ranks
 from ..calibration.preserve import check_model, force_eager
+from ..calibration.tuples import tuple_as_batches
 from ..utils.warnings import NoEffectWarning, warn
 from .training.comparison import Comparison, OutputTransform
 from .training.data import training_data
@@ -168,6 +169,8 @@ def recover(
     check_number("temperature", temperature, 0, exclusive=True)
     _check_networks(model, original)
     check_data(data)
+    if forward_fn is None:
+        data = tuple_as_batches(model, data)
     comparison = Comparison(
         model,
         original,

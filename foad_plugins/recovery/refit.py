@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..calibration.data import Call, ForwardFn, check_data, iter_calls, model_device
+from ..calibration.data import CalibrationData, Call, ForwardFn, check_data, model_device
 from ..calibration.preflight import check_forward
 from ..calibration.preserve import check_model, preserve_state
 from ..utils.rollback import Changes, undone_on_error
@@ -104,7 +104,8 @@ def refit(
             stack.enter_context(torch.no_grad())
             stack.enter_context(preserve_state(original))
             stack.enter_context(preserve_state(pruned))
-            calls = list(iter_calls(data, model_device(original), max_batches))
+            source = CalibrationData(data, max_batches, forward_fn).for_model(original)
+            calls = list(source.calls(model_device(original)))
             for model in (original, pruned):
                 check_forward(model, first_of(calls[0], 0, _TRACED), forward_fn)
             if forward_fn is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["FOADWarning", "InsufficientDataWarning", "NoEffectWarning", "UnscoredGroupWarning"]
+__all__ = ["AmbiguousDataWarning", "FOADWarning", "InsufficientDataWarning", "NoEffectWarning", "UnscoredGroupWarning"]
 
 
 class FOADWarning(UserWarning):
@@ -14,6 +14,10 @@ class FOADWarning(UserWarning):
 
 class NoEffectWarning(FOADWarning):
     """A pruning call that removed nothing."""
+
+
+class AmbiguousDataWarning(FOADWarning):
+    """A tuple of tensors that may be batches, taken as the inputs of one call."""
 
 
 class InsufficientDataWarning(FOADWarning):
