@@ -68,7 +68,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     weights.add_argument(
         "--weights",
         metavar="FILE",
-        help="safetensors file with a state dict or a pruned model, or weights of torchvision: DEFAULT, IMAGENET1K_V2",
+        help="state dict or training checkpoint (.safetensors, .pth, .pt, .th, .bin, .ckpt), pruned model, or weights "
+        "of torchvision: DEFAULT, IMAGENET1K_V2",
     )
     weights.add_argument(
         "--as-built",

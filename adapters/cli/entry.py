@@ -81,7 +81,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     log = _silent if arguments.quiet else _log
     model = build_model(arguments.model, None if file else weights, arguments.num_classes, progress=not arguments.quiet)
     if file is not None:
-        load_weights(model, file)
+        log(f"weights: {load_weights(model, file)}")
     elif arguments.as_built and name is not None:
         log("the weights are random: use the result for a first try only")
     log(f"model: {arguments.model}, on {device}")

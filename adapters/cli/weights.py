@@ -1,29 +1,21 @@
-"""From ``--weights`` to weights in a network: safetensors files and weights of torchvision, never a pickle."""
+"""From ``--weights`` to weights in a network: files of state dicts, and weights of torchvision."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from ...utils.files import open_regular
+from ...utils.state_files import StateFileError, fit_names, read_state_file
 from ...utils.text import enumerate_some
 from .errors import CommandError, UsageError
 from .models import torchvision_models
 
 __all__ = ["find_weights", "load_weights"]
 
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".tar", ".npz", ".onnx")
-# torch.save writes a zip file, or in its old form a pickle, whose first two bytes are its protocol.
-_PICKLES = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
-_CONVERT = (
-    "import torch; from safetensors.torch import save_file; "
-    "state = torch.load({source!r}, map_location='cpu', weights_only=True); "
-    "save_file({{name: value.clone() for name, value in state.items()}}, {target!r})"
-)
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".pkl", ".tar", ".npz", ".onnx")
 
 
 def find_weights(text: str, name: str | None) -> Any:
@@ -52,47 +44,38 @@ def find_weights(text: str, name: str | None) -> Any:
     return getattr(weights, member)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Give a network the weights in a safetensors file: a state dict, or what ``save_pruned`` wrote.
+def load_weights(model: nn.Module, path: Path) -> str:
+    """Give a network the weights in a file: a state dict, a training checkpoint, or what ``save_pruned`` wrote.
 
-    The file of a pruned model also sets its widths. A prefix ``module.`` of all names, from a wrapper for several
-    devices, is removed.
+    The file of a pruned model also sets its widths. See :func:`~foad_plugins.utils.state_files.read_state_file` for
+    the forms; prefixes of wrappers in the names are removed where they fit the network then.
+
+    Returns:
+        What was read, in words.
 
     Raises:
-        CommandError: a pickle, no safetensors file, no regular file, or tensors that do not fit the network.
+        CommandError: no file of safetensors or of ``torch.save``, a pickled object, no regular file, or tensors that do
+            not fit the network.
     """
-    import safetensors.torch
-
     try:
-        with open_regular(path) as stream:
-            start = stream.read(4)
+        file = read_state_file(path)
     except OSError as error:
         raise CommandError(f"the weights file cannot be read: {error}") from error
-    if start.startswith(_PICKLES):
-        target = str(path.with_suffix(".safetensors"))
-        command = shlex.quote(_CONVERT.format(source=str(path), target=target))
-        raise CommandError(
-            f"{str(path)!r} is a pickle, which can run any code when it is opened, and is not read. If you trust it, "
-            f"and it is a state dict, convert it: python -c {command}"
-        )
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            pruned = "foad_plugins" in (file.metadata() or {})
-        state = safetensors.torch.load_file(path)
-    except Exception as error:
-        raise CommandError(f"{str(path)!r} is no complete safetensors file: {error}") from error
-    if pruned:
+    except StateFileError as error:
+        raise CommandError(str(error)) from error
+    if "foad_plugins" in file.metadata:
         from ..checkpoint.api import load_pruned
 
         load_pruned(model, path)
-        return
+        return f"the pruned model in {path}"
+    state, prefix = fit_names(file.tensors, model.state_dict())
     _fill(model, state, path)
+    entry = f"{file.entry} in " if file.entry else ""
+    return f"{entry}{path}" + (f", without the prefix {prefix!r} of its names" if prefix else "")
 
 
 def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     own = model.state_dict()
-    if state and not own.keys() & state.keys() and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
     # A file may have a shared tensor under one of its names only.
     present = {own[name].data_ptr() for name in state if name in own} - {0}
     missing = [

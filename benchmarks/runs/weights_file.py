@@ -1,4 +1,4 @@
-"""Base weights from safetensors files."""
+"""Base weights from files of state dicts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file
+from safetensors.torch import load
 from torch import nn
 
+from ...utils.state_files import StateFileError, fit_names, read_state_file
 from ..errors import BenchmarkError
 from ..files import hash_tensors
 
@@ -36,16 +37,17 @@ class WeightsFile:
 
     @classmethod
     def read(cls, path: Path) -> WeightsFile:
-        """Read a safetensors file.
+        """Read a safetensors file, or a state dict or training checkpoint of ``torch.save``.
 
         Raises:
-            WeightsError: if it is none.
+            WeightsError: if it is none of these.
             OSError: if it cannot be opened.
         """
         try:
-            return cls(path, load_file(path))
-        except SafetensorError as error:
-            raise WeightsError(f"{path} is no safetensors file ({error})") from None
+            file = read_state_file(path)
+        except StateFileError as error:
+            raise WeightsError(str(error)) from None
+        return cls(f"{file.entry} in {path}" if file.entry else path, file.tensors)
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> WeightsFile:
@@ -67,11 +69,13 @@ class WeightsFile:
     def load_into(self, model: nn.Module) -> None:
         """Give a network these weights, all of them and no others, in the network's own precision.
 
+        Prefixes of wrappers, such as ``module.``, are removed from the names where they fit the network then.
+
         Raises:
             WeightsError: if names or shapes differ.
         """
         try:
-            model.load_state_dict(self.tensors)
+            model.load_state_dict(dict(fit_names(self.tensors, model.state_dict())[0]))
         except RuntimeError as error:
             differences = " ".join(line.strip() for line in str(error).splitlines()[1:])
             if len(differences) > 300:

@@ -81,18 +81,91 @@ def test_another_number_of_classes_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_is_refused_with_a_command_that_converts_it(tmp_path, zipped):
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".th", ".bin", ".ckpt"])
+def test_a_state_dict_of_torch_save(tmp_path, suffix, zipped):
+    source, model = network(), network()
+    path = tmp_path / f"it's{suffix}"
+    torch.save(source.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    assert load_weights(model, path) == str(path)
+    assert same(source, model)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "entry"),
+    [
+        (lambda state: {"state_dict": state, "epoch": 3}, "['state_dict']"),
+        (lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {}}}, "['model']"),
+        (lambda state: {"model_state_dict": state, "ema": {}}, "['model_state_dict']"),
+        (lambda state: {"ema": {"state_dict": state}}, "['ema']['state_dict']"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_a_training_checkpoint(tmp_path, wrap, entry, prefix):
+    source, model = network(), network()
+    path = tmp_path / "x.ckpt"
+    torch.save(wrap({prefix + name: value for name, value in source.state_dict().items()}), path)
+    used = load_weights(model, path)
+    assert same(source, model)
+    assert used.startswith(f"checkpoint{entry} in ")
+    assert (repr(prefix) in used) == bool(prefix)
+
+
+def test_a_prefix_that_the_network_has_is_kept(tmp_path):
+    source, model = nn.Module(), nn.Module()
+    source.model, model.model = network(), network()
+    path = tmp_path / "x.pt"
+    torch.save(source.state_dict(), path)
+    assert load_weights(model, path) == str(path)
+    assert same(source, model)
+
+
+class _Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrap", [lambda bad: bad, lambda bad: {"state_dict": network().state_dict(), "extra": bad}])
+def test_nothing_in_a_file_is_run(tmp_path, wrap, zipped):
+    ran, path, model = tmp_path / "ran", tmp_path / "x.pth", network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.save(wrap(_Payload(ran)), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CommandError, match="holds more than tensors"):
+        load_weights(model, path)
+    assert not ran.exists()
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: {"model": model, "epoch": 1}])
+def test_a_pickled_model_is_refused_with_a_command_that_converts_it(tmp_path, wrap):
     source, model = network(), network()
     path = tmp_path / "it's.pth"
-    torch.save(source.state_dict(), path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CommandError, match="is a pickle, which can run any code") as caught:
+    torch.save(wrap(source), path)
+    with pytest.raises(CommandError, match="such as a whole pickled model") as caught:
         load_weights(model, path)
-    command = shlex.split(str(caught.value).partition("convert it: ")[2])
+    command = shlex.split(str(caught.value).partition("its state dict: ")[2].rpartition(" (torch: ")[0])
     assert command[:2] == ["python", "-c"]
-    if zipped:
-        subprocess.run([sys.executable, *command[1:]], check=True)
-        load_weights(model, path.with_suffix(".safetensors"))
-        assert same(source, model)
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    load_weights(model, tmp_path / "it's-state.pt")
+    assert same(source, model)
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        ({"epoch": 1}, "holds no state dict .* a dict of 'epoch'"),
+        ([torch.ones(1)], "it is list"),
+        ({"x": torch.ones(2, 2).to_sparse()}, "'x' is sparse"),
+        ({"x": torch.ones(2, device="meta")}, "without data"),
+    ],
+)
+def test_what_holds_no_state_dict(tmp_path, saved, message):
+    torch.save(saved, tmp_path / "x.pt")
+    with pytest.raises(CommandError, match=message):
+        load_weights(network(), tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("cut", [0, 4, 40, -1])
