@@ -55,6 +55,8 @@ def measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> Mo
     if forward_fn is None:
         try:
             return ModelSize(widths, flops_table(model, example.kwargs or example.args), True)
+        except (MemoryError, torch.cuda.OutOfMemoryError):
+            raise
         # The tracer passes tensors where the model expects integers, so its own code may raise anything.
         except Exception:
             pass

@@ -30,6 +30,8 @@ def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[
     with preserve_state(model), torch.no_grad():
         try:
             found = _run(model, call, forward_fn, torch.float64)
+        except MemoryError:
+            raise
         except Exception:
             # The model has operators or hard-coded types without double precision.
             found = _run(model, call, forward_fn, None)

@@ -271,3 +271,20 @@ def test_a_single_layer_name_is_a_name():
     prune(model, IMAGES, ignored_layers="conv1")
     assert model.conv1.out_channels == 8
     assert model.conv2.out_channels < 12
+
+
+@pytest.mark.parametrize("place", ["flops_table", "count_params"])
+def test_too_little_memory_while_counting_is_an_error_and_leaves_the_model_unchanged(monkeypatch, place):
+    from foad_plugins.adapters.prune import model_size
+
+    def fail(*args):
+        raise MemoryError("none left")
+
+    model = seeded_norms(Chain())
+    before = snapshot(model)
+    monkeypatch.setattr(model_size, place, fail)
+    if place == "count_params":
+        monkeypatch.setattr(model_size, "flops_table", lambda *args: (_ for _ in ()).throw(RuntimeError("no graph")))
+    with pytest.raises(MemoryError, match="none left"):
+        prune(model, torch.rand(4, 3, 8, 8), pruning_ratio=0.5)
+    assert snapshot(model) == before
