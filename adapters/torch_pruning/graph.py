@@ -16,6 +16,7 @@ from ...calibration.collect import require_batch_dim
 from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import without_hooks_of
 from ...utils.outputs import output_tensors
+from .broadcasts import separate_broadcasts
 from .groups import CoupledGroup
 from .layer_pruners import custom_pruners, opaque_recurrent_layers
 from .nonterminating import nonterminating_layers
@@ -49,9 +50,11 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
         pruners = custom_pruners(model, call, forward_fn)
         try:
             with opaque_recurrent_layers(model):
-                return DependencyGraph().build_dependency(
+                graph = DependencyGraph().build_dependency(
                     model, call.batch, forward_fn=forward, customized_pruners=pruners, verbose=False
                 )
+            separate_broadcasts(graph)
+            return graph
         except Exception as error:
             if not ran:
                 raise

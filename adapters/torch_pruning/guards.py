@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -13,6 +15,9 @@ from ...calibration.preserve import check_model
 from .groups import CoupledGroup
 
 __all__ = ["check_no_parametrization", "check_no_shared_parameters", "check_prunable"]
+
+# Hooks of torch that compute a weight before each call, and the functions that end this.
+_OLD_STYLE = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
 
 
 def check_prunable(model: nn.Module) -> None:
@@ -25,7 +30,7 @@ def check_prunable(model: nn.Module) -> None:
     check_model(model)
     for name, module in model.named_modules():
         where = f"layer {name!r}" if name else "the model"
-        if isinstance(module, torch.jit.ScriptModule):
+        if isinstance(module, torch.jit.ScriptModule) and (not name or _has_tensors(module)):
             raise ValueError(f"{where} is TorchScript, whose layers are fixed: prune the module it was made from")
         if "eval" in vars(module):
             raise ValueError(f"{where} was exported, which fixed its layers: prune the module it was made from")
@@ -41,6 +46,10 @@ def check_prunable(model: nn.Module) -> None:
                 )
 
 
+def _has_tensors(module: nn.Module) -> bool:
+    return any(True for _ in (*module.parameters(), *module.buffers()))
+
+
 def check_no_parametrization(model: nn.Module, groups: Sequence[CoupledGroup]) -> None:
     """Refuse layers whose weights are computed from other parameters: removal would not change those.
 
@@ -48,6 +57,7 @@ def check_no_parametrization(model: nn.Module, groups: Sequence[CoupledGroup]) -
         ValueError: such a layer is in a group; names it.
     """
     touched = _members(groups)
+    by_call: dict[str, list[str]] = {}
     for name, module in model.named_modules():
         if module in touched and "weight_fake_quant" in module._modules:
             raise ValueError(
@@ -55,14 +65,36 @@ def check_no_parametrization(model: nn.Module, groups: Sequence[CoupledGroup]) -
                 "training, and channels cannot be removed from it: prune before prepare_qat, or name the layer in "
                 "ignored_layers, with the layers whose channels it consumes"
             )
-        # Old-style hooks leave the result among the plain attributes; getattr would compute a parametrized weight.
-        if module in touched and (is_parametrized(module) or isinstance(module.__dict__.get("weight"), Tensor)):
-            raise ValueError(
-                f"the weight of layer {name!r} is computed from other parameters, as weight_norm, spectral_norm and "
-                "torch.nn.utils.prune do, and channels cannot be removed from it: make it a plain parameter first "
-                "(torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove), or name the layer "
-                "in ignored_layers, with the layers whose channels it consumes"
-            )
+        for call in _undoing_calls(module) if module in touched else ():
+            by_call.setdefault(call, []).append(name)
+    if by_call:
+        names = list(dict.fromkeys(name for found in by_call.values() for name in found))
+        calls = "; ".join(f"{call} of {', '.join(map(repr, found))}" for call, found in by_call.items())
+        raise ValueError(
+            f"the weight of layer{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))} is computed from other "
+            "parameters, and channels cannot be removed from it: make it a plain parameter first "
+            f"({calls}), or name the layers in ignored_layers, with the layers whose channels they consume"
+        )
+
+
+def _undoing_calls(module: nn.Module) -> list[str]:
+    """The calls that make the computed tensors of a layer plain parameters, whichever way they are computed."""
+    if is_parametrized(module):
+        assert isinstance(module.parametrizations, nn.ModuleDict)
+        return [
+            f"torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r})" for name in module.parametrizations
+        ]
+    hooks = {type(hook).__name__: hook for hook in module._forward_pre_hooks.values()}
+    calls = []
+    for kind, hook in hooks.items():
+        if type(hook).__module__.startswith("torch.nn.utils.prune"):
+            calls.append(f"torch.nn.utils.prune.remove(layer, {hook._tensor_name!r})")
+        elif kind in _OLD_STYLE and type(hook).__module__.startswith("torch.nn.utils."):
+            calls.append(f"torch.nn.utils.{_OLD_STYLE[kind]}(layer, {hook.name!r})")
+    # Other hooks leave the result among the plain attributes as well; getattr would compute a parametrized weight.
+    layer = isinstance(module, (_ConvNd, nn.Linear, _NormBase))
+    computed = not calls and layer and isinstance(module.__dict__.get("weight"), Tensor)
+    return ["what undoes its hook"] if computed else calls
 
 
 def check_no_shared_parameters(model: nn.Module, groups: Sequence[CoupledGroup]) -> None:

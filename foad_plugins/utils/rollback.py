@@ -27,6 +27,8 @@ def rollback_on_error(model: nn.Module) -> Iterator[None]:
     saved = [
         (module, dict(module.__dict__), [(table, dict(table)) for table in _tables(module)], _lists(module))
         for module in model.modules()
+        # Those that may be in a model that is pruned have no tensors, and a state that is not theirs to change.
+        if not isinstance(module, torch.jit.ScriptModule)
     ]
     try:
         yield

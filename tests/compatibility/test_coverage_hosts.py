@@ -202,13 +202,20 @@ def with_norm(compute):
     return model
 
 
+COMPUTED = "weight of layer 'second' is computed .*remove_parametrizations"
 NOT_PRUNABLE = {
     "lazy": (Lazy, r"layer 'first' has no parameters yet.*call the model once"),
     "exported": (lambda: torch.export.export(two(), (IMAGES,)).module(), "the model was exported"),
     "no data": (lambda: two().to("meta"), "layer 'first' has no data, it is on the meta device"),
     "inference mode": (in_inference_mode, "layer 'first' was made in inference mode"),
-    "weight norm": (lambda: with_norm(parametrizations.weight_norm), "weight of layer 'second' is computed"),
-    "spectral norm": (lambda: with_norm(parametrizations.spectral_norm), "weight of layer 'second' is computed"),
+    "weight norm": (
+        lambda: with_norm(parametrizations.weight_norm),
+        COMPUTED,
+    ),
+    "spectral norm": (
+        lambda: with_norm(parametrizations.spectral_norm),
+        COMPUTED,
+    ),
     "quantization aware": (quantisation_aware, "weight of layer 'first' is quantized .* prune before prepare_qat"),
 }
 

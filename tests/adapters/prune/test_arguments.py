@@ -110,3 +110,40 @@ def test_computed_weights_are_refused(compute, place):
     with pytest.raises(ValueError, match=f"weight of layer '{place}' is computed from other parameters"):
         run(model, flops=0.5)
     assert snapshot(model) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_the_error_for_computed_weights_names_all_layers_and_what_undoes_them():
+    model = nn.Sequential(
+        *(nn.Conv2d(3 if not place else 8, 8, 1) for place in range(6)), nn.Flatten(), nn.Linear(512, 5)
+    )
+    nn.utils.weight_norm(model[0])
+    nn.utils.spectral_norm(model[1])
+    nn.utils.parametrizations.weight_norm(model[2])
+    masks.l1_unstructured(model[3], "bias", 0.5)
+    with pytest.raises(ValueError, match=r"weight of layers '0', '1', '2', '3' is computed") as caught:
+        run(model, flops=0.5)
+    for call in (
+        "torch.nn.utils.remove_weight_norm(layer, 'weight') of '0'",
+        "torch.nn.utils.remove_spectral_norm(layer, 'weight') of '1'",
+        "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') of '2'",
+        "torch.nn.utils.prune.remove(layer, 'bias') of '3'",
+    ):
+        assert call in str(caught.value)
+    nn.utils.remove_weight_norm(model[0])
+    nn.utils.remove_spectral_norm(model[1])
+    nn.utils.parametrize.remove_parametrizations(model[2], "weight")
+    masks.remove(model[3], "bias")
+    assert run(model, flops=0.5).removed
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
+def test_scripted_parts_without_parameters_are_accepted():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), torch.jit.script(nn.ReLU()), nn.Conv2d(8, 4, 1), nn.Flatten()).eval()
+    run(model, params=0.6)
+    assert model[0].out_channels < 8
+    run(model, params=0.9, on_wrong_removal="error", dry_run=True)
+    assert model(IMAGES[:1]).isfinite().all()
+    model[1] = torch.jit.script(nn.BatchNorm2d(model[0].out_channels))
+    with pytest.raises(ValueError, match="layer '1' is TorchScript"):
+        run(model, flops=0.5)
