@@ -14,7 +14,7 @@ from foad_plugins import FOADImportance, Sensitivity, count_flops, count_params,
 from foad_plugins.adapters.prune.probes import GRID
 from foad_plugins.calibration.collect import calibrate
 from tests.helpers.seeds import SEED, generator
-from tests.helpers.state_fingerprint import trace
+from tests.helpers.state_fingerprint import Fault, StrikesAt, points_of, trace
 from tests.networks.small_networks import Attention, Chain, Concat, Residual, Tokens, Wide, seeded_norms
 
 IMAGES = torch.rand(64, 3, 8, 8, generator=generator())
@@ -301,6 +301,20 @@ def test_arguments_out_of_their_range_are_refused(arguments, error, message):
     model, images = build()
     with pytest.raises(error, match=message):
         sensitivity(model, **{"data": images, **arguments})
+
+
+def test_a_fault_anywhere_leaves_no_trace():
+    model, images = build("chain")
+    before = trace(model)
+
+    def run():
+        sensitivity(model, images[:8])
+
+    points = points_of(run)
+    for point in range(0, points, points // 12):
+        with pytest.raises(Fault), StrikesAt(point):
+            run()
+        assert trace(model) == before
 
 
 def test_curves_are_saved_and_belong_to_their_model(tmp_path):
