@@ -158,7 +158,7 @@ def sensitivity_ratios(
 ) -> dict[nn.Module, float]:
     """Pruning ratios by sensitivity, for any pruner of Torch-Pruning.
 
-    The dict goes into the pruner as it is, whatever importance then chooses the channels::
+    Pass the dict to the pruner unchanged; any importance can choose the channels::
 
         ratios = sensitivity_ratios(model, images, flops=0.5)
         pruner = tp.pruner.MetaPruner(
