@@ -33,6 +33,7 @@ from .utils.warnings import (
 if TYPE_CHECKING:
     from .adapters.checkpoint import CheckpointError, load_pruned, save_pruned
     from .adapters.checkpoint.hub import PrunedModel
+    from .adapters.lightning import PruneCallback
     from .adapters.nni.pruner import FOADPruner
     from .adapters.prune.api import TargetError, prune
     from .adapters.prune.sensitivities import sensitivity, sensitivity_ratios
@@ -63,6 +64,7 @@ __all__ = [
     "LayerFlops",
     "LayerWidth",
     "NoEffectWarning",
+    "PruneCallback",
     "PruneReport",
     "PrunedModel",
     "ReconstructionTerm",
@@ -97,6 +99,7 @@ _LAZY = {
     "ExportReport": ".export",
     "FOADImportance": ".adapters.torch_pruning",
     "FOADPruner": ".adapters.nni",
+    "PruneCallback": ".adapters.lightning",
     "PrunedModel": ".adapters.checkpoint.hub",
     "RecoveryDivergedError": ".recovery.recover",
     "RecoveryReport": ".recovery.training.report",

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = {
     "foad_plugins": "utils criterion calibration recovery allocation cost report export",
-    "adapters": "torch_pruning checkpoint nni prune cli",
+    "adapters": "torch_pruning checkpoint nni prune lightning cli",
     "benchmarks": "registry datasets models criteria training suites records runs sweep report studies cli",
 }
 SEPARATE = {("nni", "checkpoint"), ("prune", "nni"), ("cli", "nni"), ("report", "runs"), ("report", "sweep")}

@@ -44,6 +44,11 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     _suite(run)
     run.add_argument("--fresh", action="store_true", help="start over: delete this suite's records and base models")
     run.add_argument("--quiet", action="store_true", help="no progress, only the leaderboard")
+    run.add_argument(
+        "--log",
+        choices=("tensorboard",),
+        help="write loss and accuracy of each finished run to the folder tensorboard in the results folder",
+    )
     _where(run.add_argument_group("where it runs"))
     run.set_defaults(command=commands["run"])
 

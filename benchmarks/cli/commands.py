@@ -15,6 +15,7 @@ from ..datasets import DATASETS
 from ..models import MODELS
 from ..records.schema import FailureRecord
 from ..records.store import RecordStore
+from ..records.tensorboard_log import TensorBoardLog
 from ..registry.registry import Registry
 from ..registry.user_code import import_all
 from ..suites.loader import find_suite, suite_names
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         executor=_executor(arguments, suite, hardware),
         fresh=arguments.fresh,
         quiet=arguments.quiet,
+        on_record=None if arguments.log is None else TensorBoardLog(folder / "tensorboard"),
     )
     if not arguments.quiet:
         there = len(outcome.records) - outcome.executed

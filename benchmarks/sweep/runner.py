@@ -15,7 +15,7 @@ from ..datasets import ImageSource
 from ..errors import SettingsError
 from ..models import build_model
 from ..records.environment import Versions
-from ..records.schema import RunInputs, Setup
+from ..records.schema import RunInputs, RunRecord, Setup
 from ..registry.user_code import import_all
 from ..runs.prune_to_target import ignored
 from ..runs.run import criterion_for
@@ -96,6 +96,7 @@ def run_suite(
     fresh: bool = False,
     quiet: bool = False,
     write: Callable[[str], None] = tqdm.write,
+    on_record: Callable[[RunRecord], None] | None = None,
 ) -> Outcome:
     """Run a suite and keep every finished run in ``folder``.
 
@@ -113,6 +114,7 @@ def run_suite(
         fresh: delete this suite's records and base models first.
         quiet: no progress bars and no line for each run.
         write: prints one line.
+        on_record: called in this process with each record, as soon as it is written or found.
 
     Raises:
         SettingsError: if a setting is wrong.
@@ -134,7 +136,7 @@ def run_suite(
             local=executor.local,
             quiet=quiet or not alone,
         )
-        sweep = Sweep(prepared.runs, folder, prepared.given)
+        sweep = Sweep(prepared.runs, folder, prepared.given, on_record)
         if fresh:
             sweep.forget()
         with Progress(suite.name, prepared.runs, quiet=quiet, write=write) as progress:

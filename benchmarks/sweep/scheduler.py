@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,9 +50,17 @@ class Sweep:
         runs: what to do, in this order.
         folder: gets the records, the failures, the trained base models and the states of unfinished trainings.
         given: the base model's weights, if it is not trained.
+        on_record: called with each record that was written or found.
     """
 
-    def __init__(self, runs: list[RunInputs], folder: Path, given: WeightsFile | None) -> None:
+    def __init__(
+        self,
+        runs: list[RunInputs],
+        folder: Path,
+        given: WeightsFile | None,
+        on_record: Callable[[RunRecord], None] | None = None,
+    ) -> None:
+        self._on_record = on_record
         self._runs = {run.file_name: run for run in runs}
         self._records = RecordStore(folder / "records")
         self._failures = FailureStore(folder / "failures")
@@ -210,6 +218,8 @@ class Sweep:
         self._found[name] = record
         self._failures.remove([self._runs[name]])
         self._progress.finished(record, note)
+        if self._on_record is not None:
+            self._on_record(record)
 
     def _of(self, seed: int, names: Iterable[str | int]) -> list[str]:
         """The given runs whose base model has this seed, in the order of the plan."""
