@@ -86,7 +86,10 @@ class Consumer:
         return [blocks[0][:, self.channel_index]]
 
     def write(self, weights: Sequence[Tensor]) -> None:
-        """Replace the layer's weight parameter by a new one, from tensors of the form of :meth:`weights`."""
+        """Replace the layer's weight parameter by a new one, from tensors of the form of :meth:`weights`.
+
+        The gradient is kept: Torch-Pruning removes the same entries from it.
+        """
         old = self._parameter
         new = old.detach().clone()
         blocks = _by_block(self.layer, new)
@@ -95,7 +98,9 @@ class Consumer:
                 block.copy_(weight.squeeze(2))
         else:
             blocks[0][:, self.channel_index] = weights[0]
-        self.layer.weight = nn.Parameter(new, requires_grad=old.requires_grad)
+        parameter = nn.Parameter(new, requires_grad=old.requires_grad)
+        parameter.grad = old.grad
+        self.layer.weight = parameter
 
     def weight_products(self) -> Tensor:
         """(U, U) float64 on the CPU: inner products between the weights of the units."""

@@ -54,6 +54,8 @@ class Look(pl.Callback):
         assert {id(parameter) for group in optimizer.param_groups for parameter in group["params"]} == parameters
         assert all(state[KEY].shape == parameter.shape for parameter, state in optimizer.state.items())
         assert {id(parameter) for parameter in optimizer.state} == parameters
+        # State that was reset would count from the start.
+        assert {int(state["step"]) for state in optimizer.state.values()} == {trainer.global_step}
 
 
 def fit(module, *added, epochs=4, path=None, **options):
@@ -93,16 +95,22 @@ def test_averages_start_again_from_the_pruned_network():
     average = getattr(pl.callbacks, "EMAWeightAveraging", None)
     if average is None:
         pytest.skip("this PyTorch Lightning has no EMAWeightAveraging")
-    module, ema = Module(averaged=True), average(decay=0.9)
+    module, ema = Module(), average(decay=0.9)
     fit(module, ema, callback(1, IMAGES), epochs=2)
     width = module.network.conv1.out_channels
     assert width < 8
     assert ema._average_model.module.network.conv1.out_channels == width
     # At the end Lightning copies the average, of the two steps after pruning, into the network.
-    assert int(ema._average_model.n_averaged) == int(module.averaged.n_averaged) == 2
+    assert int(ema._average_model.n_averaged) == 2
     kept = dict(ema._average_model.module.network.named_parameters())
     assert all(torch.equal(parameter, kept[name]) for name, parameter in module.network.named_parameters())
-    assert module.averaged.module.conv1.out_channels == width
+
+
+def test_an_average_in_the_module_starts_again():
+    module = Module(averaged=True)
+    fit(module, callback(1, IMAGES), epochs=2)
+    assert int(module.averaged.n_averaged) == 2
+    assert module.averaged.module.conv1.out_channels == module.network.conv1.out_channels < 8
     assert module.averaged(IMAGES).isfinite().all()
 
 

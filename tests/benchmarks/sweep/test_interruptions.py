@@ -150,6 +150,6 @@ def test_a_killed_worker_is_an_error_after_which_the_same_command_continues(
 
 @pytest.mark.slow
 def test_ray_workers_give_the_records_of_one_process(sweep: Sweep, uninterrupted: list[dict[str, object]]) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed")
+    pytest.importorskip("ray", reason="needs Ray, of the extra ray")
     assert sweep.run("--executor", "ray", "--workers", "2") == 0, sweep.said()
     assert [lasting(record) for record in RecordStore(sweep.folder / "out" / "records").all()] == uninterrupted

@@ -14,7 +14,7 @@ from foad_plugins.benchmarks.records.schema import RunRecord
 
 from .conftest import HOSTILE, PageOf
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra test")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra browser")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
