@@ -87,8 +87,9 @@ def removal_order(
 ) -> list[Step]:
     """All removals that are allowed, in the order of the loss that each unit of saved cost takes.
 
-    Each group's loss is replaced by its lower convex hull, so that an expensive channel does not block the cheap ones after it. A removal is priced at the widths which the removals before it have left: the FLOPs of a layer depend
-    on the channels before and after it. A removal saves less the narrower its neighbors are, so each price is computed
+    Each group's loss is replaced by its lower convex hull, so that an expensive channel does not block the cheap ones
+    after it. A removal is priced at the widths which the removals before it have left: the FLOPs of a layer depend on
+    the channels before and after it. A removal saves less the narrower its neighbors are, so each price is computed
     again only when its removal is next.
 
     Args:
