@@ -61,7 +61,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help="torchvision:NAME, or MODULE:FACTORY, called without arguments (also searched in the current folder)",
+        help="torchvision:NAME; or MODULE:FACTORY or FILE.py:FACTORY, called without arguments (modules also searched "
+        "in the current folder)",
     )
     # argparse draws exclusive options into a group's help only where they were made from the group.
     weights = group.add_mutually_exclusive_group(required=True)
@@ -102,6 +103,12 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--size", type=_size, metavar="S", help="center crop: 224, or height and width as 112x96")
     group.add_argument("--resize", type=_size, metavar="S", help="first resize: shorter side, or height and width")
+    group.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 2, 3, 4),
+        help="of the images: gray, gray and alpha, RGB, RGBA (default: those of the first convolution)",
+    )
     group.add_argument("--mean", type=float, nargs="+", metavar="X", help="mean of pixels in [0, 1]: one or three")
     group.add_argument(
         "--std",

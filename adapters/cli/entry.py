@@ -6,6 +6,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .arguments import TARGETS, make_parser
 from .common import warnings_in_one_line
 from .errors import CommandError, UsageError
 from .images import calibration_loader
-from .models import build_model, importable_here, torchvision_name
+from .models import build_model, image_channels, torchvision_name
 from .outputs import check_outputs, write_or_rescue
 from .preprocessing import preprocessing_for
 from .recovery import Recovery, plan_recovery
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # argparse exits after --help and after an error that it has printed.
         return int(stop.code or 0)
     try:
-        with warnings_in_one_line("foad"), importable_here():
+        with warnings_in_one_line("foad"):
             return int(arguments.command(arguments))
     except KeyboardInterrupt:
         print("\nfoad: interrupted", file=sys.stderr)
@@ -74,12 +75,13 @@ def _prune(arguments: argparse.Namespace) -> int:
     preprocessing = preprocessing_for(name, weights if file is None else None).changed(
         arguments.size, arguments.resize, arguments.mean, arguments.std
     )
-    loader, images = calibration_loader(
-        arguments.data, arguments.images, arguments.batch_size, preprocessing, arguments.array
-    )
     device = _device(arguments.device)
     log = _silent if arguments.quiet else _log
     model = build_model(arguments.model, None if file else weights, arguments.num_classes, progress=not arguments.quiet)
+    preprocessing = replace(preprocessing, channels=arguments.channels or image_channels(model))
+    loader, images = calibration_loader(
+        arguments.data, arguments.images, arguments.batch_size, preprocessing, arguments.array
+    )
     if file is not None:
         log(f"weights: {load_weights(model, file)}")
     elif arguments.as_built and name is not None:

@@ -20,6 +20,9 @@ __all__ = ["SUFFIXES", "calibration_loader", "find_images", "spread"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".jp2")
 
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_MOST = 65535
+
 
 def calibration_loader(
     data: Path, count: int, batch_size: int, preprocessing: Preprocessing, array: str | None = None
@@ -49,7 +52,8 @@ def calibration_loader(
             raise CommandError(f"--array names an array in an .npz file, and {str(data)!r} is a folder")
         paths = find_images(data)
         images = [paths[place] for place in spread(len(paths), count)]
-        dataset: Dataset[Tensor] = _Files(images, preprocessing.transform(channels=3))
+        channels = preprocessing.channels or 3
+        dataset: Dataset[Tensor] = _Files(images, channels, preprocessing.transform(channels))
         how, total = str(preprocessing), len(paths)
     elif data.suffix.lower() == ".npz":
         values = _read_array(data, array)
@@ -57,7 +61,8 @@ def calibration_loader(
         places = spread(total, count)
         if values.dtype == np.uint8:
             own_size = preprocessing.without_defaults()
-            dataset, how = _Arrays(values, places, own_size.transform(channels=values.shape[-1])), str(own_size)
+            channels = preprocessing.channels or values.shape[-1]
+            dataset, how = _Arrays(values, places, own_size.transform(channels), channels), str(own_size)
         elif preprocessing.explicit:
             options = ", ".join(f"--{name}" for name in preprocessing.explicit)
             raise CommandError(f"{str(data)!r} has floating-point inputs, which are used unchanged: omit {options}")
@@ -98,8 +103,9 @@ def spread(total: int, count: int) -> list[int]:
 
 
 class _Files(Dataset[Tensor]):
-    def __init__(self, paths: Sequence[Path], transform: Callable[[Any], Tensor]) -> None:
+    def __init__(self, paths: Sequence[Path], channels: int, transform: Callable[[Any], Tensor]) -> None:
         self._paths = paths
+        self._mode = _MODES[channels]
         self._transform = transform
 
     def __len__(self) -> int:
@@ -112,20 +118,23 @@ class _Files(Dataset[Tensor]):
         try:
             with Image.open(path) as image:
                 mode = image.mode
-                colors = image.convert("RGB")
+                picture = _eight_bits(image) if mode.startswith("I") else image
+                # Gray alone drops the colors of a palette's transparency.
+                colors = (picture.convert("RGBA") if mode == "P" else picture).convert(self._mode)
         # Decoders raise many types of errors; the user needs the name of the file.
         except Exception as error:
             raise CommandError(f"{str(path)!r} cannot be read as an image: {error}") from error
-        if mode.startswith(("I", "F")):
-            raise CommandError(
-                f"{str(path)!r} has more than 8 bits a pixel; give such images as an .npz array of floats"
-            )
+        if mode.startswith("F"):
+            raise CommandError(f"{str(path)!r} has pixels of floats; give such images as an .npz array of floats")
         return self._transform(colors)
 
 
 class _Arrays(Dataset[Tensor]):
-    def __init__(self, values: Any, places: Sequence[int], transform: Callable[[Any], Tensor] | None) -> None:
+    def __init__(
+        self, values: Any, places: Sequence[int], transform: Callable[[Any], Tensor] | None, channels: int = 0
+    ) -> None:
         self._values = values
+        self._mode = _MODES.get(channels)
         self._places = places
         self._transform = transform
 
@@ -134,7 +143,23 @@ class _Arrays(Dataset[Tensor]):
 
     def __getitem__(self, place: int) -> Tensor:
         values = torch.from_numpy(np.array(self._values[self._places[place]]))
-        return values if self._transform is None else self._transform(values.permute(2, 0, 1))
+        if self._transform is None:
+            return values
+        if self._mode is None or len(self._mode) == values.shape[-1]:
+            return self._transform(values.permute(2, 0, 1))
+        from PIL import Image
+
+        return self._transform(Image.fromarray(values.squeeze(-1).numpy()).convert(self._mode))
+
+
+def _eight_bits(image: Any) -> Any:
+    """A gray image of 16 bits as one of 8."""
+    from PIL import Image
+
+    pixels = np.asarray(image)
+    if pixels.min() < 0 or pixels.max() > _MOST:
+        raise ValueError("more than 16 bits a pixel: give such images as an .npz array of floats")
+    return Image.fromarray((pixels / _MOST * 255).round().astype(np.uint8))
 
 
 def _read_array(path: Path, name: str | None) -> Any:

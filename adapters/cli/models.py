@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, invalidate_caches
+from importlib.util import module_from_spec, spec_from_file_location
 from operator import attrgetter
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,13 +20,13 @@ from torch import nn
 
 from .errors import CommandError, UsageError
 
-__all__ = ["build_model", "importable_here", "torchvision_models", "torchvision_name"]
+__all__ = ["build_model", "image_channels", "torchvision_models", "torchvision_name"]
 
 _PREFIX = "torchvision:"
 
 
 def torchvision_name(spec: str) -> str | None:
-    """The name of a model of torchvision; None for ``MODULE:FACTORY``.
+    """The name of a model of torchvision; None for ``MODULE:FACTORY`` and ``FILE.py:FACTORY``.
 
     Raises:
         UsageError: torchvision has no such model, or ``spec`` has neither form.
@@ -35,14 +37,12 @@ def torchvision_name(spec: str) -> str | None:
         if name not in known:
             raise UsageError(f"torchvision has no model {name!r}{_near(name, known)}")
         return name
-    module, colon, factory = spec.partition(":")
+    module, colon, factory = spec.rpartition(":")
     if not (module and colon and factory):
         near = _near(spec, known, _PREFIX)
-        raise UsageError(f"--model must be torchvision:NAME or MODULE:FACTORY, got {spec!r}{near}")
-    if "/" in module or os.sep in module or module.endswith(".py"):
-        raise UsageError(
-            f"--model {spec!r}: name the module as in an import, such as package.module:{factory}, not by its path"
-        )
+        raise UsageError(f"--model must be torchvision:NAME, MODULE:FACTORY or FILE.py:FACTORY, got {spec!r}{near}")
+    if not module.endswith(".py") and ("/" in module or os.sep in module):
+        raise UsageError(f"--model {spec!r}: write package.module:{factory}, or path/to/file.py:{factory}")
     return None
 
 
@@ -50,8 +50,8 @@ def build_model(spec: str, weights: Any = None, num_classes: int | None = None, 
     """The network, with weights of seed 0, of a torchvision enum, or of a factory.
 
     Args:
-        spec: ``torchvision:NAME``, or ``MODULE:FACTORY`` for a module that can be imported; ``FACTORY`` is called
-            without arguments, or is a network itself.
+        spec: ``torchvision:NAME``; ``MODULE:FACTORY`` for a module that is installed or in the current folder; or
+            ``FILE.py:FACTORY``. ``FACTORY`` is called without arguments, or is a network itself.
         weights: a member of the model's weights enum, which torchvision downloads, or None.
         num_classes: outputs of a torchvision model; None for its own number.
         progress: show a bar while downloading.
@@ -71,16 +71,12 @@ def build_model(spec: str, weights: Any = None, num_classes: int | None = None, 
         return _from_module(spec)
 
 
-@contextmanager
-def importable_here() -> Iterator[None]:
-    """Let modules in the current folder be imported, as ``python -m`` does."""
-    here = os.getcwd()
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)
+def image_channels(model: nn.Module) -> int | None:
+    """Channels of the images that a network's first convolution takes; None if these are no images."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels if module.in_channels <= 4 else None
+    return None
 
 
 def torchvision_models() -> ModuleType:
@@ -116,9 +112,30 @@ def _from_torchvision(name: str, weights: Any, num_classes: int | None, progress
 
 
 def _from_module(spec: str) -> nn.Module:
-    path, _, name = spec.partition(":")
+    path, _, name = spec.rpartition(":")
+    is_file = path.endswith(".py")
+    with _searched_last(str(Path(path).resolve().parent) if is_file else os.getcwd()):
+        return _made(_run_file(Path(path)) if is_file else _imported(path), path, name, spec)
+
+
+@contextmanager
+def _searched_last(folder: str) -> Iterator[None]:
+    """Search modules in a folder too, after all others, so that no file in it hides an installed package."""
+    if folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    invalidate_caches()
     try:
-        module = import_module(path)
+        yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def _imported(path: str) -> ModuleType:
+    try:
+        return import_module(path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
             raise CommandError(f"importing {path!r} fails: {error}") from error
@@ -126,6 +143,27 @@ def _from_module(spec: str) -> nn.Module:
         raise CommandError(message) from error
     except (Exception, SystemExit) as error:
         raise CommandError(f"importing {path!r} fails: {type(error).__name__}: {error}") from error
+
+
+def _run_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise CommandError(f"there is no file {str(path)!r}")
+    name = f"foad_user_{path.stem}"
+    spec = spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise CommandError(f"{str(path)!r} cannot be imported")
+    module = module_from_spec(spec)
+    # Registered before it is run, because dataclasses look modules up by name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise CommandError(f"importing {str(path)!r} fails: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _made(module: ModuleType, path: str, name: str, spec: str) -> nn.Module:
     try:
         found = attrgetter(name)(module)
     except AttributeError as error:

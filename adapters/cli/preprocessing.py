@@ -29,6 +29,7 @@ class Preprocessing:
         std: divisor, one value per channel or one for all.
         interpolation: a value of torchvision's ``InterpolationMode``.
         explicit: the options that the user gave.
+        channels: of the images, 1 to 4 (gray, gray and alpha, RGB, RGBA); None for RGB, and for those of arrays.
     """
 
     resize: Size | None = (256,)
@@ -37,6 +38,7 @@ class Preprocessing:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
     explicit: tuple[str, ...] = ()
+    channels: int | None = None
 
     def changed(
         self,
@@ -81,12 +83,10 @@ class Preprocessing:
         from torchvision.transforms import InterpolationMode, v2
 
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, channels):
-                given = (
-                    f"--{name} has {len(values)} values" if name in self.explicit else f"the default has {len(values)}"
-                )
+            if len(values) not in (1, channels) and name in self.explicit:
                 raise CommandError(
-                    f"the images have {channels} channels: give --{name} one value or {channels} ({given})"
+                    f"the images have {channels} channels: give --{name} one value or {channels} "
+                    f"(--{name} has {len(values)} values)"
                 )
         steps: list[Any] = [v2.ToImage()]
         if self.resize is not None:
@@ -94,7 +94,8 @@ class Preprocessing:
         if self.crop is not None:
             steps.append(v2.CenterCrop(list(self.crop)))
         steps += [v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
-        steps.append(v2.Normalize(list(self.mean), list(self.std)))
+        mean, std = _fitted(self.mean, channels, alpha=0.0), _fitted(self.std, channels, alpha=1.0)
+        steps.append(v2.Normalize(mean, std))
         composed: Callable[[Any], Tensor] = v2.Compose(steps)
         return composed
 
@@ -105,7 +106,10 @@ class Preprocessing:
             parts.append(f"{side} to {_size(self.resize)} ({self.interpolation})")
         if self.crop is not None:
             parts.append(f"center crop {_size(self.crop)}")
-        mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        mean, std = (
+            " ".join(f"{value:.3g}" for value in _fitted(values, self.channels or len(values), alpha=alpha))
+            for values, alpha in ((self.mean, 0.0), (self.std, 1.0))
+        )
         return ", ".join([*parts, f"mean {mean}, std {std}"])
 
 
@@ -139,6 +143,14 @@ def preprocessing_for(name: str | None, weights: Any = None) -> Preprocessing:
         std=tuple(transforms.std),
         interpolation=transforms.interpolation.value,
     )
+
+
+def _fitted(values: tuple[float, ...], channels: int, *, alpha: float) -> list[float]:
+    """Values for RGB as those for another number of channels; alpha is not normalized."""
+    if len(values) in (1, channels):
+        return list(values)
+    colors = list(values) if channels > 2 else [sum(values) / len(values)]
+    return [*colors, alpha][:channels]
 
 
 def _default_weights(name: str) -> Any:

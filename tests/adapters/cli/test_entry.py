@@ -193,7 +193,7 @@ def test_the_images_are_evenly_spread_and_the_same_each_time(calls):
         (["--device", "toaster"], "--device 'toaster' is no device of torch"),
         (["--num-classes", "5"], "--num-classes is for torchvision's models"),
         (["--model", "resnet18"], "did you mean 'torchvision:resnet18'"),
-        (["--model", "nets/cli_net.py:build"], "name the module as in an import, such as package.module:build"),
+        (["--model", "nets/cli_net:build"], "write package.module:build, or path/to/file.py:build"),
         (["--model", "torchvision:resnet19"], "torchvision has no model 'resnet19'; did you mean 'resnet18'"),
         (["--model", "torchvision:resnet18", "--weights", "V9"], "(IMAGENET1K_V1, DEFAULT)"),
     ],
@@ -211,6 +211,8 @@ def test_wrong_arguments(arguments, message, calls, capsys):
     ("arguments", "message"),
     [
         (["--model", "no_net:build"], "there is no module 'no_net', installed or in the current folder"),
+        (["--model", "nothing.py:build"], "there is no file 'nothing.py'"),
+        (["--model", "wrong.py:build"], "importing 'wrong.py' fails: SyntaxError"),
         (["--model", "cli_net:biuld"], "module 'cli_net' has no 'biuld'; did you mean 'build'?"),
         (["--model", "cli_net:number"], "must be a network, or make one when called; it is of type int"),
         (["--model", "cli_net:needs"], "fails when called without arguments: TypeError: needs() missing 1 required"),
@@ -277,6 +279,36 @@ def test_a_user_defined_network_with_its_own_weights(calls):
     assert cli.main(arguments) == 0
     assert calls[0][0] is sys.modules["cli_net"].ready
     assert str(Path.cwd()) not in sys.path
+
+
+def test_a_network_from_a_file_sees_the_files_beside_it(folder, calls):
+    (folder / "deep").mkdir()
+    (folder / "deep" / "side.py").write_text(NETWORK)
+    (folder / "deep" / "my net.py").write_text("import side\ndef build(): return side.build()")
+    try:
+        assert cli.main([*BASE, "--model", "deep/my net.py:build", "--dry-run"]) == 0
+    finally:
+        sys.modules.pop("side", None)
+    assert calls[0][0][0].out_channels == 16
+    assert str(folder / "deep") not in sys.path
+
+
+def test_files_in_the_current_folder_hide_no_package(folder):
+    for name in ("torchvision", "jinja2", "json", "PIL"):
+        (folder / f"{name}.py").write_text(f"open('ran-{name}', 'w')")
+    code = "import sys; sys.path.remove(''); from foad_plugins.adapters.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *BASE, "--dry-run", "--quiet", "--no-latency"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.glob("ran-*"))
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], 1), (["--channels", "3"], 3)])
+def test_images_follow_the_first_convolution(options, expected, folder, calls):
+    (folder / "gray.py").write_text("from torch import nn\ndef build(): return nn.Sequential(nn.Conv2d(1, 4, 3))")
+    arguments = ["prune", "--model", "gray.py:build", "--as-built", *CALL[5:], "--dry-run", *options]
+    assert cli.main(arguments) == 0
+    assert next(iter(calls[0][1])).shape[1] == expected
 
 
 def test_random_weights_are_reported(calls, capsys):

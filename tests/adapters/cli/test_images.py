@@ -70,10 +70,46 @@ def test_other_color_modes_become_rgb(tmp_path, mode):
     assert batch(tmp_path, Preprocessing().changed((6,)))[0].shape == (1, 3, 6, 6)
 
 
-def test_more_than_8_bits_are_refused(tmp_path):
-    image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(CommandError, match=r"a\.png' has more than 8 bits"):
+def plain(channels):
+    return Preprocessing(resize=None, crop=None, mean=(0.0,), std=(1.0,), channels=channels)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "RGB"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_have_the_channels_of_the_model(tmp_path, mode, channels):
+    picture = image.fromarray(PIXELS[0]).convert(mode)
+    picture.save(tmp_path / "a.png")
+    found = batch(tmp_path, plain(channels))[0]
+    expected = picture.convert("RGBA").convert({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels])
+    assert found.shape == (1, channels, 6, 8)
+    pixels = np.asarray(expected).reshape(6, 8, channels).transpose(2, 0, 1)
+    assert torch.allclose(found[0] * 255, torch.from_numpy(pixels.astype("f4")), atol=1.01)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits(tmp_path, channels):
+    pixels = np.linspace(0, 65535, 48).reshape(6, 8).astype(np.uint16)
+    image.fromarray(pixels).save(tmp_path / "a.png")
+    found = batch(tmp_path, plain(channels))[0]
+    assert found.shape == (1, channels, 6, 8)
+    assert np.allclose(found[0, 0].numpy(), pixels / 65535, atol=0.003)
+
+
+def test_pixels_of_floats_are_refused(tmp_path):
+    image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(CommandError, match=r"a\.tif' has pixels of floats"):
         batch(tmp_path)
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(1, 3), (3, 1), (3, 4)])
+def test_arrays_have_the_channels_of_the_model(tmp_path, there, wanted):
+    np.savez(tmp_path / "x.npz", images=PIXELS[..., :there])
+    assert batch(tmp_path / "x.npz", plain(wanted))[0].shape == (5, wanted, 6, 8)
+
+
+def test_means_and_deviations_follow_the_channels():
+    assert str(Preprocessing(channels=1)).endswith("mean 0.449, std 0.226")
+    assert str(Preprocessing(channels=4)).endswith("mean 0.485 0.456 0.406 0, std 0.229 0.224 0.225 1")
 
 
 def test_a_file_that_is_no_image(tmp_path):
@@ -95,8 +131,10 @@ def test_gray_arrays(tmp_path):
     np.savez(tmp_path / "x.npz", images=PIXELS[..., 0], labels=np.arange(5))
     values, _ = batch(tmp_path / "x.npz", Preprocessing().changed(mean=[0.5], std=[0.5]))
     assert torch.allclose(values, torch.from_numpy(PIXELS[..., :1]).permute(0, 3, 1, 2) / 127.5 - 1, atol=1e-5)
-    with pytest.raises(CommandError, match=r"1 channels: give --mean one value or 1 \(the default has 3\)"):
-        batch(tmp_path / "x.npz")
+    with pytest.raises(CommandError, match=r"1 channels: give --mean one value or 1 \(--mean has 3 values\)"):
+        batch(tmp_path / "x.npz", Preprocessing().changed(mean=[0.5, 0.5, 0.5]))
+    values, _ = batch(tmp_path / "x.npz")
+    assert torch.allclose(values[0], (torch.from_numpy(PIXELS[:1, ..., 0]) / 255 - 0.449) / 0.226, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", ">f4"])
