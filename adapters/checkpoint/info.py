@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...utils.text import printable_lines
 from .file import read_header
 
 __all__ = ["CheckpointInfo", "checkpoint_info"]
@@ -37,7 +38,7 @@ class CheckpointInfo:
         rows = [f"{name:{width}}  {into:>6} -> {out}" for name, into, out in self.layers]
         written = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         total = f"{self.parameters:,} parameters, {self.bytes / 1e6:,.1f} MB of {', '.join(self.dtypes)}"
-        return "\n".join([*rows, total, f"written with {written}"])
+        return printable_lines([*rows, total, f"written with {written}"])
 
 
 def checkpoint_info(path: str | os.PathLike[str]) -> CheckpointInfo:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from ...utils.text import printable_lines
+
 __all__ = ["positive_int", "warnings_in_one_line"]
 
 
@@ -32,7 +34,7 @@ def warnings_in_one_line(program: str) -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        print(f"{program}: warning: {message}", file=sys.stderr)
+        print(f"{program}: warning: {printable_lines(str(message).splitlines())}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -15,6 +15,7 @@ import torch
 from ...recovery.training.report import RecoveryReport
 from ...report.prune_report import REPORT_PACKAGES, PruneReport
 from ...utils.extras import missing_extra
+from ...utils.text import printable
 from .arguments import TARGETS, make_parser
 from .common import warnings_in_one_line
 from .errors import CommandError, UsageError
@@ -190,7 +191,7 @@ def _device(name: str | None) -> torch.device:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     known = isinstance(error, (CommandError, ValueError, RuntimeError, OSError)) and text
     return text if known else f"{type(error).__name__}: {text}"
 

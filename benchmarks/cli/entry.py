@@ -11,6 +11,7 @@ from importlib import import_module
 
 from ...adapters.cli.common import warnings_in_one_line
 from ...utils.extras import missing_extra
+from ...utils.text import printable_lines
 from ..errors import BenchmarkError, SettingsError
 from .arguments import make_parser
 from .signals import TerminationRequested, handle_termination
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (BenchmarkError, OSError) as error:
-        print(f"foad-bench: {error}", file=sys.stderr)
+        print(f"foad-bench: {printable_lines(str(error).splitlines())}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ..utils.files import write_atomically
+from ..utils.text import printable_lines
 from .costs import LayerCosts
 from .figure import sensitivity_figure
 from .group_curve import GroupCurve, allowed_counts
@@ -201,7 +202,7 @@ class Sensitivity:
         lines.append(
             f"{measured} losses ({self.loss}) measured, {self.passes:.1f} forward passes, {self.seconds:.1f} s"
         )
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return printable_lines([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _budgets(self, flops: float | None, params: float | None, pruning_ratio: float | None) -> list[Budget]:
         values = {"flops": flops, "params": params, "pruning_ratio": pruning_ratio}

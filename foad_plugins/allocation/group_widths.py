@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..utils.text import printable_lines
+
 __all__ = ["Allocation", "GroupWidth"]
 
 
@@ -54,4 +56,4 @@ class Allocation:
         lines = [f"{'group':<{width}}  before  after      loss"]
         lines += [f"{g.name:<{width}}  {g.before:>6}  {g.after:>5}  {g.loss:>8.2g}" for g in self.groups]
         flops = "" if self.flops is None else f", {self.flops:.1%} of the FLOPs"
-        return "\n".join([*lines, f"{self.params:.1%} of the parameters{flops} are left"])
+        return printable_lines([*lines, f"{self.params:.1%} of the parameters{flops} are left"])

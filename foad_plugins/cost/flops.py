@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..calibration.data import Call, iter_calls, model_device
 from ..calibration.preserve import check_model, preserve_state, without_hooks_of
 from ..utils.outputs import output_tensors
+from ..utils.text import printable_lines
 
 with warnings.catch_warnings():
     # fvcore scripts a function at import, which torch deprecates.
@@ -86,7 +87,7 @@ class FlopsTable:
         rows.append(("total", "", f"{self.params:,}", f"{self.flops:,}"))
         heads = ("layer", "type", "params", "FLOPs (one multiply-add is one)")
         widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(4)]
-        return "\n".join(
+        return printable_lines(
             f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"
             for row in [heads, *rows]
         )

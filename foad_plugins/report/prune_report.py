@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.extras import require_extra
-from ..utils.text import enumerate_some
+from ..utils.text import enumerate_some, printable_lines
 from .data import ReportData
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class PruneReport(ReportData):
         lines += [f"note: {note}" for note in self.notes]
         if self.dry_run:
             lines.append("dry run: the model is unchanged")
-        return "\n".join(lines)
+        return printable_lines(lines)
 
     def _compensation_lines(self) -> list[str]:
         lines = []

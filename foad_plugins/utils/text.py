@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "enumerate_some"]
+__all__ = ["did_you_mean", "enumerate_some", "printable", "printable_lines"]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -19,3 +19,13 @@ def enumerate_some(items: Iterable[object], limit: int = 5) -> str:
     known = list(items)
     shown = ", ".join(map(str, known[:limit]))
     return f"{shown} and {len(known) - limit} more" if len(known) > limit else shown
+
+
+def printable(text: str) -> str:
+    """The text with escapes in the place of control characters, which could change what a terminal shows."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def printable_lines(lines: Iterable[str]) -> str:
+    """The lines, each :func:`printable`, as one text."""
+    return "\n".join(map(printable, lines))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
+from ...utils.text import printable_lines
 from .layer_fit import LayerFit
 
 if TYPE_CHECKING:
@@ -71,4 +72,4 @@ class RefitReport:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             lines.append(f"left alone, {reason}: {', '.join(names[:3])}{more}")
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return printable_lines(lines)
