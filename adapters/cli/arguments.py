@@ -178,6 +178,12 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
         choices=("keep", "error"),
         help="where channels of a group cannot be removed rightly: keep them all, with a note, or fail (default: keep)",
     )
+    group.add_argument(
+        "--max-trace-seconds",
+        type=_above_zero,
+        metavar="S",
+        help="keep layers whose coupled group is not collected in this time (default: 60 for all layers together)",
+    )
     group.add_argument("--no-latency", action="store_true", help="do not time the model before and after")
 
 

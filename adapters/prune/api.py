@@ -21,6 +21,7 @@ from ...utils.rollback import Rollback, rollback_on_error
 from ...utils.warnings import NoEffectWarning, warn
 from ..torch_pruning.guards import check_prunable
 from ..torch_pruning.importance import FOADImportance
+from ..torch_pruning.time_limit import MAX_TRACE_SECONDS
 from .arguments import (
     Ratio,
     check_choices,
@@ -65,6 +66,7 @@ def prune(
     callback: Callable[[nn.Module, int], Any] | None = None,
     verify: bool = True,
     on_wrong_removal: str = "keep",
+    max_trace_seconds: float = MAX_TRACE_SECONDS,
     dry_run: bool = False,
     measure_latency: bool = True,
     max_batches: int | None = None,
@@ -119,6 +121,8 @@ def prune(
         on_wrong_removal: where Torch-Pruning cannot remove channels of a group, or removes the wrong ones, ``"keep"``
             keeps all channels of that group, with the reason in the report's notes, and goes on to the target with the
             other groups; ``"error"`` raises.
+        max_trace_seconds: how long Torch-Pruning may take to collect the coupled groups of all layers, above 0; one
+            layer may take a sixth of it. Layers whose group is not complete then keep all channels, with a note.
         dry_run: leave the model unchanged; the report is of what would have been done.
         measure_latency: time a call on the first calibration batch before and after, for the report.
         max_batches: use at most this many batches of ``data``; None uses all.
@@ -152,7 +156,7 @@ def prune(
     has_target = target.kind != "rule"
     check_data(data)
     source = CalibrationData(data, max_batches, forward_fn, progress).for_model(model)
-    check_choices(order, round_to, steps, callback, on_wrong_removal)
+    check_choices(order, round_to, steps, callback, on_wrong_removal, max_trace_seconds)
     chosen = choose_ranking(ranking, target)
     check_no_target_options(
         target,
@@ -191,6 +195,7 @@ def prune(
         reestimate_bn=has_target and method != "refit" if reestimate_bn is None else reestimate_bn,
         verify=verify,
         on_wrong_removal=on_wrong_removal,
+        max_trace_seconds=float(max_trace_seconds),
     )
     check_forward(model, config.example, forward_fn)
     before = measure(model, config.example, forward_fn)

@@ -141,7 +141,9 @@ def choose_ranking(ranking: Ranking | None, target: Target) -> Ranking:
     return ranking or "local"
 
 
-def check_choices(order: str, round_to: int, steps: int, callback: object, on_wrong_removal: object) -> None:
+def check_choices(
+    order: str, round_to: int, steps: int, callback: object, on_wrong_removal: object, max_trace_seconds: object
+) -> None:
     """The other arguments of a pruning call, validated.
 
     Raises:
@@ -158,6 +160,10 @@ def check_choices(order: str, round_to: int, steps: int, callback: object, on_wr
         raise TypeError(f"callback must be callable, got {callback!r}")
     if on_wrong_removal not in ("keep", "error"):
         raise ValueError(f"on_wrong_removal must be 'keep' or 'error', got {on_wrong_removal!r}")
+    if isinstance(max_trace_seconds, bool) or not isinstance(max_trace_seconds, Real):
+        raise TypeError(f"max_trace_seconds must be a number above 0, got {max_trace_seconds!r}")
+    if not float(max_trace_seconds) > 0:
+        raise ValueError(f"max_trace_seconds must be a number above 0, got {max_trace_seconds!r}")
 
 
 def check_no_target_options(target: Target, **given: bool) -> None:

@@ -109,6 +109,9 @@ class Planner:
         similarities: dict[str, Tensor] = {}
         decisions: list[GroupDecision] = []
         for group in groups:
+            if group.features_form_channels:
+                self.keep_whole({group: "several features become one channel, as by view or Unflatten"})
+                continue
             found = importance.similarity(group)
             if found is None:
                 continue

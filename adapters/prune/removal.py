@@ -77,6 +77,9 @@ def remove_verified(
         actual = _as_wrong_removal(_FAILS, lambda: outputs(model, config.sample, config.forward_fn))
         if outputs_differ(expected, actual):
             raise WrongRemovalError("the outputs differ from those of the original with the removed channels zeroed")
+        if len(verifiable) == len(decisions):
+            # Equal outputs have equal shapes. A detector may find another number of boxes than before compensation.
+            return kept
     for one in decisions:
         if not one.group.verifiable:
             _remove(one, kept, graph)

@@ -37,6 +37,7 @@ class PruneConfig:
         reestimate_bn: whether to correct the statistics of batch normalization.
         verify: whether to verify the removal.
         on_wrong_removal: ``"keep"`` or ``"error"``, where channels of a group cannot be removed rightly.
+        max_trace_seconds: how long it may take to collect the coupled groups.
     """
 
     data: CalibrationData
@@ -53,6 +54,7 @@ class PruneConfig:
     reestimate_bn: bool
     verify: bool
     on_wrong_removal: str
+    max_trace_seconds: float
 
     @property
     def forward_fn(self) -> ForwardFn | None:

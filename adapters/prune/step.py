@@ -21,6 +21,7 @@ from ..torch_pruning.graph import build_graph, prunable_groups
 from ..torch_pruning.groups import CoupledGroup
 from ..torch_pruning.guards import check_no_parametrization, check_no_shared_parameters
 from ..torch_pruning.skipped_layers import skipped_layer_notes
+from ..torch_pruning.time_limit import too_slow
 from .arguments import Target
 from .model_size import ModelSize, measure, output_shapes
 from .plan import GroupDecision, Plan
@@ -108,8 +109,13 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
 def _trace(model: nn.Module, config: PruneConfig) -> list[CoupledGroup]:
     """The groups that may be pruned, in the order of their roots in the model."""
     with preserve_state(model):
-        graph = build_graph(model, config.example, config.forward_fn)
+        graph = build_graph(model, config.example, config.forward_fn, config.max_trace_seconds)
     groups = [group for group in prunable_groups(graph, list(config.ignored)) if not group.is_output]
+    if not groups and any(too_slow(graph, layer) for layer in model.modules()):
+        raise ValueError(
+            "Torch-Pruning takes longer to collect the groups of all layers than max_trace_seconds="
+            f"{config.max_trace_seconds:g} allows: raise it"
+        )
     if not groups:
         raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
     place = {name: number for number, (name, _) in enumerate(model.named_modules())}

@@ -10,7 +10,7 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch_pruning.dependency import DependencyGraph
+from torch_pruning.dependency import DependencyGraph, Group
 
 from ...calibration.collect import require_batch_dim
 from ...calibration.data import Call, ForwardFn
@@ -20,12 +20,25 @@ from .broadcasts import separate_broadcasts
 from .groups import CoupledGroup
 from .layer_pruners import custom_pruners, opaque_recurrent_layers
 from .nonterminating import nonterminating_layers
+from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, too_slow, watched, within_limit
 
 _ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
 
 
-def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = None) -> DependencyGraph:
+def build_graph(
+    model: nn.Module,
+    call: Call,
+    forward_fn: ForwardFn | None = None,
+    max_seconds: float = MAX_TRACE_SECONDS,
+) -> DependencyGraph:
     """Trace a model, frozen or not, into Torch-Pruning's dependency graph.
+
+    Args:
+        model: the model.
+        call: what to call it with.
+        forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
+        max_seconds: how long :func:`prunable_groups` may take in this graph; layers whose group is not complete then
+            are left out.
 
     Raises:
         ValueError: Torch-Pruning fails on the model, or the model returns no tensor. An error of the model's own
@@ -54,7 +67,7 @@ def build_graph(model: nn.Module, call: Call, forward_fn: ForwardFn | None = Non
                     model, call.batch, forward_fn=forward, customized_pruners=pruners, verbose=False
                 )
             separate_broadcasts(graph)
-            return graph
+            return watched(graph, max_seconds)
         except Exception as error:
             if not ran:
                 raise
@@ -95,7 +108,29 @@ def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> 
     """All groups of a graph, except those with an ignored layer and those that Torch-Pruning cannot collect."""
     recurrent = [layer for layer in graph.module2node if isinstance(layer, nn.RNNBase)]
     left_out = [*ignored_layers, *recurrent, *nonterminating_roots(graph, ignored_layers)]
-    return [CoupledGroup.of(group) for group in graph.get_all_groups(left_out, root_module_types=_ROOTS)]
+    return [CoupledGroup.of(group) for group in _all_groups(graph, left_out)]
+
+
+def _all_groups(graph: DependencyGraph, left_out: list[nn.Module]) -> Iterator[Group]:
+    """As ``DependencyGraph.get_all_groups``, within the graph's time limit."""
+    ignored = {id(layer) for layer in (*left_out, *graph.IGNORED_LAYERS_IN_TRACING)}
+    visited: set[int] = set()
+    for root in list(graph.module2node):
+        if not isinstance(root, _ROOTS) or id(root) in ignored | visited or too_slow(graph, root):
+            continue
+        pruner = graph.get_pruner_of_module(root)
+        channels = pruner.get_out_channels(root) if pruner is not None else None
+        if channels is None:
+            continue
+        try:
+            with within_limit(graph, root):
+                group = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(channels)))
+        except TraceTimeoutError:
+            continue
+        members = {id(dep.target.module) for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)}
+        visited |= members
+        if members.isdisjoint(ignored):
+            yield group
 
 
 def nonterminating_roots(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[nn.Module]:

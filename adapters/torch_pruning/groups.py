@@ -84,6 +84,14 @@ class CoupledGroup(ChannelSet):
         return self.num_channels // self.channel_groups
 
     @property
+    def features_form_channels(self) -> bool:
+        """Whether several channels of the root become one of a consumer, as by a view of features as maps."""
+        return any(
+            len({index for index, _ in pairs}) * self.channel_groups < len({root for _, root in pairs})
+            for pairs in self.consumers.values()
+        )
+
+    @property
     def producer_names(self) -> list[str]:
         """Names of the layers that produce the channels, without normalization."""
         names = self.group._DG._module2name

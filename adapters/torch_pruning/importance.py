@@ -191,6 +191,13 @@ class FOADImportance(tp.importance.Importance):
     def similarity(self, group: tp.Group | CoupledGroup) -> Tensor | None:
         """Mean similarity of the channels of a group's root, (C, C) float32; None as for scoring."""
         group = CoupledGroup.of(group)
+        if group.features_form_channels:
+            warn(
+                f"several features of layer {group.name!r} become one channel, as by view or Unflatten, and can only "
+                "be removed together. The group gets no score and is not pruned.",
+                UnscoredGroupWarning,
+            )
+            return None
         statistics = self.calibration_of(group).similarity(group)
         if statistics is None or statistics.count == 0:
             warn(

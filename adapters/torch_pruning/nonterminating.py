@@ -11,6 +11,8 @@ from torch_pruning._helpers import _HybridIndex
 from torch_pruning.dependency import DependencyGraph
 from torch_pruning.dependency.index_mapping import update_index_mapping
 
+from .time_limit import TraceTimeoutError, within_limit
+
 __all__ = ["nonterminating_layers"]
 
 # Probe several channels: after a slice only some of them reach the loop.
@@ -41,8 +43,16 @@ def nonterminating_layers(graph: DependencyGraph, layers: Iterable[nn.Module]) -
     unknown = [layer for layer in layers if layer not in known]
     if unknown:
         update_index_mapping(graph)
-        known.update((layer, _terminates(graph, layer)) for layer in unknown)
+        known.update((layer, _terminates_in_time(graph, layer)) for layer in unknown)
     return [layer for layer in layers if not known[layer]]
+
+
+def _terminates_in_time(graph: DependencyGraph, layer: nn.Module) -> bool:
+    try:
+        with within_limit(graph, layer):
+            return _terminates(graph, layer)
+    except TraceTimeoutError:
+        return False
 
 
 def _terminates(graph: DependencyGraph, layer: nn.Module) -> bool:

@@ -11,10 +11,12 @@ from torch_pruning.dependency import DependencyGraph
 
 from ...utils.text import enumerate_some
 from .graph import nonterminating_roots
+from .time_limit import limit_of, too_slow
 
 __all__ = ["skipped_layer_notes"]
 
 _LAYERS = (_ConvNd, nn.Linear, _NormBase)
+_MOST_NAMES = 50
 
 
 def skipped_layer_notes(model: nn.Module, graph: DependencyGraph, ignored: Sequence[nn.Module]) -> tuple[str, ...]:
@@ -43,6 +45,12 @@ def skipped_layer_notes(model: nn.Module, graph: DependencyGraph, ignored: Seque
             "pruned: code that runs them elsewhere, such as auxiliary heads in train mode, may fail now"
         )
     if nonterminating:
-        found = enumerate_some(map(repr, nonterminating))
+        found = enumerate_some(map(repr, nonterminating), _MOST_NAMES)
         notes.append(f"Torch-Pruning does not finish to collect the groups of {found}, which are not pruned")
+    slow = [names[layer] for layer in names if layer in graph.module2node and too_slow(graph, layer)]
+    if slow:
+        notes.append(
+            f"Torch-Pruning takes longer to collect the groups of {enumerate_some(map(repr, slow), _MOST_NAMES)} than "
+            f"max_trace_seconds={limit_of(graph):g} allows, so they are not pruned"
+        )
     return tuple(notes)

@@ -5,6 +5,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from foad_plugins import FOADImportance, UnscoredGroupWarning, prune
 from foad_plugins.adapters.torch_pruning import groups as g
 from foad_plugins.adapters.torch_pruning.graph import build_graph, prunable_groups
 from foad_plugins.calibration.collect import calibrate
@@ -253,3 +254,34 @@ def test_a_coupled_group_is_analyzed_once():
 def test_a_normalization_over_channels_is_not_verifiable():
     model = Chain(norm="group")
     assert not g.CoupledGroup.of(group_of(graph_of(model), model.conv1)).verifiable
+
+
+def features_as_maps():
+    return nn.Sequential(
+        nn.Linear(16, 32 * 4),
+        nn.ReLU(),
+        nn.Unflatten(1, (32, 2, 2)),
+        nn.Conv2d(32, 16, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 3, 1),
+    ).eval()
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5])
+def test_features_that_form_channels_get_no_score(ratio):
+    model, data = features_as_maps(), torch.rand(64, 16)
+    with pytest.warns(UnscoredGroupWarning, match="several features of layer '0' become one channel"):
+        tp.pruner.MetaPruner(
+            model, (data[:1],), importance=FOADImportance(data), pruning_ratio=ratio, ignored_layers=[model[5]]
+        ).step()
+    assert (model[0].out_features, model[3].in_channels) == (128, 32)
+    assert model[3].out_channels < 16
+
+
+def test_features_that_form_channels_are_kept_with_a_note():
+    model, data = features_as_maps(), torch.rand(64, 16)
+    report = prune(model, data, pruning_ratio=0.5, measure_latency=False)
+    assert (model[0].out_features, model[3].out_channels) == (128, 8)
+    assert report.notes == (
+        "all channels of '0' are kept: several features become one channel, as by view or Unflatten",
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 
 import pytest
 import torch
 import torch_pruning as tp
 from torch import nn
+from torch_pruning.dependency import DependencyGraph
 
 from foad_plugins import FOADImportance, FOADWarning, prune
 from foad_plugins.adapters.torch_pruning.graph import build_graph, nonterminating_roots, prunable_groups
@@ -81,6 +83,37 @@ def test_the_report_names_nonterminating_groups():
     assert model[0].out_channels == 8
     assert model[3].left.out_channels == 8
     assert any("does not finish to collect the groups of '3." in note for note in report.notes)
+
+
+def test_a_layer_whose_group_takes_too_long_is_named_and_the_others_are_pruned(monkeypatch):
+    model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ReLU(), nn.Conv2d(12, 12, 1), nn.ReLU(), nn.Conv2d(12, 3, 1)).eval()
+    slow, collect = model[2], DependencyGraph.get_pruning_group
+
+    def endless(graph, layer, *arguments):
+        while layer is slow:
+            for _ in graph.module2node[layer].dependencies:
+                pass
+        return collect(graph, layer, *arguments)
+
+    monkeypatch.setattr(DependencyGraph, "get_pruning_group", endless)
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FOADWarning)
+        report = prune(model, IMAGES, pruning_ratio=0.5, measure_latency=False, max_trace_seconds=0.6)
+        assert time.perf_counter() - started < 10
+        assert (model[0].out_channels, model[2].out_channels) == (6, 12)
+        assert any("groups of '2' than max_trace_seconds=0.6 allows" in note for note in report.notes)
+        slow = None
+        prune(model, IMAGES, pruning_ratio=0.5, measure_latency=False, max_trace_seconds=5)
+    assert model[2].out_channels == 6
+
+
+def test_a_limit_that_is_too_short_for_any_layer():
+    with pytest.raises(ValueError, match="than max_trace_seconds=1e-12 allows: raise it"):
+        prune(Chain(), IMAGES, pruning_ratio=0.5, max_trace_seconds=1e-12)
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="max_trace_seconds must be a number above 0"):
+            prune(Chain(), IMAGES, pruning_ratio=0.5, max_trace_seconds=wrong)
 
 
 @pytest.mark.slow
