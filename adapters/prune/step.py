@@ -61,11 +61,12 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
         ValueError: nothing to prune, shared or computed parameters, or a target that cannot be met.
         RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them, and that is to be an error.
     """
-    traced: list[CoupledGroup] | None = _trace(model, config)
-    check_no_parametrization(model, traced)
-    notes = skipped_layer_notes(model, traced[0].group._DG, config.ignored)
+    first = _trace(model, config)
+    traced: list[CoupledGroup] | None = first
+    check_no_parametrization(model, first)
+    notes = skipped_layer_notes(model, first[0].group._DG, config.ignored)
     # One pass over the data for all groups.
-    config.importance.calibration_of(traced[0])
+    config.importance.calibration_of(first[0])
     planner.start_step()
     moments: MomentsByLayer = {}
     plan = Plan()

@@ -18,7 +18,7 @@ from ...calibration.preserve import without_hooks_of
 from ...utils.outputs import output_tensors
 from .broadcasts import separate_broadcasts
 from .groups import CoupledGroup
-from .layer_pruners import custom_pruners, opaque_recurrent_layers
+from .layer_pruners import custom_pruners, opaque_recurrent_layers, parameters_like_maps
 from .nonterminating import nonterminating_layers
 from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, too_slow, watched, within_limit
 
@@ -64,7 +64,12 @@ def build_graph(
         try:
             with opaque_recurrent_layers(model):
                 graph = DependencyGraph().build_dependency(
-                    model, call.batch, forward_fn=forward, customized_pruners=pruners, verbose=False
+                    model,
+                    call.batch,
+                    forward_fn=forward,
+                    unwrapped_parameters=parameters_like_maps(model),
+                    customized_pruners=pruners,
+                    verbose=False,
                 )
             separate_broadcasts(graph)
             return watched(graph, max_seconds)

@@ -72,7 +72,7 @@ class CoupledGroup(ChannelSet):
             group=group,
             channel_groups=_num_channel_groups(group, channels),
             layers=tuple(layers),
-            layer_names=tuple(dict.fromkeys(names[layer] for layer in layers if names.get(layer))),
+            layer_names=tuple(dict.fromkeys(filter(None, (_name(group, layer) for layer in layers)))),
             consumers=consumers,
             is_output=_is_output(group),
             verifiable=_is_verifiable(group, consumers),
@@ -125,6 +125,12 @@ class CoupledGroup(ChannelSet):
         if not items:
             return None
         return CoupledGroup.of(self.group._DG.get_pruning_group(items[-1].target.module, items[-1].handler, [0]))
+
+
+def _name(group: Group, layer: nn.Module | nn.Parameter) -> str | None:
+    """In the model; that of a parameter without a layer is Torch-Pruning's own elsewhere."""
+    graph = group._DG
+    return graph._param_to_name.get(layer) if isinstance(layer, nn.Parameter) else graph._module2name.get(layer)
 
 
 def full_group(group: Group) -> Group:

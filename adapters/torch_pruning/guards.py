@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ def _undoing_calls(module: nn.Module) -> list[str]:
         return [
             f"torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r})" for name in module.parametrizations
         ]
-    hooks = {type(hook).__name__: hook for hook in module._forward_pre_hooks.values()}
+    hooks: dict[str, Any] = {type(hook).__name__: hook for hook in module._forward_pre_hooks.values()}
     calls = []
     for kind, hook in hooks.items():
         if type(hook).__module__.startswith("torch.nn.utils.prune"):

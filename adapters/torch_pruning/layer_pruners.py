@@ -15,7 +15,7 @@ from torch_pruning.pruner.function import BasePruningFunc
 from ...calibration.data import Call, ForwardFn
 from ...utils.layers import first_input
 
-__all__ = ["custom_pruners", "opaque_recurrent_layers"]
+__all__ = ["custom_pruners", "opaque_recurrent_layers", "parameters_like_maps"]
 
 _WIDTH_NAMES = ("num_features", "num_channels", "channels", "features")
 
@@ -60,7 +60,8 @@ class ChannelTensorPruner(BasePruningFunc):
         if width is None:
             return layer
         kept = _complement(width, idxs)
-        for table in (layer._parameters, layer._buffers, layer.__dict__):
+        tables: list[dict[str, Any]] = [layer._parameters, layer._buffers, layer.__dict__]
+        for table in tables:
             for name, value in list(table.items()):
                 axis = _axis(value)
                 if axis is not None and value.shape[axis] == width:
@@ -116,6 +117,20 @@ def custom_pruners(
         call.run(model, forward_fn)
     channels = ChannelTensorPruner()
     return found | {kind: channels for kind, fit in fits.items() if fit}
+
+
+def parameters_like_maps(model: nn.Module) -> list[tuple[nn.Parameter, int]]:
+    """For Torch-Pruning's ``unwrapped_parameters``: those of shape (1, C, ...) beside no layer, with the axis 1.
+
+    It takes the last axis of parameters that it does not know, which is the width of an image.
+    """
+    return [
+        (parameter, 1)
+        for module in model.modules()
+        if ops.module2type(module) == ops.OPTYPE.ELEMENTWISE
+        for parameter in module._parameters.values()
+        if parameter is not None and parameter.dim() > 3 and parameter.shape[0] == 1 < parameter.shape[1]
+    ]
 
 
 @contextmanager

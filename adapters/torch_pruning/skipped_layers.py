@@ -41,8 +41,9 @@ def skipped_layer_notes(model: nn.Module, graph: DependencyGraph, ignored: Seque
         )
     if untraced:
         notes.append(
-            f"{enumerate_some(map(repr, untraced))} did not run as layers when the model was traced, and are not "
-            "pruned: code that runs them elsewhere, such as auxiliary heads in train mode, may fail now"
+            f"{enumerate_some(map(repr, untraced))} did not run as layers when the model was traced (or not under "
+            "autograd), and are not pruned: code that runs them elsewhere, such as auxiliary heads in train mode, may "
+            "fail now"
         )
     if nonterminating:
         found = enumerate_some(map(repr, nonterminating), _MOST_NAMES)

@@ -207,8 +207,8 @@ def test_models_that_return_no_tensor():
 def test_layers_that_do_not_run_are_named():
     report = prune(b.Unused(), IMAGES, measure_latency=False)
     assert report.notes == (
-        "'spare.0', 'spare.1' did not run as layers when the model was traced, and are not pruned: code that runs "
-        "them elsewhere, such as auxiliary heads in train mode, may fail now",
+        "'spare.0', 'spare.1' did not run as layers when the model was traced (or not under autograd), and are not "
+        "pruned: code that runs them elsewhere, such as auxiliary heads in train mode, may fail now",
     )
     assert not prune(b.Two(), IMAGES, measure_latency=False).notes
     model = b.TrainedBeside()
