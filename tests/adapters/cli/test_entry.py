@@ -131,6 +131,7 @@ def test_prune_gets_the_given_options_and_no_others(calls):
     assert calls[-1][2] == fixed | {"neighbors": 2, "threshold": 0.25, "ignored_layers": ("3", "0")}
     many = ["--pruning-ratio", "0.3", "--order", "rounds", "--ranking", "global", "--round-to", "8", "--steps", "3"]
     many += ["--compensate", "none", "--no-reestimate-bn", "--max-pruning-ratio", "0.9", "--layer-ratio", "a=b=0.5"]
+    many += ["--on-wrong-removal", "error", "--max-trace-seconds", "30"]
     many += ["--layer-ratio", "3=0", "--no-verify", "--no-latency", "--quiet", "--dry-run"]
     assert cli.main([*BASE, *many]) == 0
     assert calls[-1][2] == {
@@ -142,6 +143,8 @@ def test_prune_gets_the_given_options_and_no_others(calls):
         "compensate": None,
         "reestimate_bn": False,
         "max_pruning_ratio": 0.9,
+        "on_wrong_removal": "error",
+        "max_trace_seconds": 30.0,
         "pruning_ratio_dict": {"a=b": 0.5, "3": 0.0},
         "verify": False,
         "measure_latency": False,
