@@ -236,7 +236,8 @@ class FOADImportance(tp.importance.Importance):
         if self.data is None:
             raise ValueError(
                 "FOADImportance has no calibration data: give images to the constructor, FOADImportance(images), or "
-                "call calibrate(model, images) first"
+                "call calibrate(model, images) first. A pruner of Torch-Pruning has counted the step that failed: call "
+                "pruner.reset() before the next step"
             )
         if is_iterator(self.data) and self._calibration is not None:
             raise ValueError(

@@ -43,6 +43,10 @@ class RayCluster(Executor):
     local = False
 
     def __init__(self, address: str | None, *, threads: int, gpus: int = 0, slots: int | None = None) -> None:
+        if address is None:
+            # Anyone who reaches Ray's ports can run code. Without clusters, which the variable disables on every
+            # system, Ray listens on 127.0.0.1; it is read when Ray is imported.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         try:
             import ray
         except ImportError:

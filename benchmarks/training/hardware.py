@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any, Literal
 
 import torch
@@ -55,6 +57,10 @@ class Hardware(BaseModel):
     def fabric(self) -> Fabric:
         """A Fabric on these devices; with several, ``launch`` starts a process for each."""
         strategy: Any = "ddp_spawn" if self.devices > 1 else "auto"
+        if self.devices > 1 and sys.platform == "linux":
+            # All processes are on this machine, and others must not reach them.
+            for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+                os.environ.setdefault(name, "lo")
         return Fabric(
             accelerator=self.device,
             devices=self.devices,

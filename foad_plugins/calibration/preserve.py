@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,16 @@ __all__ = ["check_model", "force_eager", "preserve_state", "without_hooks_of"]
 
 # The random generators and the switch of the fused path are global: two threads must not measure at once.
 _MEASURING = threading.RLock()
+
+
+def _unlock_child() -> None:
+    global _MEASURING
+    _MEASURING = threading.RLock()
+
+
+# The thread that measures while another one forks does not exist in the child, and would hold the lock for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_child)
 
 
 @contextmanager

@@ -88,8 +88,12 @@ def numba_sums(maps: Tensor) -> NumbaSums | None:
 def _numba() -> NumbaSums | None:
     try:
         from .numba_loops import DIRECT_POSITIONS, add_differences, add_products
-    # Numba may be missing, or may not support this Python, this NumPy or this processor.
-    except Exception:
+    except ImportError:
+        return None
+    # Numba may not support this NumPy or this processor, or find no folder that it can write to.
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        warn(f"Numba cannot be used, torch's operations are slower: {reason} (see NUMBA_CACHE_DIR)", FOADWarning)
         return None
     return NumbaSums(add_products, add_differences, DIRECT_POSITIONS)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -51,8 +52,14 @@ class FakeRay(ModuleType):
         self.asked.append("shutdown")
 
 
+CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    # Set first, so that it is removed again after the test.
+    monkeypatch.setenv(CLUSTERS, "")
+    monkeypatch.delenv(CLUSTERS)
     fake = FakeRay({"CPU": 8.0, "GPU": 3.0})
     monkeypatch.setitem(sys.modules, "ray", fake)
     return fake
@@ -90,6 +97,7 @@ def test_without_an_address_ray_is_started_here(ray: FakeRay, monkeypatch: pytes
     RayCluster(None, threads=2, slots=40)
     assert ray.started["address"] == "local"
     assert ray.started["num_cpus"] == 80
+    assert os.environ[CLUSTERS] == "0"
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +116,7 @@ def test_an_unreachable_address_fails_at_once(ray: FakeRay, form: str) -> None:
             RayCluster(address, threads=1)
         assert time.monotonic() - start < 10
     assert not ray.started
+    assert CLUSTERS not in os.environ
 
 
 @pytest.mark.parametrize("address", ["nowhere", "host:", ":6379", "host:port", ""])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -32,3 +35,17 @@ def test_fabric_ignores_the_schedulers_variables(monkeypatch: pytest.MonkeyPatch
     fabric = Hardware(precision="bf16-mixed").fabric()
     assert (fabric.world_size, fabric.global_rank, fabric.device) == (1, 0, torch.device("cpu"))
     assert Hardware(devices=2).fabric().world_size == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the name of the loopback is Linux's")
+def test_several_devices_talk_over_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    for name in names:
+        # Set first, so that it is removed again after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    Hardware().fabric()
+    assert not any(name in os.environ for name in names)
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth7")
+    Hardware(devices=2).fabric()
+    assert [os.environ[name] for name in names] == ["lo", "eth7"]

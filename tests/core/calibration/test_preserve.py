@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
+import time
+import warnings
 
 import numpy as np
 import pytest
@@ -100,3 +105,36 @@ def test_a_fingerprint_matches_until_a_tensor_changes(change):
     assert not fingerprint.matches(network())
     change(model)
     assert not fingerprint.matches(model)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_another_thread_measures_can_measure():
+    inside, leave = threading.Event(), threading.Event()
+
+    def measure():
+        with preserve_state(nn.Linear(2, 2)):
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    assert inside.wait(60)
+    with warnings.catch_warnings():
+        # Python warns of forks of a process with threads.
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child == 0:
+        with preserve_state(nn.Linear(2, 2)):
+            os._exit(7)
+    end = time.monotonic() + 30
+    done, status = 0, 0
+    while not done and time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if not done:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    leave.set()
+    thread.join()
+    assert done
+    assert os.waitstatus_to_exitcode(status) == 7

@@ -187,3 +187,27 @@ def test_products_of_one_launch_serve_both_statistics(monkeypatch):
     assert together.samples == gram.samples
     torch.testing.assert_close(together.compute(), gram.compute(), atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(again.compute(), similarity.compute(), atol=1e-6, rtol=0)
+
+
+def test_without_a_writable_cache_there_is_one_warning(tmp_path):
+    code = """
+import torch, warnings
+from foad_plugins import channel_similarity
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        channel_similarity(torch.rand(2, 4, 3, 3))
+found = [one for one in caught if "Numba cannot be used" in str(one.message)]
+assert len(found) == len(caught) == 1, [str(one.message) for one in caught]
+"""
+    package = tmp_path / "numba_without_cache"
+    package.mkdir()
+    (package / "sitecustomize.py").write_text(
+        "import numba.core.caching as caching\n"
+        "for kind in caching.CacheImpl._locator_classes:\n"
+        "    kind.from_function = classmethod(lambda *args: None)\n"
+    )
+    path = os.pathsep.join([str(package), os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "FOAD_NUMBA": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
