@@ -24,6 +24,8 @@ from typing import Any
 
 import torch
 
+from ...utils.layers import layer_width
+
 __all__ = ["repair_nni", "undo_nni_repairs"]
 
 _Undo = Callable[[], None]
@@ -310,7 +312,8 @@ def _repair_one_output_convolutions() -> _Undo | None:
     NNI takes a convolution whose number of groups equals that of its outputs as depthwise, whose channels are those of
     the layer before. One group and one output satisfy this too: the layer before is then not pruned, without an error,
     or the speedup ends in an ``AssertionError`` without text. The repair finds no such layer before a convolution with
-    one group.
+    one group. NNI also joins a map of one channel with the maps that it multiplies, with the same results; where other
+    layers give more channels, the repair leaves out those with one.
 
     Fault: NNI joins the channels of two ordinary convolutions, of which the second has one output.
     """
@@ -330,6 +333,8 @@ def _repair_one_output_convolutions() -> _Undo | None:
             if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) and layer.groups == 1:
                 return []
         found: list[torch.fx.Node] = find(node, module, target_types, direction)
+        if direction == "parent" and node.op in ("call_function", "call_method"):
+            return [one for one in found if layer_width(module.get_submodule(str(one.target)), "output") != 1] or found
         return found
 
     return _set(dependency, "find_adjacent_layers", find_adjacent_layers)

@@ -142,7 +142,20 @@ class _OneOutput(nn.Module):
         return self.last(self.one(x))
 
 
-@pytest.mark.parametrize("network", [_Size, lambda: _OneOutput(True), lambda: _OneOutput(False)])
+class _Gate(nn.Module):
+    """Features times a map of one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv2, self.gate, self.last = nn.Conv2d(8, 12, 3, padding=1), nn.Conv2d(8, 1, 1), nn.Conv2d(12, 4, 3)
+
+    def forward(self, x):
+        x = self.norm1(self.conv1(x)).relu()
+        return self.last(self.conv2(x).relu() * self.gate(x).sigmoid())
+
+
+@pytest.mark.parametrize("network", [_Size, lambda: _OneOutput(True), lambda: _OneOutput(False), _Gate])
 @pytest.mark.parametrize("names", [["conv1", "conv2"], None])
 def test_sizes_and_convolutions_with_one_output_through_speedup(network, names):
     from nni.compression.speedup import ModelSpeedup
