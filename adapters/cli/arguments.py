@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .common import positive_int
 
-__all__ = ["TARGETS", "make_parser"]
+__all__ = ["TARGETS", "make_parser", "own_version"]
 
 TARGETS = ("flops", "params", "latency", "pruning_ratio")
 _EXAMPLES = """examples:
@@ -33,7 +33,7 @@ def make_parser(
         info: runs ``foad info``.
     """
     parser = argparse.ArgumentParser(prog="foad", description="FOAD filter pruning of PyTorch models.")
-    parser.add_argument("--version", action="version", version=f"foad-plugins {_version()}")
+    parser.add_argument("--version", action="version", version=f"foad-plugins {own_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
         "prune",
@@ -255,7 +255,8 @@ def _safetensors(text: str) -> Path:
     return path
 
 
-def _version() -> str:
+def own_version() -> str:
+    """The version of this package."""
     try:
         return version("foad-plugins")
     except PackageNotFoundError:

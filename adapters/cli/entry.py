@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from ...recovery.training.report import RecoveryReport
 from ...report.prune_report import REPORT_PACKAGES, PruneReport
 from ...utils.extras import missing_extra
 from ...utils.text import printable
-from .arguments import TARGETS, make_parser
+from .arguments import TARGETS, make_parser, own_version
 from .common import warnings_in_one_line
 from .errors import CommandError, UsageError
 from .images import calibration_loader
@@ -45,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = make_parser(_prune, _info).parse_args(argv)
+        arguments.words = sys.argv[1:] if argv is None else list(argv)
     except SystemExit as stop:
         # argparse exits after --help and after an error that it has printed.
         return int(stop.code or 0)
@@ -166,7 +170,8 @@ def _write(
     if arguments.out is not None and not arguments.dry_run:
         writers.append((lambda path: save_pruned(model, path), arguments.out, "pruned model"))
     if arguments.report is not None:
-        writers.append((report.to_html, arguments.report, "report"))
+        about = _about(arguments)
+        writers.append((lambda path: report.to_html(path, about=about), arguments.report, "report"))
     problems = []
     for write, path, what in writers:
         try:
@@ -176,6 +181,18 @@ def _write(
         else:
             log(f"{what}: {path}")
     return problems
+
+
+def _about(arguments: argparse.Namespace) -> dict[str, str]:
+    """Where a report comes from, to be shown in it."""
+    versions = {"foad-plugins": own_version()} | {name: version(name) for name in ("torch", "torch-pruning")}
+    return {
+        "Model": f"{arguments.model}, weights {arguments.weights or 'as built'}",
+        "Data": f"{arguments.images} images of {arguments.data}",
+        "Command": shlex.join(["foad", *arguments.words]),
+        "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    }
 
 
 def _device(name: str | None) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,7 @@ _VERIFICATIONS = {
 }
 
 
-def write_html(report: ReportData, path: Path) -> Path:
+def write_html(report: ReportData, path: Path, about: Mapping[str, str] | None = None) -> Path:
     """Write a report as one self-contained page.
 
     The page loads nothing from the network. It is below about ten megabytes, and names the pictures and lists that
@@ -39,6 +39,7 @@ def write_html(report: ReportData, path: Path) -> Path:
     Args:
         report: what :func:`~foad_plugins.prune` returned.
         path: the file to write; an existing one is replaced in one step, and folders are made as needed.
+        about: where the report comes from, such as model, data and date, shown below the title.
 
     Returns:
         The path.
@@ -49,6 +50,7 @@ def write_html(report: ReportData, path: Path) -> Path:
     page = _environment().from_string(files(__package__).joinpath("templates/report.html").read_text("utf-8"))
     text = page.render(
         report=report,
+        about=about or {},
         total=report.channels,
         headlines=_headlines(report),
         groups=group_views(report.groups),

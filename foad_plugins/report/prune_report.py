@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ class PruneReport(ReportData):
 
         return report_figure(self)
 
-    def to_html(self, path: str | Path) -> Path:
+    def to_html(self, path: str | Path, *, about: Mapping[str, str] | None = None) -> Path:
         """Write the report as one self-contained HTML page.
 
         Widths and FLOPs of every layer, its error before and after a refit, the similarity matrices ordered by
@@ -42,6 +42,7 @@ class PruneReport(ReportData):
 
         Args:
             path: the file to write; an existing one is replaced.
+            about: where the report comes from, such as model, data and date, shown below the title.
 
         Returns:
             The path.
@@ -53,7 +54,7 @@ class PruneReport(ReportData):
         require_extra("an HTML report cannot be written", "report", REPORT_PACKAGES)
         from .html import write_html
 
-        return write_html(self, Path(path))
+        return write_html(self, Path(path), about)
 
     def __str__(self) -> str:
         width = max([len("layer"), *(len(layer.name) for layer in self.layers)])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,15 @@ def test_out_is_required_without_dry_run(calls, capsys):
     assert "--out is needed" in capsys.readouterr().err
     assert cli.main([*CALL, "--flops", "0.5", "--dry-run"]) == 0
     assert len(calls) == 1
+
+
+def test_the_page_names_where_it_comes_from(folder):
+    arguments = [*BASE, "--dry-run", "--quiet", "--no-latency", "--report", "a page.html"]
+    assert cli.main(arguments) == 0
+    page = (folder / "a page.html").read_text()
+    own = f"torch {version('torch')}"
+    for text in ("cli_net:build, weights net.safetensors", "images of photos", "&#39;a page.html&#39;", own, "UTC"):
+        assert text in page
 
 
 def test_a_dry_run_saves_nothing(folder):
