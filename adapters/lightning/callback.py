@@ -66,9 +66,10 @@ class PruneCallback(pl.Callback):
         self.epochs = _checked_epochs(epochs)
         if (flops is None) == (params is None):
             raise ValueError(f"give one of flops and params, got flops={flops!r}, params={params!r}")
-        self._kind, self._share = ("flops", flops) if params is None else ("params", params)
-        if not isinstance(self._share, float) or not 0 < self._share < 1:
-            raise ValueError(f"{self._kind} must be in (0, 1), the share to keep, got {self._share!r}")
+        self._kind, share = ("flops", flops) if params is None else ("params", params)
+        if not isinstance(share, float) or not 0 < share < 1:
+            raise ValueError(f"{self._kind} must be in (0, 1), the share to keep, got {share!r}")
+        self._share = share
         self.data, self.network, self.options = data, network, options
         self.reports: list[PruneReport] = []
         self._sizes: list[int] = []
@@ -95,7 +96,8 @@ class PruneCallback(pl.Callback):
         if self._sizes:
             share *= self._sizes[0] / self._sizes[-1]
         with optimizers_updated(network, trainer.optimizers) as reset:
-            report = prune(network, self.data, **{self._kind: share}, **self.options)
+            options: dict[str, Any] = {self._kind: share, **self.options}
+            report = prune(network, self.data, **options)
         self.reports.append(report)
         before, after = (getattr(report, f"{self._kind}_{when}") for when in ("before", "after"))
         self._sizes = [*(self._sizes or [before]), after]
@@ -147,7 +149,7 @@ def _restart_averages(trainer: pl.Trainer, module: pl.LightningModule, network: 
             each.module = copy.deepcopy(network).to(device)
             each.n_averaged.zero_()
     # Before version 2.6 there is no such callback.
-    kind = getattr(callbacks, "WeightAveraging", None)
+    kind: Any = getattr(callbacks, "WeightAveraging", None)
     for each in trainer.callbacks if kind is not None else ():  # type: ignore[attr-defined]
         if isinstance(each, kind):
             each.setup(trainer, module, "fit")
