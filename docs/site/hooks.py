@@ -17,7 +17,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     readme = re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text("utf-8"))
     repository = config.repo_url.rstrip("/") + "/blob/main/" if config.repo_url else None
     readme = re.sub(
-        r"\[([^\]]+)\]\(((?:CONTRIBUTING|CHANGELOG|LICENSE)[^)]*)\)",
+        r"\[([^\]]+)\]\(((?:CONTRIBUTING|CHANGELOG|CITATION|LICENSE)[^)]*)\)",
         lambda match: f"[{match[1]}]({repository}{match[2]})" if repository else match[1],
         readme,
     )
