@@ -35,7 +35,7 @@ def torchvision_factory(name: str) -> Callable[..., nn.Module]:
 
     known = models.list_models(module=models)
     if name not in known:
-        hint = did_you_mean(name, known)
+        hint = did_you_mean(f"torchvision:{name}", [f"torchvision:{each}" for each in known]) if name else ""
         raise UnknownNameError(f"unknown model 'torchvision:{name}'{hint} (torchvision has: {', '.join(known)})")
 
     def build(

@@ -69,7 +69,7 @@ def test_a_file_that_cannot_be_used_is_warned_about(tmp_path: Path, setup: Setup
     if damage == "truncated":
         path.write_bytes(save(state)[:-500])
     elif damage == "pickle":
-        torch.save(state, path)
+        torch.save(build_model(setup.conditions.model, seed=0), path)
     elif damage == "other model":
         path.write_bytes(save({"weight": torch.zeros(3)}))
     elif damage == "folder":

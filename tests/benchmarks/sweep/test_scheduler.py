@@ -245,7 +245,12 @@ def test_a_full_disk_is_an_error_and_leaves_no_part_of_a_record(
         monkeypatch.setattr(os, "fsync", full)
     else:
         fdopen = os.fdopen
-        monkeypatch.setattr("foad_plugins.utils.files.os.fdopen", lambda *arguments: Full(fdopen(*arguments)))
+
+        def writing(number: int, mode: str, *arguments: Any) -> Any:
+            stream = fdopen(number, mode, *arguments)
+            return Full(stream) if "w" in mode else stream
+
+        monkeypatch.setattr("foad_plugins.utils.files.os.fdopen", writing)
     with pytest.raises(OSError, match="No space left"):
         run_suite(tiny_suite, tmp_path, quiet=True)
     monkeypatch.undo()
