@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -119,3 +120,11 @@ def test_a_wrong_import_is_found(tmp_path: Path, file: str, text: str, problem: 
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(text)
     assert any(problem in found for found in problems(tmp_path))
+
+
+def test_every_package_is_in_the_wheel():
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    listed = re.findall(r'"(foad_plugins[\w.]*)"', text.partition("packages = [")[2].partition("]")[0])
+    packages = [module for module, path in modules(ROOT).items() if path.name == "__init__.py"]
+    dotted = [".".join(name if name[0] == "foad_plugins" else ("foad_plugins", *name)) for name in packages]
+    assert sorted(listed) == sorted(dotted)
