@@ -109,7 +109,7 @@ def prune(
             A container means all layers in it without an entry of their own.
         max_pruning_ratio: the share that any group may lose at most, in [0, 1]; or a dict of such shares by layer.
         compensate: ``"least_squares"`` or ``"representative"``, see :class:`~foad_plugins.Compensator`; ``"refit"``,
-            which solves all layers anew, see :func:`~foad_plugins.refit`; or None. ``"auto"`` is least squares with a
+            which solves the layers again, see :func:`~foad_plugins.refit`; or None. ``"auto"`` is least squares with a
             target, and None with the rule.
         reestimate_bn: whether to correct the running statistics of batch normalization by the shift of its inputs
             between the network before and after, see :func:`~foad_plugins.recovery.batch_norm.shift_running_stats`.

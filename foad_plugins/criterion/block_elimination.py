@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .reconstruction import eliminate_all
+
 __all__ = ["PatchTerm", "block_elimination_costs"]
 
 # Penalty of the regressions, relative to the mean variance of the inputs.
@@ -69,19 +71,7 @@ def block_elimination_costs(terms: Sequence[PatchTerm], ridge: float = _RIDGE) -
     total = sum(float((term.gram * term.weight).sum()) for term in terms)
     scale = 1 / total if total > 0 else 1.0
     states = [_Elimination(term, ridge) for term in terms]
-    alive = torch.ones(count, dtype=torch.bool)
-    sequence: list[int] = []
-    costs: list[float] = []
-    for _ in range(count):
-        cost = torch.where(alive, torch.stack([state.costs() for state in states]).sum(0), torch.inf)
-        # Of equal costs the last is removed, so that the lower index is kept.
-        channel = count - 1 - int(cost.flip(0).argmin())
-        sequence.append(channel)
-        costs.append(max(0.0, float(cost[channel])) * scale)
-        alive[channel] = False
-        for state in states:
-            state.eliminate(channel)
-    return sequence, costs
+    return eliminate_all(states, count, scale)
 
 
 class _Elimination:

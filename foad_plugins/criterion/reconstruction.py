@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["ReconstructionTerm", "elimination_costs"]
+__all__ = ["ReconstructionTerm", "eliminate_all", "elimination_costs"]
 
 # Ridge of the regressions, relative to each channel's mean square: small, so that exact copies cost almost nothing.
 _RIDGE = 1e-6
@@ -69,13 +70,36 @@ def elimination_costs(terms: Sequence[ReconstructionTerm]) -> tuple[list[int], l
     total = sum(term.output_mean_square for term in terms)
     scale = 1 / total if total > 0 else 1.0
     states = [_Elimination(term) for term in terms]
+    return eliminate_all(states, count, scale)
+
+
+class Elimination(Protocol):
+    """What one consumer loses while channels are removed one at a time."""
+
+    def costs(self) -> Tensor:
+        """(C,) the cost of removing each channel next."""
+
+    def eliminate(self, channel: int) -> None:
+        """Remove a channel."""
+
+
+def eliminate_all(states: Sequence[Elimination], count: int, scale: float) -> tuple[list[int], list[float]]:
+    """Remove the cheapest channel of all consumers until none is left.
+
+    Args:
+        states: one a consumer, over the same channels.
+        count: the number of channels.
+        scale: of the costs that are returned.
+
+    Returns:
+        The channels in the order of removal, of equal costs the highest index first, and the scaled cost of each.
+    """
     alive = torch.ones(count, dtype=torch.bool)
     sequence: list[int] = []
     costs: list[float] = []
     for _ in range(count):
         cost = torch.stack([state.costs() for state in states]).sum(0) if len(states) > 1 else states[0].costs()
         cost = torch.where(alive, cost, torch.inf)
-        # Of equal costs the highest index is removed.
         channel = count - 1 - int(cost.flip(0).argmin())
         sequence.append(channel)
         costs.append(max(0.0, float(cost[channel])) * scale)
