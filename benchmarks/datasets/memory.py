@@ -127,7 +127,7 @@ class ImageData(ImageSource):
 
     def _epoch(self, edges: list[tuple[int, int]], order: Tensor, moves: CropFlip | None) -> Iterator[Batch]:
         for start, stop in edges:
-            images, labels = self._train(order[start:stop])
+            images, labels = self.pick(order[start:stop])
             yield images if moves is None else moves.slice(start, stop).apply(images), labels
 
     def test_batches(self, batch_size: int = 512) -> Iterator[Batch]:
@@ -136,7 +136,8 @@ class ImageData(ImageSource):
         edges = batch_edges(self.test_count, batch_size)
         return ((self._ready(part.images[start:stop]), part.labels[start:stop]) for start, stop in edges)
 
-    def _train(self, chosen: Tensor) -> Batch:
+    def pick(self, chosen: Tensor) -> Batch:
+        """Training images by their numbers, see :meth:`ImageSource.pick`."""
         part = self._parts["train"]
         chosen = chosen.to(self.device)
         return self._ready(part.images[chosen]), part.labels[chosen]

@@ -85,15 +85,15 @@ class ImageSource(ABC):
         if not 1 <= count <= self.train_count:
             available = self.train_count
             raise SettingsError(f"calibration_images: 1 to {available}, the training images there are, got {count}")
-        return self._train(torch.randperm(self.train_count, generator=torch.Generator().manual_seed(seed))[:count])
+        return self.pick(torch.randperm(self.train_count, generator=torch.Generator().manual_seed(seed))[:count])
 
     def evaluate(self, model: nn.Module, *, batch_size: int = 512) -> Evaluation:
         """Evaluate a network on the test part; it is left in eval mode."""
         return classify(model, self, batch_size)
 
     @abstractmethod
-    def _train(self, chosen: Tensor) -> Batch:
-        """Training images by their numbers (N,), not augmented."""
+    def pick(self, chosen: Tensor) -> Batch:
+        """Training images and labels by their numbers (N,), int64, from 0; not augmented."""
 
 
 def batch_edges(count: int, size: int) -> list[tuple[int, int]]:

@@ -108,7 +108,8 @@ class StreamedData(ImageSource):
         edges = batch_edges(self.test_count, batch_size)
         return self._batches("test", [[(number, None) for number in range(*edge)] for edge in edges])
 
-    def _train(self, chosen: Tensor) -> Batch:
+    def pick(self, chosen: Tensor) -> Batch:
+        """Training images by their numbers, see :meth:`ImageSource.pick`."""
         keys: list[_Key] = [(number, None) for number in chosen.tolist()]
         batches = [keys[start : start + 64] for start in range(0, len(keys), 64)]
         images, labels = zip(*self._batches("train", batches), strict=True)

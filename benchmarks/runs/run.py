@@ -18,6 +18,7 @@ from ..datasets.evaluation import Evaluation, Stage
 from ..records.environment import Environment
 from ..records.schema import Accuracies, BestEpoch, Cost, RunInputs, RunRecord
 from ..training.recipe import Epoch
+from ..training.recovery import recover_by_recipe
 from ..training.resume import state_file
 from ..training.train import train
 from .base_models import BaseModel, hardware_of
@@ -72,19 +73,7 @@ def run_one(
         judged["one_shot_bn"] = data.evaluate(pruned.model)
     epochs: list[Epoch] = []
     if conditions.finetune_recipe.epochs:
-        epochs = train(
-            pruned.model,
-            data,
-            conditions.finetune_recipe,
-            seed=inputs.seed,
-            measure=True,
-            hardware=hardware_of(inputs.setup),
-            teacher=base.model,
-            state=state_file(states, inputs.file_name),
-            limit_steps=conditions.limit_steps,
-            description=f"seed {inputs.seed}: {criterion.title}",
-            quiet=quiet,
-        )
+        epochs = _fine_tuned(inputs, pruned.model, base.model, data, states, quiet)
         if data.evaluates_in_detail:
             judged["fine_tuned"] = data.evaluate(pruned.model)
     after = _cost(pruned.model, data.example)
@@ -132,6 +121,24 @@ def _pruned(
         return prune_by_rule(model, images, criterion.rule, **common)
     ranking, tolerance = inputs.setup.ranking, conditions.tolerance
     return prune_to_target(model, images, scores, conditions.target, tolerance=tolerance, ranking=ranking, **common)
+
+
+def _fine_tuned(
+    inputs: RunInputs, model: nn.Module, base: nn.Module, data: ImageSource, states: Path | None, quiet: bool
+) -> list[Epoch]:
+    conditions = inputs.setup.conditions
+    recipe = conditions.finetune_recipe
+    common: dict[str, Any] = {
+        "seed": inputs.seed,
+        "hardware": hardware_of(inputs.setup),
+        "state": state_file(states, inputs.file_name),
+        "limit_steps": conditions.limit_steps,
+        "quiet": quiet,
+    }
+    if recipe.objective == "recovery":
+        return recover_by_recipe(model, base, data, recipe, **common)
+    description = f"seed {inputs.seed}: {inputs.criterion.title}"
+    return train(model, data, recipe, measure=True, teacher=base, description=description, **common)
 
 
 def _best(epochs: Sequence[Epoch]) -> BestEpoch | None:

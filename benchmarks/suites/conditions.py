@@ -60,8 +60,8 @@ class SuiteConditions(BaseModel):
         if self.base_recipe is None and self.base_seed is not None:
             message = "cannot be combined with base_weights: no base model is trained"
             raise validation_error(field_error(message, "base_seed"))
-        if self.base_recipe is not None and self.base_recipe.objective == "distillation":
-            message = "a base model has no network to distill from"
+        if self.base_recipe is not None and self.base_recipe.objective in ("distillation", "recovery"):
+            message = "a base model has no network to learn from"
             raise validation_error(field_error(message, "base_recipe", "objective"))
         return self
 

@@ -23,10 +23,13 @@ class Recipe(BaseModel):
         learning_rate: the highest.
         objective: ``"labels"`` is cross-entropy; ``"distillation"`` moves the outputs of a pruned network to those of
             the unpruned one, without labels; ``"arcface"`` trains embeddings of labeled faces by an angular margin. See
-            :mod:`~foad_plugins.benchmarks.training.objectives`.
-        feature_layers: of distillation: layers whose outputs are compared too, as dotted names in which ``*`` stands
-            for anything but a dot. Their widths must be unchanged.
-        feature_weight: of distillation: weight of the term for them.
+            :mod:`~foad_plugins.benchmarks.training.objectives`. ``"recovery"`` calls :func:`~foad_plugins.recover`,
+            which needs no labels either.
+        feature_layers: of distillation and recovery: layers whose outputs are compared too, as dotted names in which
+            ``*`` stands for anything but a dot. Their widths must be unchanged. Recovery finds them where none is
+            given.
+        feature_weight: of distillation and recovery: weight of the term for them.
+        loss: of recovery: of the outputs.
         margin: of arcface, in radians.
         scale: of arcface.
         optimizer: ``"sgd"`` with Nesterov momentum; ``"adamw"`` (Loshchilov and Hutter 2019), which has no momentum to
@@ -51,9 +54,10 @@ class Recipe(BaseModel):
 
     epochs: int = Field(ge=0, le=100_000)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    objective: Literal["labels", "distillation", "arcface"] = "labels"
+    objective: Literal["labels", "distillation", "arcface", "recovery"] = "labels"
     feature_layers: tuple[str, ...] = ()
     feature_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    loss: Literal["auto", "mse", "kl", "cosine"] = "auto"
     margin: float = Field(default=0.5, ge=0, lt=math.pi / 2)
     scale: float = Field(default=64.0, gt=0, allow_inf_nan=False)
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -77,9 +81,19 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _features_are_distilled(self) -> Recipe:
-        if self.feature_layers and self.objective != "distillation":
-            message = f"only distillation compares them, the objective is {self.objective!r}"
+        if self.feature_layers and self.objective not in ("distillation", "recovery"):
+            message = f"only distillation and recovery compare them, the objective is {self.objective!r}"
             raise validation_error(field_error(message, "feature_layers"))
+        return self
+
+    @model_validator(mode="after")
+    def _recovery_has_no_other_settings(self) -> Recipe:
+        fixed = {"schedule": "cosine", "momentum": 0.9, "weight_decays": {}}
+        wrong = [name for name, value in fixed.items() if getattr(self, name) != value]
+        if self.objective == "recovery" and wrong:
+            raise validation_error(*(field_error(f"must be {fixed[name]!r} for recovery", name) for name in wrong))
+        if self.objective != "recovery" and self.loss != "auto":
+            raise validation_error(field_error(f"is only for recovery, the objective is {self.objective!r}", "loss"))
         return self
 
     def is_measured(self, epoch: int) -> bool:

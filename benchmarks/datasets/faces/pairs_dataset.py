@@ -57,7 +57,7 @@ class FacePairs(ImageSource):
     @property
     def example(self) -> Tensor:
         """The first training image as a batch (1, 3, H, W): photographs of pairs are for the evaluation alone."""
-        return self._train(torch.tensor([0]))[0]
+        return self.pick(torch.tensor([0]))[0]
 
     def to(self, device: torch.device | str) -> FacePairs:
         """The same with batches on another device; itself if that is its device."""
@@ -95,8 +95,9 @@ class FacePairs(ImageSource):
         self._last = key, evaluation
         return evaluation
 
-    def _train(self, chosen: Tensor) -> Batch:
-        return self._images._train(chosen)
+    def pick(self, chosen: Tensor) -> Batch:
+        """Training images by their numbers, see :meth:`ImageSource.pick`."""
+        return self._images.pick(chosen)
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ _AUGMENTATIONS = {
 }
 _OBJECTIVES = {
     "labels": "fine-tuning",
+    "recovery": "training without labels by foad_plugins.recover,",
     "distillation": "fine-tuning without labels, by distillation of the network before pruning,",
     "arcface": "fine-tuning by ArcFace",
 }

@@ -43,8 +43,8 @@ class Streamed(ImageSource):
     def test_batches(self, batch_size: int = 512) -> Iterator[Batch]:
         return self.inner.test_batches(batch_size)
 
-    def _train(self, chosen: torch.Tensor) -> Batch:
-        return self.inner._train(chosen)
+    def pick(self, chosen: torch.Tensor) -> Batch:
+        return self.inner.pick(chosen)
 
 
 class Plain(nn.Module):

@@ -225,7 +225,7 @@ def test_people_by_folder(root: Path) -> None:
     assert labels.bincount().tolist() == [3, 2]
     pixels = np.asarray(Image.open(root / "casia" / "0000045" / "0000045_0001.png"), dtype=np.float32)[4:36, 2:34]
     expected = torch.from_numpy((pixels - 127.5) / 128).permute(2, 0, 1)
-    assert torch.allclose(data._train(torch.tensor([0]))[0][0], expected, atol=1e-6)
+    assert torch.allclose(data.pick(torch.tensor([0]))[0][0], expected, atol=1e-6)
 
 
 def test_faces_without_labels(root: Path) -> None:
