@@ -24,6 +24,7 @@ from ..torch_pruning.importance import FOADImportance
 from ..torch_pruning.time_limit import MAX_TRACE_SECONDS
 from .arguments import (
     Ratio,
+    Target,
     check_choices,
     check_no_target_options,
     check_ratio,
@@ -35,10 +36,15 @@ from .arguments import (
 from .model_size import ModelSize, layer_widths, measure
 from .planner import Planner
 from .search import Ranking, TargetError
-from .settings import PruneConfig
+from .settings import PruneConfig, UnavailableError
 from .step import StepResult, take_step
 
 __all__ = ["TargetError", "prune"]
+
+_REPLACED = {
+    "sensitivity": "every group loses the same share, since the sensitivity of the output cannot be measured",
+    "refit": "compensated by least squares, since the layers cannot be refitted",
+}
 
 
 # Parameters made in inference mode could not be trained any more.
@@ -76,9 +82,10 @@ def prune(
     """Prune a model in place: to a target, or by the published rule where none is given.
 
     ``prune(model, images)`` removes exactly the channels that the rule of :func:`~foad_plugins.greedy_select` removes
-    in every coupled group, and changes nothing else. ``prune(model, images, flops=0.5)`` ranks all channels, removes
-    as many as the target needs, compensates for them in the layers that consume them, and corrects the statistics of
-    batch normalization by the shift observed on the calibration data.
+    in every coupled group, and changes nothing else. ``prune(model, images, flops=0.5)`` removes from each group as
+    many channels as its effect on the model's output allows, and then solves the layers again, one after another, so
+    that each gives what the original gives there. ``ranking="local", compensate="least_squares"`` is quicker and
+    less accurate.
 
     Groups that reach the model's output keep all channels, so that the output keeps its shape. After an error the
     model is unchanged; with ``steps`` and a ``callback``, it is as after the last finished step.
@@ -99,18 +106,19 @@ def prune(
             them.
         order: how FOAD ranks: ``"reconstruction"``, ``"rounds"`` or ``"backward"``, see
             :func:`~foad_plugins.elimination_order`.
-        ranking: ``"local"`` takes the same share of every group; ``"global"`` takes the lowest scores of all
-            groups; ``"isomorphic"`` takes the same share of every kind of group, by score within groups of the same
-            structure; ``"sensitivity"`` takes the channels whose removal changes the model's output least for what it
-            saves, measured as by :func:`~foad_plugins.sensitivity` in every step, on at least two images. None is
-            ``"local"``, and ``"sensitivity"`` for two targets.
+        ranking: ``"sensitivity"`` takes the channels whose removal changes the model's output least for what it
+            saves, measured as by :func:`~foad_plugins.sensitivity` in every step, on at least two images; ``"local"``
+            takes the same share of every group; ``"global"`` takes the lowest scores of all groups; ``"isomorphic"``
+            takes the same share of every kind of group, by score within groups of the same structure. None is
+            ``"sensitivity"`` for FLOPs, parameters and latency (``"local"``, with a note, where it cannot be measured),
+            and ``"local"`` for a pruning ratio.
         round_to: widths of the groups' roots end at multiples of this, or are unchanged.
         pruning_ratio_dict: layers, as modules or names, whose groups lose this share whatever the target, in [0, 1).
             A container means all layers in it without an entry of their own.
         max_pruning_ratio: the share that any group may lose at most, in [0, 1]; or a dict of such shares by layer.
-        compensate: ``"least_squares"`` or ``"representative"``, see :class:`~foad_plugins.Compensator`; ``"refit"``,
-            which solves the layers again, see :func:`~foad_plugins.refit`; or None. ``"auto"`` is least squares with a
-            target, and None with the rule.
+        compensate: ``"refit"``, which solves the layers again, see :func:`~foad_plugins.refit`; ``"least_squares"`` or
+            ``"representative"``, see :class:`~foad_plugins.Compensator`; or None. ``"auto"`` is refit with a target
+            (least squares, with a note, where a refit is not possible), and None with the rule.
         reestimate_bn: whether to correct the running statistics of batch normalization by the shift of its inputs
             between the network before and after, see :func:`~foad_plugins.recovery.batch_norm.shift_running_stats`.
             None does so with a target, and not with the rule or ``compensate="refit"``.
@@ -173,11 +181,16 @@ def prune(
     max_ratios = resolve_ratios(model, max_pruning_ratio if by_layer else None, "max_pruning_ratio", closed=True)
     max_ratio = 1.0 if by_layer else check_ratio("max_pruning_ratio", max_pruning_ratio, closed=True)
     method = _compensation(compensate, has_target)
+    replaceable = set()
+    if compensate == "auto":
+        replaceable.add("refit")
+    if ranking is None and len(target.shares) < 2:
+        replaceable.add("sensitivity")
     with preserve_state(model):
         # Loaders draw random numbers, also those that do not shuffle.
         source = source.reusable()
         batch = source.first(model_device(model))
-        if chosen == "sensitivity":
+        if chosen == "sensitivity" and ranking is not None:
             check_two_parts(source.data, max_batches)
     measurer, ranker = _importances(importance, order if has_target else "rounds", method, source)
     config = PruneConfig(
@@ -196,6 +209,8 @@ def prune(
         verify=verify,
         on_wrong_removal=on_wrong_removal,
         max_trace_seconds=float(max_trace_seconds),
+        replaceable=frozenset(replaceable),
+        reestimate_bn_without_refit=has_target if reestimate_bn is None else reestimate_bn,
     )
     check_forward(model, config.example, forward_fn)
     before = measure(model, config.example, forward_fn)
@@ -205,30 +220,51 @@ def prune(
             "latency= or pruning_ratio= instead of flops="
         )
     latencies = [_latency(model, config) if measure_latency else None]
-    planner = Planner(config, before)
-    results: list[StepResult] = []
+    steps_taken = _Steps(model, config, before)
     with ExitStack() as stack:
         if callback is None or dry_run:
             # A callback writes into weights, which cannot be undone: then each step is undone by itself.
             stack.enter_context(rollback_on_error(model))
         for step in range(1, steps + 1):
-            size = results[-1].size if results else before
-            results.append(take_step(model, planner, config, target.at_step(step / steps), size))
+            steps_taken.take(target.at_step(step / steps))
             if callback is not None and step < steps and not dry_run:
                 callback(model, step)
         latencies.append(_latency(model, config) if measure_latency else None)
         if dry_run:
             raise Rollback
-    report = _report(before, results, latencies, _num_images(batch) if measure_latency else None, dry_run)
+    report = _report(before, steps_taken, latencies, _num_images(batch) if measure_latency else None, dry_run)
     if not report.removed:
         reason = f"{target} takes no channel" if has_target else "no channel is redundant"
         warn(f"nothing was pruned: {reason} at these parameters", NoEffectWarning)
     return report
 
 
+class _Steps:
+    """The steps of a call, by plainer methods where those that the caller did not ask for are not possible."""
+
+    def __init__(self, model: nn.Module, config: PruneConfig, before: ModelSize) -> None:
+        self._model, self._config, self._before = model, config, before
+        self._planner = Planner(config, before)
+        self.results: list[StepResult] = []
+        self.notes: list[str] = []
+
+    def take(self, target: Target) -> None:
+        size = self.results[-1].size if self.results else self._before
+        while True:
+            try:
+                self.results.append(take_step(self._model, self._planner, self._config, target, size))
+                return
+            except UnavailableError as error:
+                if error.method not in self._config.replaceable:
+                    raise error.cause from error.cause.__cause__
+                self.notes.append(f"{_REPLACED[error.method]}: {error.reason}")
+                self._config = self._config.without(error.method)
+                self._planner = Planner(self._config, self._before)
+
+
 def _compensation(compensate: str | None, has_target: bool) -> str | None:
     if compensate == "auto":
-        return "least_squares" if has_target else None
+        return "refit" if has_target else None
     known = (*COMPENSATIONS, "refit")
     if compensate is not None and compensate not in known:
         raise ValueError(f"compensate must be 'auto', None or one of {', '.join(map(repr, known))}, got {compensate!r}")
@@ -264,11 +300,12 @@ def _latency(model: nn.Module, config: PruneConfig) -> float:
 
 def _report(
     before: ModelSize,
-    results: Sequence[StepResult],
+    steps: _Steps,
     latencies: Sequence[float | None],
     batch_size: int | None,
     dry_run: bool,
 ) -> PruneReport:
+    results = steps.results
     after = results[-1].size
     return PruneReport(
         layers=layer_widths(before, after),
@@ -283,7 +320,7 @@ def _report(
         compensated=tuple(dict.fromkeys(name for result in results for name in result.compensated)),
         not_compensated=tuple(dict.fromkeys(name for result in results for name in result.not_compensated)),
         latency_trials=tuple(trial for result in results for trial in result.trials),
-        notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
+        notes=tuple(dict.fromkeys([*steps.notes, *(note for result in results for note in result.notes)])),
         dry_run=dry_run,
         refit=results[-1].refit,
     )

@@ -125,7 +125,7 @@ def check_ratio(name: str, value: object, *, closed: bool) -> float:
 
 
 def choose_ranking(ranking: Ranking | None, target: Target) -> Ranking:
-    """How groups compete: as given, else by sensitivity for two targets and by equal shares for one.
+    """How groups compete: as given, else by sensitivity for a cost, and by equal shares for a pruning ratio.
 
     Raises:
         ValueError: an unknown name, or another ranking than by sensitivity for two targets.
@@ -138,7 +138,7 @@ def choose_ranking(ranking: Ranking | None, target: Target) -> Ranking:
                 f"flops= and params= together need ranking='sensitivity', which weighs both costs, got {ranking!r}"
             )
         return "sensitivity"
-    return ranking or "local"
+    return ranking or ("sensitivity" if target.kind in ("flops", "params", "latency") else "local")
 
 
 def check_choices(

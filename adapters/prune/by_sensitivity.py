@@ -10,7 +10,7 @@ from ...allocation.group_curve import GroupCurve
 from ...allocation.widths import Budget, budget_order
 from .probes import measure_curves
 from .search import Candidate, Limits, Schedule, allowed_removals, fixed_removal
-from .settings import PruneConfig
+from .settings import PruneConfig, unavailable
 
 __all__ = ["CurveCache", "schedule_by_sensitivity"]
 
@@ -39,12 +39,13 @@ class CurveCache:
         """The curves of some candidates, measured now unless they are known.
 
         Raises:
-            TypeError, ValueError: as :func:`~foad_plugins.adapters.prune.probes.measure_curves`.
+            UnavailableError: :func:`~foad_plugins.adapters.prune.probes.measure_curves` failed.
         """
         if candidates and not self.curves:
             # A refit starts from what least squares gives.
             method = "least_squares" if self._config.compensate == "refit" else self._config.compensate
-            found = measure_curves(model, candidates, self._config.data, method=method)
+            with unavailable("sensitivity"):
+                found = measure_curves(model, candidates, self._config.data, method=method)
             self.curves, self.notes = found.curves, found.notes
         known = {curve.name: curve for curve in self.curves}
         return [known[candidate.group.name] for candidate in candidates]

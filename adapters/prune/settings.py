@@ -1,9 +1,10 @@
-"""The configuration of one call of ``prune``."""
+"""The configuration of one call of ``prune``, and the methods in it that a network may not allow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch_pruning as tp
 from torch import nn
@@ -12,10 +13,36 @@ from ...calibration.data import CalibrationData, Call, ForwardFn, first_images
 from ..torch_pruning.importance import FOADImportance
 from .search import Ranking
 
-__all__ = ["PruneConfig"]
+__all__ = ["PruneConfig", "UnavailableError", "unavailable"]
 
 # Two images are enough to tell wrong channels from right ones.
 _VERIFICATION_IMAGES = 2
+
+
+class UnavailableError(Exception):
+    """A method failed.
+
+    Attributes:
+        method: ``"sensitivity"`` or ``"refit"``.
+        cause: the failure.
+        reason: its message in one line.
+    """
+
+    def __init__(self, method: str, cause: Exception) -> None:
+        self.method, self.cause = method, cause
+        self.reason = (str(cause) or type(cause).__name__).splitlines()[0]
+        super().__init__(f"{method}: {self.reason}")
+
+
+@contextmanager
+def unavailable(method: str) -> Iterator[None]:
+    """Turn a failure inside into :class:`UnavailableError`, except where memory is used up."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnavailableError(method, error) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +65,9 @@ class PruneConfig:
         verify: whether to verify the removal.
         on_wrong_removal: ``"keep"`` or ``"error"``, where channels of a group cannot be removed rightly.
         max_trace_seconds: how long it may take to collect the coupled groups.
+        replaceable: ``"sensitivity"``, ``"refit"`` or both, where the caller did not ask for them: if they are not
+            possible for this network and data, plainer methods are used.
+        reestimate_bn_without_refit: ``reestimate_bn`` if the refit is not possible.
     """
 
     data: CalibrationData
@@ -55,6 +85,14 @@ class PruneConfig:
     verify: bool
     on_wrong_removal: str
     max_trace_seconds: float
+    replaceable: frozenset[str] = frozenset()
+    reestimate_bn_without_refit: bool = False
+
+    def without(self, method: str) -> PruneConfig:
+        """The same with the plain method in the place of ``"sensitivity"`` or ``"refit"``."""
+        if method == "sensitivity":
+            return replace(self, ranking="local")
+        return replace(self, compensate="least_squares", reestimate_bn=self.reestimate_bn_without_refit)
 
     @property
     def forward_fn(self) -> ForwardFn | None:

@@ -28,7 +28,7 @@ from .plan import GroupDecision, Plan
 from .planner import Planner
 from .removal import WrongRemovalError, failing_groups, remove_verified
 from .search import Attempt, meet_target
-from .settings import PruneConfig
+from .settings import PruneConfig, unavailable
 
 __all__ = ["StepResult", "take_step"]
 
@@ -59,6 +59,7 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
 
     Raises:
         ValueError: nothing to prune, shared or computed parameters, or a target that cannot be met.
+        UnavailableError: widths by sensitivity or refit failed.
         RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them, and that is to be an error.
     """
     first = _trace(model, config)
@@ -70,7 +71,10 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
     planner.start_step()
     moments: MomentsByLayer = {}
     plan = Plan()
-    refit = RefitStep(model, config.data, config.sample) if config.compensate == "refit" else None
+    refit = None
+    if config.compensate == "refit":
+        with unavailable("refit"):
+            refit = RefitStep(model, config.data, config.sample)
 
     def make_plan(previous_attempts: Sequence[Attempt]) -> Plan:
         nonlocal moments, plan, traced
@@ -101,7 +105,8 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
                     raise RuntimeError(_message(str(error), failing)) from error.__cause__
                 planner.keep_whole(failing)
         if refit is not None and refit.solvable and plan.changing:
-            report = refit(model, result.kept)
+            with unavailable("refit"):
+                report = refit(model, result.kept)
             result = replace(result, refit=report, notes=(*result.notes, *report.notes))
     note = planner.note(target, result.size)
     return replace(result, notes=(*result.notes, *notes, *planner.notes, *([note] if note else [])))

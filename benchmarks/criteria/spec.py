@@ -60,6 +60,7 @@ class CriterionSpec(Spec):
 
     Attributes:
         label: what tables call it; its name, if left empty.
+        ranking: how layers compete, where that is not as in the rest of the table.
         compensate: how the layers that consume removed channels are adjusted, as for :func:`~foad_plugins.prune`.
         reestimate_bn: whether the statistics of batch normalization are adjusted on the calibration images.
         rule: parameters of the published rule, which then decides how many channels are removed, instead of a
@@ -67,6 +68,7 @@ class CriterionSpec(Spec):
     """
 
     label: str = Field(default="", max_length=60)
+    ranking: Literal["sensitivity"] | None = None
     compensate: Literal["least_squares", "representative", "refit"] | None = None
     reestimate_bn: bool = False
     rule: Rule | None = None

@@ -119,7 +119,7 @@ def _pruned(
         if not scores.seconds:
             scores.calibrate(model, images)
         return prune_by_rule(model, images, criterion.rule, **common)
-    ranking, tolerance = inputs.setup.ranking, conditions.tolerance
+    ranking, tolerance = criterion.ranking or inputs.setup.ranking, conditions.tolerance
     return prune_to_target(model, images, scores, conditions.target, tolerance=tolerance, ranking=ranking, **common)
 
 

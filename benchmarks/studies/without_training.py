@@ -11,14 +11,22 @@ from ..records.schema import RunRecord
 from ..records.store import RecordStore
 from ..report.data.estimates import estimate
 
-__all__ = ["main", "page", "table"]
+__all__ = ["NAMES", "main", "page", "table"]
 
 _SUITES = {
     "cifar10-resnet56-oneshot": "ResNet-56, CIFAR-10",
     "cifar10-vgg16-oneshot": "VGG-16, CIFAR-10",
     "lfw-mobilefacenet-oneshot": "MobileFaceNet, LFW",
 }
-_NAMES = {"foad": "FOAD", "l1": "L1", "fpgm": "FPGM", "random": "random", "hrank": "HRank", "taylor": "Taylor"}
+NAMES = {
+    "foad": "FOAD",
+    "l1": "L1",
+    "fpgm": "FPGM",
+    "random": "random",
+    "hrank": "HRank",
+    "taylor": "Taylor",
+    "chip": "CHIP",
+}
 # Ranking and compensation, from what Torch-Pruning's users do to all that this package does.
 _COLUMNS = {
     ("local", None): "same share, BN adjusted",
@@ -82,9 +90,9 @@ def table(records: list[RunRecord]) -> str:
         column = _COLUMNS.get((record.inputs.setup.ranking, criterion.compensate))
         if column is not None:
             value = record.accuracy.one_shot_bn or record.accuracy.one_shot
-            cells[_NAMES.get(criterion.name, criterion.name), column].append(100 * value)
+            cells[NAMES.get(criterion.name, criterion.name), column].append(100 * value)
     columns = [column for column in _COLUMNS.values() if any(key[1] == column for key in cells)]
-    rows = [[name, *(_cell(cells.get((name, column))) for column in columns)] for name in _NAMES.values()]
+    rows = [[name, *(_cell(cells.get((name, column))) for column in columns)] for name in NAMES.values()]
     rows = [row for row in rows if any(row[1:])]
     lines = [["criterion", *columns], ["---", *("---:" for _ in columns)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..calibration.data import CalibrationData, Call
+from ..calibration.data import CalibrationData, Call, model_device
 from ..calibration.preserve import preserve_state
 from .refit import refit
+from .refitting.batches import first_of, image_count
+from .refitting.memory import NotEnoughMemoryError
 from .refitting.norms import is_channel_affine
 from .refitting.patches import is_linear_map
 from .refitting.plan import solvable_layers
@@ -18,6 +22,9 @@ from .refitting.report import RefitReport
 from .refitting.trace import trace_run
 
 __all__ = ["RefitStep"]
+
+# With fewer, the penalty cannot be chosen on images that were left out.
+_LEAST_IMAGES = 16
 
 
 class RefitStep:
@@ -64,15 +71,34 @@ class RefitStep:
         """
         _renew(model)
         data = self._data
-        return refit(
-            model,
-            self._original,
-            data.data,
-            kept={name: kept[name].tolist() for name in self.solvable},
-            max_batches=data.max_batches,
-            forward_fn=data.forward_fn,
-            progress=data.progress,
-        )
+        settings: dict[str, Any] = {
+            "kept": {name: kept[name].tolist() for name in self.solvable},
+            "forward_fn": data.forward_fn,
+            "progress": data.progress,
+        }
+        try:
+            return refit(model, self._original, data.data, max_batches=data.max_batches, **settings)
+        except NotEnoughMemoryError as error:
+            if error.images < _LEAST_IMAGES:
+                raise
+            calls = _first_calls(data, model_device(model), error.images)
+            report = refit(model, self._original, calls, **settings)
+            note = f"refitted on {report.images} images, since memory does not hold the feature maps of more"
+            return replace(report, notes=(*report.notes, note))
+
+
+def _first_calls(data: CalibrationData, device: torch.device | None, images: int) -> list[Call]:
+    """The first calls of calibration data, with this many images at most, and at least one call."""
+    calls: list[Call] = []
+    for call in data.calls(device):
+        count = image_count(call)
+        if count is not None and count > images:
+            call, count = first_of(call, 0, images), images
+        if images <= 0:
+            break
+        calls.append(call)
+        images -= count or 1
+    return calls
 
 
 def _renew(model: nn.Module) -> None:

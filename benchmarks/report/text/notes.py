@@ -163,6 +163,9 @@ def _target(board: Leaderboard) -> list[str]:
         lines.append(
             f"{names}: the published rule decides in each layer how many channels are removed; nothing is ranked."
         )
+    others = [row.criterion for row in board.rows if row.runs[0].inputs.criterion.ranking not in (None, setup.ranking)]
+    if others:
+        lines.append(f"{', '.join(others)}: widths by sensitivity, unlike the other rows.")
     if setup.pruner == "one ratio":
         lines.append("One pruning ratio for all layers; channels are ranked within their coupled group.")
     elif both and setup.ranking != "sensitivity":

@@ -13,9 +13,23 @@ from ...calibration.data import Call
 from .batches import first_of, image_count, peak_bytes
 from .trace import RunCall
 
-__all__ = ["check_memory"]
+__all__ = ["NotEnoughMemoryError", "check_memory"]
 
 _MEASURED = 2
+# Of the free memory; the rest is for what else runs.
+_USABLE = 0.8
+
+
+class NotEnoughMemoryError(ValueError):
+    """The feature maps of all images do not fit into memory.
+
+    Attributes:
+        images: how many images fit.
+    """
+
+    def __init__(self, message: str, images: int) -> None:
+        super().__init__(message)
+        self.images = images
 
 
 def check_memory(
@@ -30,21 +44,25 @@ def check_memory(
         max_memory: bytes; None takes what is free on the device.
 
     Raises:
-        ValueError: tells how many images fit.
+        NotEnoughMemoryError: fewer fit.
     """
     device = next((value.device for value in calls[0].args if isinstance(value, Tensor)), torch.device("cpu"))
-    free = _free_bytes(device) if max_memory is None else max_memory
+    free = max_memory
     if free is None:
-        return
+        found = _free_bytes(device)
+        if found is None:
+            return
+        free = _USABLE * found
     small = first_of(calls[0], 0, _MEASURED)
     share = (image_count(small) or 1) / (image_count(calls[0]) or 1)
     needed = sum(peak_bytes(model, small, run_call) for model in models) / share * len(calls)
     if needed > free:
         images = sum(image_count(call) or 1 for call in calls)
-        raise ValueError(
+        fitting = int(images * free / needed)
+        raise NotEnoughMemoryError(
             f"the feature maps of {images} images take about {needed / 2**30:.1f} GiB in both networks, and "
-            f"{free / 2**30:.1f} GiB are free: give at most {int(images * free / needed)} images (fewer batches, or "
-            "max_batches)"
+            f"{free / 2**30:.1f} GiB can be used: give at most {fitting} images (fewer batches, or max_batches)",
+            fitting,
         )
 
 

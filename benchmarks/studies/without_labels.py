@@ -1,0 +1,113 @@
+"""Training without labels after pruning, beside training with labels: one page from the records of several suites."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from ..records.schema import RunRecord
+from ..records.store import RecordStore
+from ..report.data.estimates import Estimate, estimate
+from .without_training import NAMES
+
+__all__ = ["SUITES", "main", "page"]
+
+SUITES = {
+    "ResNet-56, CIFAR-10": ("cifar10-resnet56", "cifar10-resnet56-recovery"),
+    "MobileFaceNet, LFW": ("lfw-mobilefacenet", "lfw-mobilefacenet-recovery"),
+}
+_WAYS = {
+    ("local", "labels"): "same share, with labels",
+    ("local", "distillation"): "same share, without labels",
+    ("sensitivity", "recovery"): "sensitivity, refit, without labels",
+}
+_PLAIN = "l1"
+_COMMAND = "python -m foad_plugins.benchmarks.studies.without_labels"
+
+Key = tuple[str, str]
+"""A way of pruning and training, and a criterion."""
+
+
+def main() -> None:
+    """Write docs/measurements/without_labels.md from the records in docs/leaderboards."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--leaderboards", type=Path, default=Path("docs/leaderboards"))
+    parser.add_argument("--out", type=Path, default=Path("docs/measurements/without_labels.md"))
+    options = parser.parse_args()
+    records = {
+        network: [
+            record
+            for suite in suites
+            if (options.leaderboards / suite / "records").is_dir()
+            for record in RecordStore(options.leaderboards / suite / "records").all()
+        ]
+        for network, suites in SUITES.items()
+    }
+    options.out.write_text(page(records), encoding="utf-8")
+
+
+def page(records: Mapping[str, Sequence[RunRecord]]) -> str:
+    """The page, with a table for each network and target.
+
+    Args:
+        records: finished runs by network.
+    """
+    parts = [
+        "# Without labels",
+        "Accuracy in % of pruned networks, right after pruning and after training: means over seeds, ± half a 95 % "
+        "interval by Student's t. *With labels*: every coupled group loses the same share of its channels, and the "
+        "network is fine-tuned by cross-entropy, as most people do. *Without labels*: `recover`, or distillation with "
+        "frozen settings, learns the original's outputs. The difference is from L1 at the same share, seed by seed.",
+    ]
+    for network, found in records.items():
+        by_target: dict[str, dict[Key, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
+        for record in found:
+            setup, criterion = record.inputs.setup, record.inputs.criterion
+            way = _WAYS.get((setup.ranking, setup.conditions.finetune_recipe.objective))
+            # Of FOAD's orders the default one.
+            other = criterion.name == "foad" and criterion.settings.get("order") != "reconstruction"
+            if way is not None and not other and record.accuracy.fine_tuned is not None:
+                by_target[str(setup.conditions.target)][way, criterion.name][record.inputs.seed] = record
+        compared = {target: runs for target, runs in by_target.items() if len({way for way, _ in runs}) > 1}
+        if not compared:
+            continue
+        base = fmean(record.accuracy.base for record in found)
+        parts += [f"## {network}", f"Base model {100 * base:.2f} %."]
+        for target in sorted(compared):
+            parts += [f"### {target}", _table(compared[target])]
+    parts.append(f"Written by `{_COMMAND}` from the records of the leaderboards.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(runs: Mapping[Key, Mapping[int, RunRecord]]) -> str:
+    reference = next((found for (way, name), found in runs.items() if name == _PLAIN and way.startswith("same")), {})
+    rows = []
+    for (way, name), found in runs.items():
+        trained = {seed: 100 * (record.accuracy.fine_tuned or 0.0) for seed, record in found.items()}
+        before = [100 * (one.accuracy.one_shot_bn or one.accuracy.one_shot) for one in found.values()]
+        plain = {seed: 100 * (record.accuracy.fine_tuned or 0.0) for seed, record in reference.items()}
+        both = sorted(trained.keys() & plain.keys()) if found is not reference else []
+        difference = estimate([trained[seed] - plain[seed] for seed in both]) if both else None
+        epochs = {record.inputs.setup.conditions.finetune_recipe.epochs for record in found.values()}
+        cells = [_cell(estimate(before)), _cell(estimate(list(trained.values()))), _cell(difference, "+")]
+        rows.append((way, NAMES.get(name, name), str(len(found)), ", ".join(map(str, sorted(epochs))), *cells))
+    order = list(_WAYS.values())
+    rows.sort(
+        key=lambda row: (order.index(row[0]), list(NAMES.values()).index(row[1]) if row[1] in NAMES.values() else 9)
+    )
+    head = ("way", "criterion", "seeds", "epochs", "after pruning", "trained", "difference")
+    lines = [head, ("---", "---", *["---:"] * 5), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(found: Estimate | None, sign: str = "") -> str:
+    if found is None:
+        return ""
+    return f"{found.mean:{sign}.1f}" + (f" ± {found.margin:.1f}" if found.margin is not None else "")
+
+
+if __name__ == "__main__":
+    main()
