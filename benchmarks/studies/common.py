@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from ..datasets.cifar_npz import read_part
+from ..datasets.cifar_npz import read_cifar10
 from ..runs.weights_file import WeightsFile
 
 __all__ = ["arguments", "cifar_images", "load_weights", "write_page"]
@@ -28,7 +28,7 @@ def arguments(description: str, page: str) -> argparse.ArgumentParser:
 
 def cifar_images(root: Path, part: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
     """Normalized images (N, 3, 32, 32) and labels (N,) of ``data/cifar10_lossless.npz``; part is train or test."""
-    images, labels = read_part(root / "data" / "cifar10_lossless.npz", part)
+    images, labels = read_cifar10(root / "data" / "cifar10_lossless.npz", part)
     return images[start:stop], labels[start:stop]
 
 

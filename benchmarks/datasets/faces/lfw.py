@@ -7,12 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from tqdm.contrib.concurrent import thread_map
 
 from ..data_root import DataRoot, MissingFileError
 from ..memory import ImageData
 from ..normalization import Normalization
 from ..register import register_dataset
-from ..threaded_reading import read_in_threads
 from .alignment import Alignment, CenterCrop, NoAlignment
 from .landmarks import LandmarkCrop, read_landmarks
 from .leakage import Subset, check_no_leakage, drop_duplicates, training_photos
@@ -186,5 +186,5 @@ def read_faces(photos: Photos, names: Sequence[str], alignment: Alignment, what:
         except PhotoError as error:
             raise PhotoError(f"{photos.where(names[number])}: {error}") from None
 
-    read_in_threads(read, len(names), what=what, unit="face")
+    thread_map(read, range(len(names)), desc=f"reading {what}", unit="face", leave=False, disable=None)
     return faces
