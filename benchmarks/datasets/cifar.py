@@ -13,8 +13,6 @@ from .normalization import Normalization
 from .register import register_dataset
 from .stratified import stratified_head
 
-__all__ = ["NORMALIZATIONS", "load_cifar10", "load_cifar100"]
-
 NORMALIZATIONS = {
     "CIFAR10": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "CIFAR100": Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),

@@ -13,8 +13,6 @@ from .memory import ImageData
 from .npz import read_part
 from .register import register_dataset
 
-__all__ = ["load_cifar10_npz", "read_cifar10"]
-
 
 @register_dataset("cifar10-npz")
 def load_cifar10_npz(root: DataRoot, file: str = "data/cifar10_lossless.npz") -> ImageData:

@@ -16,8 +16,6 @@ from .stratified import stratified_head
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
 
-__all__ = ["ImageFileError", "Shape", "list_files", "read_image"]
-
 
 class ImageFileError(BenchmarkError):
     """A file that is no image, or one that cannot be used; the message names it."""

@@ -20,7 +20,6 @@ from .streamed import StreamedData
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
 
-__all__ = ["load_image_folder", "load_imagenet"]
 
 _MOST_BYTES = 16 * 2**30
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -18,8 +18,6 @@ from .normalization import Normalization
 from .register import register_dataset
 from .stratified import stratified_head
 
-__all__ = ["load_npz", "read_array", "read_part"]
-
 _COLOURS = (1, 3)
 
 

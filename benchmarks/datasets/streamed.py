@@ -22,7 +22,6 @@ from .source import Batch, ImageSource, batch_edges
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder
 
-__all__ = ["StreamedData"]
 
 _Key: TypeAlias = "tuple[int, int | None]"
 """An image's number and the seed of its augmentation."""

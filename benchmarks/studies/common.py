@@ -17,8 +17,6 @@ from ..datasets.cifar_npz import read_cifar10
 from ..models.foad_resnet import FOADResNet
 from ..runs.weights_file import WeightsFile
 
-__all__ = ["arguments", "cifar_images", "load_weights", "provenance", "resnet56_cifar10", "table", "write_page"]
-
 
 def arguments(description: str, page: str) -> argparse.ArgumentParser:
     """A parser with the options every study has."""

@@ -16,8 +16,6 @@ from ..datasets import ImageSource
 from ..training.train import evaluate
 from .common import arguments, resnet56_cifar10, write_page
 
-__all__ = ["accuracies", "main"]
-
 _DRAWS = 3
 _IMAGES = 256
 _SHARES = (0.5, 0.35, 0.25)

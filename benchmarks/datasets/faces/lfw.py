@@ -21,8 +21,6 @@ from .people import People, people_of
 from .photos import PhotoError, Photos, open_photos
 from .view2 import View2, read_pairs
 
-__all__ = ["NORMALIZATION", "Align", "load_faces_and_lfw", "load_lfw", "read_faces"]
-
 Align = Literal["centre", "landmarks", "none"]
 
 # (pixel - 127.5) / 128, in the words of a normalization that divides by 255 first.

@@ -11,8 +11,6 @@ from ..common import table
 from .models import OTHERS, classifiers
 from .trial import CHECKS, RATIO
 
-__all__ = ["passed", "write_coverage"]
-
 _COMMAND = "python -m foad_plugins.benchmarks.studies.coverage"
 _NAMES = {"l1": "L1", "foad": "FOAD"}
 _NOTES = f"""\

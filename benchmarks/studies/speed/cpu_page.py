@@ -11,8 +11,6 @@ import torch
 from ..common import provenance, table
 from .cost_model import Machine
 
-__all__ = ["write_page"]
-
 _COST = """\
 A tensor of C channels and L positions that is read costs, for each image, C (C + 64) / 2 pairs of channels: L
 multiply-adds each, and one square root, three additions, a division and a sum; and a fixed time for each tensor. So

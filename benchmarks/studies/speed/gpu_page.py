@@ -8,8 +8,6 @@ from typing import Any
 
 from ..common import table
 
-__all__ = ["write_page"]
-
 _COMMAND = "python -m foad_plugins.benchmarks.studies.speed.gpu"
 _NOTES = """\
 Times are medians of several rounds in which the parts ran interleaved, between events on the GPU's own clock, after a

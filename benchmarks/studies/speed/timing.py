@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["cpu_seconds", "forward", "interleaved", "relu_maps", "shown"]
-
 
 def interleaved(
     parts: dict[str, Callable[[], object]], rounds: int, seconds: Callable[[Callable[[], object]], float]
