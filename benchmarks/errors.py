@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BenchmarkError", "SettingsError"]
-
 
 class BenchmarkError(Exception):
     """Base class of errors whose message names what the user can change."""

@@ -9,10 +9,6 @@ from typing import Any
 
 import torch
 
-from ..utils.files import write_atomically
-
-__all__ = ["hash_json", "hash_tensors", "write_atomically"]
-
 
 def hash_json(value: Any) -> str:
     """SHA-256, in hex, of a JSON value in canonical form (sorted keys, no spaces)."""

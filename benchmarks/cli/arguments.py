@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ...adapters.cli.common import positive_int
 
-__all__ = ["make_parser"]
-
 Command = Callable[[argparse.Namespace], int]
 
 _EXAMPLES = """examples:

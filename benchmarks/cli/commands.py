@@ -25,8 +25,6 @@ from ..sweep.ray_executor import RayCluster
 from ..sweep.runner import prepare, run_suite
 from ..training.hardware import Hardware
 
-__all__ = ["check", "report", "run", "show_list"]
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a suite and show its leaderboard; 1 if a run failed."""

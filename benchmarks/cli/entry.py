@@ -16,8 +16,6 @@ from ..errors import BenchmarkError, SettingsError
 from .arguments import make_parser
 from .signals import TerminationRequested, handle_termination
 
-__all__ = ["main"]
-
 _NEEDED = (
     "PIL",
     "itables",

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["TerminationRequested", "handle_termination"]
-
 
 class TerminationRequested(BaseException):
     """The user or the system ended this process; as KeyboardInterrupt, it should be caught only at the outermost place.

@@ -13,8 +13,6 @@ from ...calibration.data import model_device
 from ...calibration.fingerprint import ModelFingerprint
 from .spec import CriterionContext
 
-__all__ = ["DataDrivenCriterion"]
-
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 

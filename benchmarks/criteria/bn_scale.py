@@ -8,8 +8,6 @@ from torch import nn
 from .groups import group_score
 from .register import CriterionContext, Scorer, register_criterion
 
-__all__ = ["bn_scale"]
-
 
 @register_criterion("bn-scale", needs_context=True)
 def bn_scale(context: CriterionContext) -> Scorer:

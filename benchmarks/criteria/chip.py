@@ -9,8 +9,6 @@ import torch
 from .feature_map_base import FeatureMapCriterion
 from .register import register_criterion
 
-__all__ = ["CHIP", "MapMatrices"]
-
 _ENTRIES = 2**21
 """Elements of the matrices that are decomposed in one call, 16 MiB."""
 

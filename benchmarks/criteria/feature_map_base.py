@@ -15,8 +15,6 @@ from .feature_maps import watch_producer_maps
 from .groups import group_score, producers
 from .spec import CriterionContext
 
-__all__ = ["FeatureMapCriterion"]
-
 
 class FeatureMapCriterion(DataDrivenCriterion):
     """Scores layers from their feature maps, all layers read in one pass over the calibration images.

@@ -13,8 +13,6 @@ from torch.overrides import TorchFunctionMode
 
 from ...utils.layers import first_input
 
-__all__ = ["watch_producer_maps"]
-
 _NORMS = {F.batch_norm, torch.batch_norm, F.instance_norm, F.group_norm, F.layer_norm}
 _ACTIVATIONS = {
     *(F.relu, F.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, F.relu6),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ... import FOADImportance
 from .register import CriterionContext, Scorer, register_criterion
 
-__all__ = ["foad"]
-
 
 @register_criterion("foad", needs_context=True)
 def foad(context: CriterionContext, neighbors: int = 1, threshold: float = 0.0, order: str = "rounds") -> Scorer:

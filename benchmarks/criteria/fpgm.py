@@ -9,8 +9,6 @@ from torch import nn
 from .groups import by_filter, group_score
 from .register import CriterionContext, register_criterion
 
-__all__ = ["FPGM", "filter_distances"]
-
 
 def filter_distances(layer: nn.Module) -> torch.Tensor:
     """Sum of Euclidean distances from each filter of a layer to all its filters, shape (out_channels,).

@@ -9,8 +9,6 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-__all__ = ["LayerScore", "by_filter", "first_score", "group_score", "group_totals", "has_filters", "producers"]
-
 LayerScore: TypeAlias = Callable[[nn.Module], torch.Tensor]
 """A layer to one score for each of its output channels."""
 

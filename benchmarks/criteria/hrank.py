@@ -7,8 +7,6 @@ import torch
 from .feature_map_base import FeatureMapCriterion
 from .register import register_criterion
 
-__all__ = ["HRank", "rank_sums"]
-
 
 def rank_sums(feature_map: torch.Tensor) -> torch.Tensor:
     """Rank of each channel's map, summed over images, at torch's default tolerance.

@@ -8,8 +8,6 @@ from torch import nn
 from .groups import by_filter, first_score
 from .register import CriterionContext, Scorer, register_criterion
 
-__all__ = ["l1", "l2", "lamp", "lamp_scores", "power_sums"]
-
 
 def power_sums(layer: nn.Module, p: int) -> torch.Tensor:
     """``sum |w| ** p`` over each filter of a layer, shape (out_channels,); biases are no part of a filter."""

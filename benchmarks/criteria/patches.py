@@ -10,8 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["kernels", "sampled_patches"]
-
 
 def kernels(layer: nn.Module) -> torch.Tensor:
     """Weights of a layer as (outputs, input channels, K), K the positions of a kernel (1 of a Linear layer).

@@ -7,8 +7,6 @@ import torch_pruning as tp
 
 from .register import CriterionContext, register_criterion
 
-__all__ = ["Random"]
-
 
 @register_criterion("random", needs_context=True)
 class Random(tp.importance.Importance):

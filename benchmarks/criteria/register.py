@@ -13,8 +13,6 @@ import torch_pruning as tp
 from ..registry.registry import Registry, Spec
 from .spec import CriterionContext
 
-__all__ = ["CRITERIA", "CriterionContext", "Scorer", "as_factory", "build_criterion", "register_criterion"]
-
 C = TypeVar("C", bound=Callable[..., Any])
 
 Scorer: TypeAlias = Callable[[Any], "torch.Tensor | None"]

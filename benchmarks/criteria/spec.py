@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ..registry.field_errors import field_error, validation_error
 from ..registry.registry import Spec
 
-__all__ = ["CriterionContext", "CriterionSpec", "Rule"]
-
 
 @dataclass(frozen=True)
 class CriterionContext:

@@ -14,8 +14,6 @@ from .groups import by_filter, group_totals, producers
 from .register import register_criterion
 from .spec import CriterionContext
 
-__all__ = ["Taylor"]
-
 
 @register_criterion("taylor", needs_context=True)
 class Taylor(DataDrivenCriterion):

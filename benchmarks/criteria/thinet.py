@@ -19,8 +19,6 @@ from .patches import kernels, sampled_patches
 from .register import register_criterion
 from .spec import CriterionContext
 
-__all__ = ["ThiNet", "greedy_order"]
-
 _ENTRIES = 2**23
 """Contributions that are held at a time, 32 MiB of them."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import torch
 
@@ -14,10 +13,11 @@ from .normalization import Normalization
 from .register import register_dataset
 from .stratified import stratified_head
 
-__all__ = ["load_cifar10", "load_cifar100"]
-
-_CIFAR10 = Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-_CIFAR100 = Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+NORMALIZATIONS = {
+    "CIFAR10": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "CIFAR100": Normalization((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+"""The usual mean and deviation of each color, by torchvision's name of the data."""
 
 
 @register_dataset("cifar10")
@@ -42,9 +42,7 @@ def load_cifar10(
         MissingFileError: if the files are missing or not those that were published, or cannot be downloaded.
         ValueError: a limit below 1.
     """
-    from torchvision.datasets import CIFAR10
-
-    return _load(CIFAR10, root, folder, download, (limit_train, limit_test), _CIFAR10, 10)
+    return _load("CIFAR10", root.path(folder), download, limit_train, limit_test)
 
 
 @register_dataset("cifar100")
@@ -56,30 +54,20 @@ def load_cifar100(
     limit_test: int | None = None,
 ) -> ImageData:
     """CIFAR-100 in torchvision's layout; settings and errors as for ``cifar10``, the folder ``cifar-100-python``."""
-    from torchvision.datasets import CIFAR100
-
-    return _load(CIFAR100, root, folder, download, (limit_train, limit_test), _CIFAR100, 100)
+    return _load("CIFAR100", root.path(folder), download, limit_train, limit_test)
 
 
-def _load(
-    dataset: Callable[..., Any],
-    root: DataRoot,
-    folder: str,
-    download: bool,
-    limits: tuple[int | None, int | None],
-    normalization: Normalization,
-    num_classes: int,
-) -> ImageData:
-    path = root.path(folder)
+def _load(name: str, path: Path, download: bool, *limits: int | None) -> ImageData:
+    from torchvision import datasets
+
     tensors = []
     for part, limit in zip(("train", "test"), limits, strict=True):
         try:
             with warnings.catch_warnings():
                 # The published pickles are of an age that numpy warns about.
                 warnings.simplefilter("ignore")
-                data = dataset(str(path), train=part == "train", download=download)
+                data = getattr(datasets, name)(str(path), train=part == "train", download=download)
         except (OSError, RuntimeError) as error:
-            name = dataset.__name__
             hint = "" if download else "; put them there or set download to true"
             raise MissingFileError(
                 f"{path} does not hold torchvision's files of {name} whole ({error}){hint}"
@@ -88,4 +76,4 @@ def _load(
         chosen = stratified_head(labels, limit, f"limit_{part}")
         images = torch.from_numpy(data.data)[chosen].permute(0, 3, 1, 2).contiguous()
         tensors += [images, labels[chosen]]
-    return ImageData(*tensors, normalization=normalization, num_classes=num_classes)
+    return ImageData(*tensors, normalization=NORMALIZATIONS[name], num_classes=len(data.classes))

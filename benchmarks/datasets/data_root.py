@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ..errors import BenchmarkError
 
-__all__ = ["DataRoot", "MissingFileError"]
-
 
 class MissingFileError(BenchmarkError):
     """A suite needs a file that does not exist, or no folder with the user's files was given."""

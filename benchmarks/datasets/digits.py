@@ -10,8 +10,6 @@ from .data_root import DataRoot
 from .memory import ImageData
 from .register import register_dataset
 
-__all__ = ["load_digits"]
-
 
 @register_dataset("digits")
 def load_digits(root: DataRoot | None = None, test_fraction: float = 0.25, split_seed: int = 0) -> ImageData:

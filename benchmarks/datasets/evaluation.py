@@ -9,14 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = [
-    "Evaluation",
-    "Stage",
-    "Verification",
-    "pack",
-    "unpack",
-]
-
 Stage = Literal["base", "one_shot", "one_shot_bn", "fine_tuned"]
 """When a run evaluates, as the fields of a record's accuracies are called."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -13,7 +13,8 @@ from torch import Tensor
 from ..errors import BenchmarkError
 from .stratified import stratified_head
 
-__all__ = ["ImageFileError", "ImageFiles", "Shape", "list_files", "read_image"]
+if TYPE_CHECKING:
+    from torchvision.datasets import ImageFolder
 
 
 class ImageFileError(BenchmarkError):
@@ -42,60 +43,31 @@ class Shape:
             raise ValueError(f"resize: with size, and at least as large, got {self.resize} with size {self.size}")
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """The images of one part.
+def list_files(folder: Path, limit: int | None, setting: str) -> ImageFolder:
+    """The images in the folders below ``folder``, a folder for each class.
 
-    Attributes:
+    Args:
         folder: contains the classes' folders.
-        names: of the files, relative to the folder.
-        labels: (N,), int64.
-        classes: names of the classes' folders, in the order of the labels.
-    """
-
-    folder: Path
-    names: tuple[str, ...]
-    labels: Tensor
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def path(self, number: int) -> Path:
-        """The file of an image."""
-        return self.folder / self.names[number]
-
-    def limited(self, limit: int | None, setting: str) -> ImageFiles:
-        """The first ``limit`` images, every class with its share; all if None."""
-        chosen = stratified_head(self.labels, limit, setting)
-        names = tuple(self.names[number] for number in chosen.tolist())
-        return ImageFiles(self.folder, names, self.labels[chosen], self.classes)
-
-
-def list_files(folder: Path) -> ImageFiles:
-    """The images in the folders below ``folder``, in the order of torchvision's ``ImageFolder``.
+        limit: number of images, every class with its share; all if None.
+        setting: name of the limit, for the message.
 
     Raises:
         ImageFileError: if there are no class folders, or one without an image.
+        ValueError: a limit below 1.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+    from torchvision.datasets import ImageFolder
 
     try:
-        classes, numbers = find_classes(folder)
-    except FileNotFoundError:
-        raise ImageFileError(f"{folder} must hold a folder of images for each class, it holds no folder") from None
-    found = make_dataset(folder, numbers, extensions=IMG_EXTENSIONS, allow_empty=True)
-    labels = torch.tensor([label for _, label in found], dtype=torch.int64)
-    counts = labels.bincount(minlength=len(classes))
-    empty = [str(folder / name) for name, count in zip(classes, counts.tolist(), strict=True) if not count]
-    if empty:
-        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
-        raise ImageFileError(f"{empty[0]}{more} holds no image ({', '.join(IMG_EXTENSIONS)})")
-    start = len(str(folder)) + 1
-    return ImageFiles(folder, tuple(path[start:] for path, _ in found), labels, tuple(classes))
+        files = ImageFolder(str(folder))
+    except FileNotFoundError as error:
+        raise ImageFileError(f"{folder} must hold a folder of images for each class: {error}") from None
+    chosen = stratified_head(torch.tensor(files.targets), limit, setting).tolist()
+    files.samples = [files.samples[number] for number in chosen]
+    files.targets = [files.targets[number] for number in chosen]
+    return files
 
 
-def read_image(path: Path, shape: Shape, seed: int | None = None) -> Tensor:
+def read_image(path: str, shape: Shape, seed: int | None = None) -> Tensor:
     """The pixels of a file, uint8 of shape (3, H, W).
 
     Args:
@@ -107,7 +79,7 @@ def read_image(path: Path, shape: Shape, seed: int | None = None) -> Tensor:
     Raises:
         ImageFileError: if it cannot be read, or its pixels have more than 8 bits.
     """
-    from torchvision.transforms.v2 import functional as transforms
+    from torchvision.transforms import v2
 
     try:
         with Image.open(path) as file:
@@ -118,21 +90,11 @@ def read_image(path: Path, shape: Shape, seed: int | None = None) -> Tensor:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).replace(f" '{path}'", "")
         raise ImageFileError(f"{path} is no readable image ({reason})") from None
-    if seed is not None and shape.size is not None:
-        image = _random_part(image, shape.size, seed)
+    if shape.size is not None and seed is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            image = v2.RandomHorizontalFlip()(v2.RandomResizedCrop(shape.size)(image))
     elif shape.size is not None:
-        side = shape.resize or shape.size
-        if min(image.size) != side:
-            image = transforms.resize(image, [side])
-        if image.size != (shape.size, shape.size):
-            image = transforms.center_crop(image, [shape.size, shape.size])
-    pixels: Tensor = transforms.pil_to_tensor(image)
+        image = v2.CenterCrop(shape.size)(v2.Resize(shape.resize or shape.size)(image))
+    pixels: Tensor = v2.functional.pil_to_tensor(image)
     return pixels
-
-
-def _random_part(image: Any, size: int, seed: int) -> Any:
-    from torchvision.transforms import v2
-
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return v2.RandomHorizontalFlip()(v2.RandomResizedCrop(size)(image))

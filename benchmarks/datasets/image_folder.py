@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from tqdm.contrib.concurrent import thread_map
 
 from .data_root import DataRoot, MissingFileError
-from .image_files import ImageFileError, ImageFiles, Shape, list_files, read_image
+from .image_files import ImageFileError, Shape, list_files, read_image
 from .memory import ImageData
 from .normalization import Normalization
 from .register import register_dataset
 from .source import ImageSource
 from .streamed import StreamedData
-from .threaded_reading import read_in_threads
 
-__all__ = ["load_image_folder", "load_imagenet"]
+if TYPE_CHECKING:
+    from torchvision.datasets import ImageFolder
+
 
 _MOST_BYTES = 16 * 2**30
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -62,12 +64,12 @@ def load_image_folder(
         return StreamedData(train, test, shape, Normalization.of(torch.empty(0, 3, 1, 1), mean, std))
     images = [_read_all(files, shape, part) for part, files in (("training", train), ("test", test))]
     if images[0].shape[1:] != images[1].shape[1:]:
-        _refuse_sizes(train.path(0), images[0][0], test.path(0), images[1][0])
+        _refuse_sizes(train.samples[0][0], images[0][0], test.samples[0][0], images[1][0])
     return ImageData(
         images[0],
-        train.labels,
+        torch.tensor(train.targets),
         images[1],
-        test.labels,
+        torch.tensor(test.targets),
         normalization=Normalization.of(images[0], mean, std),
         num_classes=len(train.classes),
     )
@@ -107,7 +109,7 @@ def load_imagenet(
 
 def _parts(
     root: DataRoot, folder: str, test: str | None, limit_train: int | None, limit_test: int | None
-) -> tuple[ImageFiles, ImageFiles]:
+) -> tuple[ImageFolder, ImageFolder]:
     top = root.directory(folder)
     names = ("test", "val") if test is None else (test,)
     there = [name for name in names if (top / name).is_dir()]
@@ -115,35 +117,39 @@ def _parts(
     missing += [] if there else [" or ".join(names)]
     if missing:
         raise MissingFileError(f"{top} must hold the folders train and {' or '.join(names)}, it lacks {missing[0]}")
-    parts = list_files(top / "train"), list_files(top / there[0])
+    parts = (
+        list_files(top / "train", limit_train, "limit_train"),
+        list_files(top / there[0], limit_test, "limit_test"),
+    )
     one_sided = sorted(set(parts[0].classes) ^ set(parts[1].classes))
     if one_sided:
         has = "train" if one_sided[0] in parts[0].classes else there[0]
         more = f" (and {len(one_sided) - 1} more)" if len(one_sided) > 1 else ""
         raise ImageFileError(f"{top}: the class {one_sided[0]!r}{more} is only in {has}, both parts must have the same")
-    return parts[0].limited(limit_train, "limit_train"), parts[1].limited(limit_test, "limit_test")
+    return parts
 
 
-def _read_all(files: ImageFiles, shape: Shape, part: str) -> Tensor:
+def _read_all(files: ImageFolder, shape: Shape, part: str) -> Tensor:
     """All images of a part, uint8 of shape (N, 3, H, W)."""
-    first = read_image(files.path(0), shape)
-    needed = len(files) * first.numel()
+    paths = [path for path, _ in files.samples]
+    first = read_image(paths[0], shape)
+    needed = len(paths) * first.numel()
     if needed > _MOST_BYTES:
         gigabytes = f"{needed / 2**30:.0f} GiB, more than {_MOST_BYTES / 2**30:.0f}"
         raise ValueError(f"the {part} images take {gigabytes}: set stream to true, or a smaller size or limit")
-    images = torch.empty(len(files), *first.shape, dtype=torch.uint8)
+    images = torch.empty(len(paths), *first.shape, dtype=torch.uint8)
 
     def read(number: int) -> None:
-        pixels = read_image(files.path(number), shape)
+        pixels = read_image(paths[number], shape)
         if pixels.shape != first.shape:
-            _refuse_sizes(files.path(0), first, files.path(number), pixels)
+            _refuse_sizes(paths[0], first, paths[number], pixels)
         images[number] = pixels
 
-    read_in_threads(read, len(files), what=f"{part} images", unit="image")
+    thread_map(read, range(len(paths)), desc=f"reading {part} images", unit="image", leave=False, disable=None)
     return images
 
 
-def _refuse_sizes(one: Path, pixels: Tensor, other: Path, others: Tensor) -> None:
+def _refuse_sizes(one: str, pixels: Tensor, other: str, others: Tensor) -> None:
     sizes = ["x".join(map(str, found.shape[1:])) for found in (pixels, others)]
     found = f"{other} is {sizes[1]} and {one} is {sizes[0]} (height x width)"
     raise ImageFileError(f"{found}: give size to resize them all")

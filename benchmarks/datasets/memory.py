@@ -15,8 +15,6 @@ from ..files import hash_tensors
 from .normalization import Normalization
 from .source import Batch, ImageSource, batch_edges
 
-__all__ = ["ImageData"]
-
 
 @dataclass(frozen=True)
 class _Part:

@@ -9,8 +9,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["Normalization"]
-
 
 @dataclass(frozen=True)
 class Normalization:

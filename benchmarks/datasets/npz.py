@@ -18,8 +18,6 @@ from .normalization import Normalization
 from .register import register_dataset
 from .stratified import stratified_head
 
-__all__ = ["load_npz", "read_array"]
-
 _COLOURS = (1, 3)
 
 
@@ -50,28 +48,27 @@ def load_npz(
         ValueError: if it is no npz file, lacks an array, or holds one of another form; a setting out of range.
     """
     path = root.file(file)
-    train_images, train_labels = _part(path, "train", limit_train)
-    test_images, test_labels = _part(path, "test", limit_test)
-    if train_images.shape[1:] != test_images.shape[1:] or train_images.dtype != test_images.dtype:
-        found = [f"{images.dtype} {tuple(images.shape[1:])}" for images in (train_images, test_images)]
-        raise ValueError(f"{path}: train_images and test_images must be alike, got {found[0]} and {found[1]} (C, H, W)")
+    train_images, train_labels = read_part(path, "train", limit_train)
+    test_images, test_labels = read_part(path, "test", limit_test)
     classes = int(train_labels.max()) + 1 if num_classes is None else num_classes
-    for part, labels in (("train", train_labels), ("test", test_labels)):
-        if int(labels.max()) >= classes:
-            raise ValueError(f"{path}: {part}_labels must be classes from 0 to {classes - 1}, got {int(labels.max())}")
     try:
         normalization = Normalization.of(train_images, mean, std)
+        if train_images.dtype != torch.uint8:
+            train_images, test_images = normalization.apply(train_images), normalization.apply(test_images)
+        return ImageData(
+            train_images,
+            train_labels,
+            test_images,
+            test_labels,
+            normalization=normalization if train_images.dtype == torch.uint8 else None,
+            num_classes=classes,
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if train_images.dtype == torch.uint8:
-        kept: Normalization | None = normalization
-    else:
-        train_images, test_images, kept = normalization.apply(train_images), normalization.apply(test_images), None
-    return ImageData(train_images, train_labels, test_images, test_labels, normalization=kept, num_classes=classes)
 
 
-def _part(path: Path, part: str, limit: int | None) -> tuple[Tensor, Tensor]:
-    """Images (N, C, H, W), uint8 or float32, and int64 labels of one part."""
+def read_part(path: Path, part: str, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W), uint8 or float32, and int64 labels (N,) of one part, ``"train"`` or ``"test"``."""
     images, labels = read_array(path, f"{part}_images"), read_array(path, f"{part}_labels")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         found = f"{labels.dtype} {labels.shape} beside images {images.shape}"

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from ..registry.registry import Registry, Spec
 from .data_root import DataRoot
-from .memory import ImageData
 from .source import ImageSource
-
-__all__ = ["DATASETS", "ImageData", "ImageSource", "load_dataset", "register_dataset"]
-
 
 DATASETS: Registry[ImageSource] = Registry("dataset", given=1, product=ImageSource)
 

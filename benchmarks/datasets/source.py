@@ -14,8 +14,6 @@ from ...calibration.data import model_device
 from ..errors import SettingsError
 from .evaluation import Evaluation
 
-__all__ = ["Batch", "ImageSource", "batch_edges"]
-
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """Float images (N, C, H, W), ready for the network, and their int64 classes (N,), on the data's device."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["stratified_head"]
-
 
 def stratified_head(labels: Tensor, limit: int | None, setting: str) -> Tensor:
     """The numbers, ascending, of the first ``limit`` images when each class in turn gives its next one.

@@ -9,17 +9,19 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .image_files import ImageFileError, ImageFiles, Shape, read_image
+from .image_files import ImageFileError, Shape, read_image
 from .normalization import Normalization
 from .source import Batch, ImageSource, batch_edges
 
-__all__ = ["StreamedData"]
+if TYPE_CHECKING:
+    from torchvision.datasets import ImageFolder
+
 
 _Key: TypeAlias = "tuple[int, int | None]"
 """An image's number and the seed of its augmentation."""
@@ -46,8 +48,8 @@ class StreamedData(ImageSource):
 
     def __init__(
         self,
-        train: ImageFiles,
-        test: ImageFiles,
+        train: ImageFolder,
+        test: ImageFolder,
         shape: Shape,
         normalization: Normalization,
         *,
@@ -67,7 +69,7 @@ class StreamedData(ImageSource):
     @property
     def example(self) -> Tensor:
         """The first test image as a batch (1, 3, H, W)."""
-        pixels = read_image(self._files["test"].path(0), self.shape)
+        pixels = read_image(self._files["test"].samples[0][0], self.shape)
         return self.normalization.apply(pixels[None].to(self.device))
 
     @cached_property
@@ -80,8 +82,8 @@ class StreamedData(ImageSource):
         settings = [self.shape.size, self.shape.resize, self.normalization.mean, self.normalization.deviation]
         digest.update(json.dumps(settings).encode())
         for part, files in self._files.items():
-            for name, size, label in zip(files.names, self._bytes[part], files.labels.tolist(), strict=True):
-                described = [part, Path(name).as_posix(), size, label]
+            for (path, label), size in zip(files.samples, self._bytes[part], strict=True):
+                described = [part, Path(path).relative_to(files.root).as_posix(), size, label]
                 digest.update(json.dumps(described).encode())
         return digest.hexdigest()
 
@@ -136,22 +138,23 @@ class StreamedData(ImageSource):
 class _Decoded(Dataset["tuple[Tensor, int] | str"]):
     """Pixels and class of an image, or what is wrong with it: an exception would arrive with a worker's traceback."""
 
-    def __init__(self, files: ImageFiles, shape: Shape) -> None:
+    def __init__(self, files: ImageFolder, shape: Shape) -> None:
         self.files, self.shape = files, shape
 
     def __getitem__(self, key: _Key) -> tuple[Tensor, int] | str:
         number, seed = key
         try:
-            return read_image(self.files.path(number), self.shape, seed), int(self.files.labels[number])
+            path, label = self.files.samples[number]
+            return read_image(path, self.shape, seed), label
         except ImageFileError as error:
             return str(error)
 
 
-def _sizes(files: ImageFiles) -> list[int]:
+def _sizes(files: ImageFolder) -> list[int]:
     """Bytes of each file."""
-    sizes = [files.path(number).stat().st_size for number in range(len(files))]
+    sizes = [os.path.getsize(path) for path, _ in files.samples]
     if 0 in sizes:
-        raise ImageFileError(f"{files.path(sizes.index(0))} is empty")
+        raise ImageFileError(f"{files.samples[sizes.index(0)][0]} is empty")
     return sizes
 
 

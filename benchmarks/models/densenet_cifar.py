@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from .register import register_model
 
-__all__ = ["DenseNet40"]
-
 _LAYERS = 12
 """Layers of each of the three blocks: 3 * 12, the stem, two transitions and the classifier make 40."""
 

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from .register import register_model
 
-__all__ = ["FOADResNet", "foad_resnet20", "foad_resnet56", "foad_resnet110"]
-
 
 class FOADResNet(nn.Module):
     """ResNet of depth 6n+2 as the authors of FOAD trained it (ResNet-56: ``FOADResNet(9)``, 0.8211 M parameters).

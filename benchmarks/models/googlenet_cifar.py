@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from .register import register_model
 
-__all__ = ["GoogLeNetCIFAR"]
-
 # 1x1; reduction and 3x3; reduction and "5x5"; projection after pooling: table 1 of Szegedy et al. 2015.
 _INCEPTIONS = {
     "3a": (64, 96, 128, 16, 32, 32),

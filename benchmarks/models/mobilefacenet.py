@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from .register import register_model
 
-__all__ = ["MobileFaceNet", "mobilefacenet"]
-
 # Expansion factor, channels, repetitions, stride of the first repetition: table 1 of the paper.
 _BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 

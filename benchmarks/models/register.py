@@ -7,8 +7,6 @@ from torch import nn
 
 from ..registry.registry import Registry, Spec
 
-__all__ = ["MODELS", "build_model", "register_model"]
-
 MODELS: Registry[nn.Module] = Registry("model", product=nn.Module)
 
 register_model = MODELS.register

@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from .register import register_model
 
-__all__ = ["CIFARResNet", "Shortcut", "resnet20", "resnet56", "resnet110"]
-
 Shortcut: TypeAlias = Literal["projection", "padding"]
 
 

@@ -15,8 +15,6 @@ from ..errors import SettingsError
 from ..registry.registry import UnknownNameError
 from .register import MODELS
 
-__all__ = ["torchvision_factory"]
-
 _AUXILIARY = ("googlenet", "inception_v3")
 """Networks with auxiliary classifiers, which change what ``forward`` returns in training mode."""
 

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from .register import register_model
 
-__all__ = ["VGG16CIFAR"]
-
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 

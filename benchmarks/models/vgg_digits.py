@@ -9,8 +9,6 @@ from torch import nn
 
 from .register import register_model
 
-__all__ = ["DigitsVGG"]
-
 
 @register_model("digits-vgg")
 class DigitsVGG(nn.Module):

@@ -13,8 +13,6 @@ from typing import Any, Final
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["METHOD", "Environment", "Versions"]
-
 METHOD: Final = 1
 """Number of the way in which runs are made: raised by one with a change after which the same inputs give other results.
 

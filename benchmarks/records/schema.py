@@ -15,21 +15,6 @@ from ..suites.schema import Conditions, Kind, Ranking
 from ..training.recipe import Epoch
 from .environment import Environment, Versions
 
-__all__ = [
-    "FLOPS_UNIT",
-    "READABLE_VERSIONS",
-    "SCHEMA_VERSION",
-    "Accuracies",
-    "BestEpoch",
-    "Cost",
-    "FailureRecord",
-    "Latency",
-    "RunInputs",
-    "RunRecord",
-    "Setup",
-    "upgraded",
-]
-
 SCHEMA_VERSION: Final = 3
 READABLE_VERSIONS: Final = (1, 2, 3)
 """Version 2 added fields; their defaults say what was the case before there was a choice. Version 3 put the target into

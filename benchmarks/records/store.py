@@ -11,11 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from ...utils.files import NotRegularFileError, open_regular
-from ..files import write_atomically
+from ...utils.files import NotRegularFileError, open_regular, write_atomically
 from .schema import READABLE_VERSIONS, FailureRecord, RunInputs, RunRecord, upgraded
-
-__all__ = ["FailureStore", "RecordStore", "RecordWarning"]
 
 
 class RecordWarning(UserWarning):

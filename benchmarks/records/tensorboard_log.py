@@ -10,8 +10,6 @@ from ...utils.extras import missing_extra
 from ..errors import SettingsError
 from .schema import RunRecord
 
-__all__ = ["TensorBoardLog"]
-
 
 class TensorBoardLog:
     """Writes one folder of events for each record: loss and accuracy by epoch, and time at which each epoch ended.

@@ -8,8 +8,6 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ..errors import SettingsError
 from .registry import UnknownNameError
 
-__all__ = ["FieldError", "field_error", "spec_error", "validation_error"]
-
 FieldError = InitErrorDetails
 
 

@@ -13,8 +13,6 @@ from ...utils.text import did_you_mean
 from ..errors import BenchmarkError, SettingsError
 from .user_code import describe_error, find_factory, is_reference
 
-__all__ = ["Registry", "Spec", "UnknownNameError"]
-
 T = TypeVar("T")
 S = TypeVar("S", bound="Spec")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -16,8 +16,6 @@ from typing import Any
 from ...utils.text import did_you_mean
 from ..errors import SettingsError
 
-__all__ = ["describe_error", "find_factory", "import_all", "import_place", "is_reference"]
-
 
 def is_reference(name: str) -> bool:
     """Whether a name gives the place of a factory instead of a registered name."""

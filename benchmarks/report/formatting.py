@@ -6,17 +6,6 @@ import html
 
 from .data.estimates import Estimate
 
-__all__ = [
-    "escape_html",
-    "escape_markdown",
-    "format_count",
-    "format_number",
-    "format_percent",
-    "format_reduction",
-    "seed_count",
-    "shorten",
-]
-
 _PREFIXES = ("", " k", " M", " G")
 
 

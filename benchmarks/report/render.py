@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...utils.files import write_atomically
 from ..errors import BenchmarkError
-from ..files import write_atomically
 from ..records.schema import FailureRecord
 from ..records.store import FailureStore, RecordStore
 from .charts.style import series_styles
@@ -20,8 +20,6 @@ from .text.csv_files import runs_csv, summary_csv, widths_csv
 from .text.notes import failed
 from .text.section import Section
 from .text.stability import stability_csv, stability_section
-
-__all__ = ["NoRecordsError", "render"]
 
 
 class NoRecordsError(BenchmarkError):

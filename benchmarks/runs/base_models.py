@@ -22,8 +22,6 @@ from ..training.resume import state_file
 from ..training.train import train
 from .weights_file import WeightsError, WeightsFile
 
-__all__ = ["BaseModel", "base_path", "hardware_of", "load_base", "read_base", "train_base"]
-
 _LONGEST_NAME = 100
 
 

@@ -15,8 +15,6 @@ from ..criteria import Scorer
 from ..errors import BenchmarkError
 from .profiling import PeakMemory
 
-__all__ = ["BadScoresError", "CachedScores", "CriterionError"]
-
 
 class CriterionError(BenchmarkError):
     """A criterion raised an error."""

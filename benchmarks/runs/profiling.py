@@ -17,8 +17,6 @@ from ...calibration.preserve import preserve_state
 from ...cost.latency import timer
 from ..records.schema import Latency
 
-__all__ = ["PeakMemory", "latencies"]
-
 _ROUNDS = 5
 _TRIALS = 3
 _SECONDS = 0.02

@@ -20,8 +20,6 @@ from ..suites.targets import Target
 from .cached_scores import CachedScores
 from .two_targets import params_heavy_ratio
 
-__all__ = ["PrunedModel", "UnreachableTargetError", "ignored", "layer_widths", "prune_by_rule", "prune_to_target"]
-
 _FIXED: dict[str, Any] = {"compensate": None, "reestimate_bn": False, "measure_latency": False}
 
 

@@ -26,8 +26,6 @@ from .cached_scores import CachedScores
 from .profiling import PeakMemory, latencies
 from .prune_to_target import PrunedModel, layer_widths, prune_by_rule, prune_to_target
 
-__all__ = ["criterion_for", "run_one"]
-
 
 def criterion_for(inputs: RunInputs, data: ImageSource) -> Scorer:
     """The run's criterion with the calibration images of its seed and their labels, which all criteria share.

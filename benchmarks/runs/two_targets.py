@@ -10,8 +10,6 @@ from torch_pruning.pruner.importance import MagnitudeImportance
 
 from ... import PruneReport, TargetError, prune
 
-__all__ = ["dense_layers", "params_heavy_ratio"]
-
 _HALVINGS = 10
 _CLOSE_ENOUGH = 4
 """The search ends at this fraction of the tolerance."""

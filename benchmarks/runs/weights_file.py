@@ -16,8 +16,6 @@ from ...utils.state_files import StateFileError, fit_names, read_state_file
 from ..errors import BenchmarkError
 from ..files import hash_tensors
 
-__all__ = ["WeightsError", "WeightsFile"]
-
 
 class WeightsError(BenchmarkError):
     """A file that holds no weights, or those of another network."""

@@ -12,10 +12,10 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from ..datasets.cifar_npz import read_part
+from ..datasets import ImageData
+from ..datasets.cifar_npz import read_cifar10
+from ..models.foad_resnet import FOADResNet
 from ..runs.weights_file import WeightsFile
-
-__all__ = ["arguments", "cifar_images", "load_weights", "write_page"]
 
 
 def arguments(description: str, page: str) -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def arguments(description: str, page: str) -> argparse.ArgumentParser:
 
 def cifar_images(root: Path, part: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
     """Normalized images (N, 3, 32, 32) and labels (N,) of ``data/cifar10_lossless.npz``; part is train or test."""
-    images, labels = read_part(root / "data" / "cifar10_lossless.npz", part)
+    images, labels = read_cifar10(root / "data" / "cifar10_lossless.npz", part)
     return images[start:stop], labels[start:stop]
 
 
@@ -38,15 +38,30 @@ def load_weights(model: nn.Module, root: Path, name: str) -> nn.Module:
     return model.eval()
 
 
+def resnet56_cifar10(root: Path, count: int) -> tuple[nn.Module, ImageData]:
+    """The FOAD authors' ResNet-56, and ``count`` training and 1,017 test images."""
+    parts = *cifar_images(root, "train", 0, count), *cifar_images(root, "test", 0, 1017)
+    return load_weights(FOADResNet(), root, "resnet56_cifar10"), ImageData(*parts)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table of cells that are text already."""
+    return str(tabulate(rows, heads, tablefmt="github", disable_numparse=True))
+
+
+def provenance(command: str) -> str:
+    """What wrote a page, and with which libraries."""
+    return (
+        f"Written by `{command}` with torch {torch.__version__}, torch-pruning {version('torch-pruning')}, "
+        f"{torch.get_num_threads()} threads, {platform.machine()}."
+    )
+
+
 def write_page(
     path: Path, title: str, command: str, notes: str, heads: Sequence[str], rows: Sequence[Sequence[object]]
 ) -> None:
     """Write a page with one table, and print the table."""
-    table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
-    made = (
-        f"Written by `{command}` with torch {torch.__version__}, torch-pruning {version('torch-pruning')}, "
-        f"{torch.get_num_threads()} threads, {platform.machine()}."
-    )
+    text = table(heads, rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"# {title}\n\n{notes}\n\n{table}\n\n{made}\n")
-    print(table)
+    path.write_text(f"# {title}\n\n{notes}\n\n{text}\n\n{provenance(command)}\n")
+    print(text)

@@ -12,11 +12,10 @@ from torch.optim.swa_utils import update_bn
 
 from ... import prune
 from ..criteria import CriterionContext, CriterionSpec, build_criterion
-from ..datasets import ImageData, ImageSource
-from ..models.foad_resnet import FOADResNet
+from ..datasets import ImageSource
 from ..runs.cached_scores import CachedScores
 from ..training.train import evaluate
-from .common import arguments, cifar_images, load_weights, write_page
+from .common import arguments, resnet56_cifar10, write_page
 
 _SETS = 4
 _IMAGES = 128
@@ -36,11 +35,9 @@ def main() -> None:
     """Measure and write docs/measurements/compensation.md."""
     options = arguments(main.__doc__ or "", "compensation.md").parse_args()
     torch.set_num_threads(1)
-    base = load_weights(FOADResNet(), options.data_root, "resnet56_cifar10")
-    images, labels = cifar_images(options.data_root, "train", 0, _SETS * _IMAGES)
-    data = ImageData(images, labels, *cifar_images(options.data_root, "test", 0, 1017))
+    base, data = resnet56_cifar10(options.data_root, _SETS * _IMAGES)
     results: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for number, calibration in enumerate(images.split(_IMAGES)):
+    for number, calibration in enumerate(data.train_images.split(_IMAGES)):
         for spec in _CRITERIA:
             results[spec.title].append(accuracies(base, spec, calibration, number, data))
     rows = [

@@ -12,12 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ... import prune, sensitivity
-from ..datasets import ImageData, ImageSource
-from ..models.foad_resnet import FOADResNet
+from ..datasets import ImageSource
 from ..training.train import evaluate
-from .common import arguments, cifar_images, load_weights, write_page
-
-__all__ = ["accuracies", "main"]
+from .common import arguments, resnet56_cifar10, write_page
 
 _DRAWS = 3
 _IMAGES = 256
@@ -34,12 +31,10 @@ def main() -> None:
     """Measure and write docs/measurements/probes.md."""
     options = arguments(main.__doc__ or "", "probes.md").parse_args()
     torch.set_num_threads(1)
-    base = load_weights(FOADResNet(), options.data_root, "resnet56_cifar10")
-    images, labels = cifar_images(options.data_root, "train", 0, _DRAWS * _IMAGES)
-    data = ImageData(images, labels, *cifar_images(options.data_root, "test", 0, 1017))
+    base, data = resnet56_cifar10(options.data_root, _DRAWS * _IMAGES)
     found: dict[str, list[list[float]]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
-    for calibration in images.split(_IMAGES):
+    for calibration in data.train_images.split(_IMAGES):
         found["the same share everywhere"].append(accuracies(base, calibration, data, None))
         for name, probes in _PROBES.items():
             started = time.perf_counter()

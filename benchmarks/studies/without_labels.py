@@ -13,8 +13,6 @@ from ..records.store import RecordStore
 from ..report.data.estimates import Estimate, estimate
 from .without_training import NAMES
 
-__all__ = ["SUITES", "main", "page"]
-
 SUITES = {
     "ResNet-56, CIFAR-10": ("cifar10-resnet56", "cifar10-resnet56-recovery"),
     "MobileFaceNet, LFW": ("lfw-mobilefacenet", "lfw-mobilefacenet-recovery"),

@@ -11,8 +11,6 @@ from ..records.schema import RunRecord
 from ..records.store import RecordStore
 from ..report.data.estimates import estimate
 
-__all__ = ["NAMES", "main", "page", "table"]
-
 _SUITES = {
     "cifar10-resnet56-oneshot": "ResNet-56, CIFAR-10",
     "cifar10-vgg16-oneshot": "VGG-16, CIFAR-10",

@@ -11,8 +11,6 @@ from ..registry.registry import Spec
 from ..training.recipe import Recipe
 from .targets import Target
 
-__all__ = ["Conditions", "SuiteConditions"]
-
 
 class SuiteConditions(BaseModel):
     """What is the same for all criteria, seeds, targets and rankings of a suite.

@@ -18,8 +18,6 @@ from ..errors import SettingsError
 from .schema import Suite
 from .yaml_text import MOST_BYTES, SuiteFileError, line_of, parse_value, parse_yaml
 
-__all__ = ["OverrideError", "SuiteFileError", "apply_overrides", "find_suite", "read_suite", "suite_names"]
-
 _SUFFIX = ".yaml"
 _MOST_LINES, _LONGEST_LINE = 20, 300
 _IN_YAML = {"tuple_type": "Input should be a list", "model_type": "Input should be a mapping of keys and values"}

@@ -15,8 +15,6 @@ from ..registry.field_errors import FieldError, field_error, spec_error, validat
 from .conditions import Conditions, SuiteConditions
 from .targets import Target
 
-__all__ = ["Conditions", "Kind", "Ranking", "Suite", "SuiteConditions"]
-
 Kind = Literal["comparison", "ablation", "stability"]
 Ranking = Literal["local", "global", "isomorphic", "sensitivity"]
 

@@ -7,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..criteria.spec import Rule
 from ..registry.field_errors import field_error, validation_error
 
-__all__ = ["Target"]
-
 
 class Target(BaseModel):
     """The size that every criterion of a comparison prunes to.

@@ -9,8 +9,6 @@ import yaml
 
 from ..errors import SettingsError
 
-__all__ = ["MOST_BYTES", "SuiteFileError", "line_of", "parse_value", "parse_yaml"]
-
 MOST_BYTES = 2**15
 _DEEPEST = 32
 _MOST_NODES = 10_000

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import write_atomically
+from ...utils.files import write_atomically
 from ..records.schema import Setup
 from ..runs.base_models import base_path, read_base
 from ..runs.weights_file import WeightsFile
 from .worker import BaseResult, JobFailure
-
-__all__ = ["Base", "BaseModelStore"]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from tqdm import tqdm
 
 from ..errors import BenchmarkError
 
-__all__ = ["Executor", "InProcess", "WorkerLostError", "WorkerProcesses"]
-
 T = TypeVar("T")
 _ASKED_TO_END = {signal.SIGINT, signal.SIGTERM}
 

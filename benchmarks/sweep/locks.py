@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ..errors import BenchmarkError
 
-__all__ = ["Locks"]
-
 
 class Locks:
     """Locks on names, held by this process until it releases them or ends, however it ends.

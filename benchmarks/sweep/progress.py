@@ -10,8 +10,6 @@ from tqdm import tqdm
 
 from ..records.schema import RunInputs, RunRecord
 
-__all__ = ["Progress"]
-
 
 class Progress:
     """A bar over all runs, and a line for each that is done.

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 from ..errors import BenchmarkError
 from .executors import Executor
 
-__all__ = ["MissingRayError", "RayCluster"]
-
 T = TypeVar("T")
 _SECONDS_TO_CONNECT = 5.0
 

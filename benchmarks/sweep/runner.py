@@ -27,8 +27,6 @@ from .progress import Progress
 from .scheduler import Outcome, Sweep
 from .worker import WorkerContext, clear_caches, load_data, read_given
 
-__all__ = ["Outcome", "Prepared", "plan", "prepare", "run_suite"]
-
 
 @dataclass(frozen=True, eq=False)
 class Prepared:

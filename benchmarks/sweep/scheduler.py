@@ -20,8 +20,6 @@ from .locks import Locks
 from .progress import Progress
 from .worker import JobFailure, WorkerContext, do_base, do_run
 
-__all__ = ["Outcome", "Sweep"]
-
 _POLL = 1.0
 """Seconds between two checks of what another sweep over the same folder has finished."""
 

@@ -25,8 +25,6 @@ from ..runs.base_models import BaseModel, load_base, train_base
 from ..runs.run import run_one
 from ..runs.weights_file import WeightsFile
 
-__all__ = ["BaseResult", "JobFailure", "WorkerContext", "clear_caches", "do_base", "do_run", "load_data", "read_given"]
-
 _LONGEST = 500
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 

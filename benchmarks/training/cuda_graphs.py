@@ -12,8 +12,6 @@ from torch.func import functional_call
 from .hardware import Precision
 from .objectives import Objective
 
-__all__ = ["GraphedObjective"]
-
 _REDUCED: Final[dict[Precision, torch.dtype]] = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 

@@ -13,8 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BenchmarkError
 
-__all__ = ["Hardware", "HardwareError", "Precision"]
-
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 

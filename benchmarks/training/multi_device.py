@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from ..errors import BenchmarkError
 from .recipe import Epoch
 
-__all__ = ["in_processes"]
-
 Work = Callable[[Fabric, nn.Module], list[Epoch]]
 
 

@@ -13,8 +13,6 @@ from ...recovery.training.feature_maps import layer_outputs, matching_layers
 from ..errors import BenchmarkError, SettingsError
 from .recipe import Recipe
 
-__all__ = ["ArcFace", "Distillation", "Labels", "MissingTeacherError", "Objective", "objective_for"]
-
 
 class MissingTeacherError(BenchmarkError, ValueError):
     """A recipe distills, and there is no teacher."""

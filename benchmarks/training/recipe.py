@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..registry.field_errors import field_error, validation_error
 
-__all__ = ["Epoch", "Recipe", "learning_rate_at"]
-
 _HARMLESS_RATE = 0.01
 """At a large rate without its warm-up, two steps can drive a deep network's maps to infinity."""
 

@@ -16,8 +16,6 @@ from .hardware import Hardware
 from .recipe import Epoch, Recipe
 from .train import TrainingDivergedError, evaluate
 
-__all__ = ["recover_by_recipe"]
-
 _PADDING = 4
 """Pixels by which images are shifted, as in the crops of the data sets."""
 _BRIGHTNESS = 0.2

@@ -12,10 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..files import write_atomically
+from ...utils.files import write_atomically
 from .recipe import Epoch
-
-__all__ = ["TrainingState", "forget_state", "state_file"]
 
 _UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError)
 

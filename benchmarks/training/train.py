@@ -29,8 +29,6 @@ from .objectives import Objective, objective_for
 from .recipe import Epoch, Recipe, learning_rate_at
 from .resume import TrainingState
 
-__all__ = ["TrainingDivergedError", "evaluate", "train"]
-
 _SAVE_EVERY = 10.0
 """Seconds between two states of a training that are kept: what a short one loses is done again sooner than written."""
 

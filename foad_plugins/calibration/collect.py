@@ -59,7 +59,7 @@ def calibrate(
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
     products = GramObserver(grams)
     similarities = [SimilarityObserver(channels, products) for channels in channel_sets]
-    # Similarities first: on a GPU they give the products as well.
+    # Similarities first: they may give the products as well.
     all_observers: list[Observer] = [*similarities, products]
     observers: dict[tuple[nn.Module, str], list[Observer]] = {}
     for observer in all_observers:

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .kernels.packed import unpacked_upper
+from .kernels.packed import PANEL, diagonal, empty_sums, tile_view, unpacked_upper
 from .kernels.tf32 import disable_tf32
 from .similarity import not_finite
 
@@ -15,14 +15,14 @@ __all__ = ["GramStatistics"]
 # Positions of one product, over several images: enough for the matrix product to be efficient, few enough for its
 # float32 sums to be exact to six digits.
 _POSITIONS = 4096
-_PANEL_ROWS = 256
+_PANEL_ROWS = 4 * PANEL
 
 
 class GramStatistics:
     """Sums of ``x_i * x_j`` over all images and positions, for all pairs of channels.
 
     Products over a few thousand positions are float32 (float64 for float64 maps), and their sums are float64. Memory is
-    one (C, C) matrix for any number of images.
+    half a (C, C) matrix for any number of images.
 
     Args:
         num_channels: C, 0 or more.
@@ -54,7 +54,7 @@ class GramStatistics:
             num_channels: C.
             samples: images times positions.
         """
-        return cls(num_channels)._add(unpacked_upper(packed, num_channels), samples)
+        return cls(num_channels)._add(packed, samples)
 
     @torch.no_grad()
     def update(self, features: Tensor) -> GramStatistics:
@@ -72,7 +72,7 @@ class GramStatistics:
                 unchanged.
         """
         added, samples = self._products(features)
-        if not torch.isfinite(added.diagonal()).all():
+        if not torch.isfinite(diagonal(added, self.num_channels)).all():
             raise ValueError(not_finite(features))
         return self._add(added, samples)
 
@@ -92,7 +92,7 @@ class GramStatistics:
         """
         added, samples = self._products(features)
         self._add(added, samples)
-        return added.diagonal().sum()
+        return diagonal(added, self.num_channels).sum()
 
     def merge(self, other: GramStatistics) -> GramStatistics:
         """Add the sums of another object; ``other`` is unchanged.
@@ -102,7 +102,7 @@ class GramStatistics:
         """
         if other.num_channels != self.num_channels:
             raise ValueError(f"cannot merge statistics of {other.num_channels} channels into {self.num_channels}")
-        return self if other._sum is None else self._add(other._sum, other.samples)
+        return self if other._sum is None else self._add(other._sum.clone(), other.samples)
 
     def all_reduce(self, samples: int, device: torch.device) -> GramStatistics:
         """Add the sums of all ranks of torch.distributed's default process group; every rank must call it.
@@ -112,7 +112,7 @@ class GramStatistics:
             device: the device of the sums on a rank without data.
         """
         if self._sum is None:
-            self._sum = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=device)
+            self._sum = empty_sums(self.num_channels, device)
         dist.all_reduce(self._sum)
         self.samples = samples
         return self
@@ -128,11 +128,11 @@ class GramStatistics:
         """
         if self._sum is None or not self.samples:
             raise ValueError("no feature maps have been added yet: call update() first")
-        upper = self._sum.to("cpu").triu()
+        upper = unpacked_upper(self._sum.to("cpu"), self.num_channels)
         return (upper + upper.triu(1).T) / self.samples
 
     def _products(self, features: Tensor) -> tuple[Tensor, int]:
-        """The sums of products of a batch, above the diagonal, and the number of samples in it."""
+        """The packed sums of products of a batch, and the number of samples in it."""
         if not features.is_floating_point():
             raise TypeError(f"features must be floating point, got {features.dtype}")
         if features.dim() < 2 or features.shape[1] != self.num_channels:
@@ -140,16 +140,19 @@ class GramStatistics:
         maps = features.flatten(2) if features.dim() > 2 else features.unsqueeze(2)
         maps = maps if maps.dtype == torch.float64 else maps.float()
         images, _, positions = maps.shape
-        added = torch.zeros(self.num_channels, self.num_channels, dtype=torch.float64, device=maps.device)
+        added = empty_sums(self.num_channels, maps.device)
         for part in maps.split(max(1, _POSITIONS // max(1, positions))):
             rows = part[0] if len(part) == 1 else part.transpose(0, 1).flatten(1)
             for top in range(0, self.num_channels, _PANEL_ROWS):
-                bottom = top + _PANEL_ROWS
                 with disable_tf32(rows):
-                    added[top:bottom, top:] += rows[top:bottom] @ rows[top:].T
+                    block = rows[top:] @ rows[top : top + _PANEL_ROWS].T
+                for first in range(0, block.shape[1], PANEL):
+                    tile = tile_view(added, top + first, self.num_channels)
+                    tile += block[first:, first : first + PANEL].flatten()
         return added, images * positions
 
     def _add(self, total: Tensor, samples: int) -> GramStatistics:
-        self._sum = total.clone() if self._sum is None else self._sum.to(total.device) + total
+        """Add packed sums, which this object may keep."""
+        self._sum = total if self._sum is None else self._sum.to(total.device).add_(total)
         self.samples += samples
         return self

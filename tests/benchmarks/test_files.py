@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from foad_plugins.benchmarks.files import hash_json, hash_tensors, write_atomically
+from foad_plugins.benchmarks.files import hash_json, hash_tensors
+from foad_plugins.utils.files import write_atomically
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:

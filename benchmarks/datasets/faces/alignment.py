@@ -14,8 +14,6 @@ from torch import Tensor
 
 from .photos import PhotoError
 
-__all__ = ["Alignment", "CenterCrop", "NoAlignment", "Points", "Similarity", "similarity_to", "template"]
-
 Points = NDArray[np.float64]
 """(K, 2), x and y in pixels from the left upper corner."""
 

@@ -13,8 +13,6 @@ from ...errors import BenchmarkError
 from .alignment import Alignment, Points, similarity_to, template
 from .photos import PhotoError
 
-__all__ = ["LandmarkCrop", "LandmarksError", "read_landmarks"]
-
 
 class LandmarksError(BenchmarkError, ValueError):
     """A file of landmarks that cannot be used; the message names file and line."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from ...errors import BenchmarkError
 from .view2 import View2
 
-__all__ = ["LeakError", "Subset", "check_no_leakage", "drop_duplicates", "training_photos"]
-
 Subset = Literal["unpaired", "disjoint"]
 
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from tqdm.contrib.concurrent import thread_map
 
 from ..data_root import DataRoot, MissingFileError
 from ..memory import ImageData
 from ..normalization import Normalization
 from ..register import register_dataset
-from ..threaded_reading import read_in_threads
 from .alignment import Alignment, CenterCrop, NoAlignment
 from .landmarks import LandmarkCrop, read_landmarks
 from .leakage import Subset, check_no_leakage, drop_duplicates, training_photos
@@ -20,8 +20,6 @@ from .pairs_dataset import FacePairs
 from .people import People, people_of
 from .photos import PhotoError, Photos, open_photos
 from .view2 import View2, read_pairs
-
-__all__ = ["NORMALIZATION", "Align", "load_faces_and_lfw", "load_lfw", "read_faces"]
 
 Align = Literal["centre", "landmarks", "none"]
 
@@ -186,5 +184,5 @@ def read_faces(photos: Photos, names: Sequence[str], alignment: Alignment, what:
         except PhotoError as error:
             raise PhotoError(f"{photos.where(names[number])}: {error}") from None
 
-    read_in_threads(read, len(names), what=what, unit="face")
+    thread_map(read, range(len(names)), desc=f"reading {what}", unit="face", leave=False, disable=None)
     return faces

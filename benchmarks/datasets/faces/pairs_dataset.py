@@ -18,8 +18,6 @@ from ..source import Batch, ImageSource
 from .verification import verify
 from .view2 import View2
 
-__all__ = ["FacePairs", "embed"]
-
 _BATCH = 128
 """Faces in a call: more take no less time each, and much memory."""
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from .photos import PhotoError
 
-__all__ = ["People", "people_of"]
-
 
 @dataclass(frozen=True)
 class People:

@@ -12,8 +12,6 @@ from PIL import Image
 
 from ...errors import BenchmarkError
 
-__all__ = ["PhotoError", "Photos", "PhotosInFolder", "PhotosInTar", "open_photos"]
-
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 

@@ -9,8 +9,6 @@ from sklearn import metrics
 from ..evaluation import Evaluation, Verification, pack
 from .view2 import View2
 
-__all__ = ["FAR", "best_threshold", "roc_curve", "verify"]
-
 FAR = 1e-3
 _DECADES = 4
 

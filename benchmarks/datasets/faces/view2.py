@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ...errors import BenchmarkError
 
-__all__ = ["Pair", "PairsError", "View2", "read_pairs"]
-
 
 class PairsError(BenchmarkError, ValueError):
     """A file of pairs that cannot be used; the message names file and line."""

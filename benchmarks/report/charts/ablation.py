@@ -13,8 +13,6 @@ from .png import GREY, draw_series, encode_png, escape_mathtext, legend_below, n
 from .series import Grid, Series
 from .style import SeriesStyle, hover_text, percent_limits, row_key
 
-__all__ = ["AblationPanel", "ablation_figures", "ablation_grids", "ablation_panels", "ablation_png"]
-
 
 @dataclass(frozen=True)
 class AblationPanel:

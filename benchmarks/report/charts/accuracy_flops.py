@@ -17,8 +17,6 @@ from .png import GREY, draw_series, encode_png, escape_mathtext, name_points, ne
 from .series import Series
 from .style import SeriesStyles, hover_text, percent_limits, row_key
 
-__all__ = ["AccuracyFlops", "accuracy_flops", "accuracy_flops_figures", "accuracy_flops_png"]
-
 
 @dataclass(frozen=True)
 class AccuracyFlops:

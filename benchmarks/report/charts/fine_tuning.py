@@ -11,8 +11,6 @@ from .interactive import PageFigure, chart_layout, height_for, page_figure, scat
 from .series import Series
 from .style import SeriesStyles, row_key
 
-__all__ = ["fine_tuning_figure", "fine_tuning_series"]
-
 _MARKED_EPOCHS = 20
 
 

@@ -10,18 +10,6 @@ import plotly.graph_objects as go
 from ..formatting import escape_html, shorten
 from .series import Grid, Series, short_names
 
-__all__ = [
-    "INTERVALS",
-    "PageFigure",
-    "chart_layout",
-    "heatmap",
-    "height_for",
-    "layer_axis",
-    "name_axis",
-    "page_figure",
-    "scatter",
-]
-
 PageFigure: TypeAlias = dict[str, Any]
 """A Plotly figure as JSON with its words. Colors are names of the page's CSS variables, which its script fills in."""
 

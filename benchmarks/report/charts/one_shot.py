@@ -7,8 +7,6 @@ from .interactive import INTERVALS, PageFigure, chart_layout, height_for, page_f
 from .series import Series
 from .style import SeriesStyles, hover_text, percent_limits, row_key
 
-__all__ = ["one_shot_figure", "one_shot_series"]
-
 
 def one_shot_series(board: Leaderboard, styles: SeriesStyles) -> list[Series]:
     """A point for each row, both axes in percent; empty if nothing follows pruning."""

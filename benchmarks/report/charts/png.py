@@ -14,17 +14,6 @@ from matplotlib.figure import Figure
 
 from .series import Series
 
-__all__ = [
-    "GREY",
-    "draw_series",
-    "encode_png",
-    "escape_mathtext",
-    "legend_below",
-    "name_points",
-    "new_figure",
-    "spread_out",
-]
-
 GREY = "#555555"
 _LEGEND_COLUMNS = 6
 

@@ -12,8 +12,6 @@ from .interactive import PageFigure, chart_layout, height_for, page_figure, scat
 from .series import Series
 from .style import SeriesStyles, row_key
 
-__all__ = ["roc_figure", "roc_series"]
-
 
 def roc_series(board: Leaderboard, styles: SeriesStyles) -> list[Series]:
     """True accept rates in percent over false ones as fractions, of the first seed of each row."""

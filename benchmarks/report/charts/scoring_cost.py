@@ -11,8 +11,6 @@ from .interactive import PageFigure, chart_layout, height_for, name_axis, page_f
 from .series import Series
 from .style import SeriesStyles, row_key
 
-__all__ = ["scoring_cost_figure", "scoring_cost_series"]
-
 
 def scoring_cost_series(board: Leaderboard, styles: SeriesStyles, kind: Literal["time", "memory"]) -> list[Series]:
     """A point for each row, cheapest last: x in seconds or MB, mean over seeds, and y the position from the bottom.

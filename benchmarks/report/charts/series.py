@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from .style import SeriesStyle
 
-__all__ = ["Grid", "Series", "short_names"]
-
 
 @dataclass(frozen=True)
 class Series:

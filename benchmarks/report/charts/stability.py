@@ -12,15 +12,6 @@ from .png import draw_series, encode_png, escape_mathtext, legend_below, new_fig
 from .series import Grid, Series
 from .style import SeriesStyles
 
-__all__ = [
-    "counts_by_layer_grid",
-    "counts_grid",
-    "sample_series",
-    "samples_by_layer_grid",
-    "stability_figures",
-    "stability_png",
-]
-
 _TITLE = "IoU of the removed channels"
 
 

@@ -10,16 +10,6 @@ from ..data.estimates import Estimate
 from ..data.leaderboard import Leaderboard, Row
 from ..formatting import escape_html, format_count, format_percent, format_reduction, seed_count
 
-__all__ = [
-    "PALETTE",
-    "SeriesStyle",
-    "SeriesStyles",
-    "hover_text",
-    "percent_limits",
-    "row_key",
-    "series_styles",
-]
-
 PALETTE = (
     ("#0072b2", "#4f9fd6"),
     ("#d55e00", "#f0843c"),

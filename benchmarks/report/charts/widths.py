@@ -7,8 +7,6 @@ from ..formatting import escape_html
 from .interactive import PageFigure, chart_layout, heatmap, height_for, layer_axis, name_axis, page_figure
 from .series import Grid
 
-__all__ = ["widths_figure", "widths_grid"]
-
 
 def widths_grid(board: Leaderboard) -> Grid:
     """The share of channels that each row keeps of each pruned layer, mean over seeds; the first row at the bottom."""

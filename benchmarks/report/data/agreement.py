@@ -11,8 +11,6 @@ from scipy import stats
 
 from ...records.schema import RunRecord
 
-__all__ = ["Agreement", "agreement", "chance_overlap", "overlap"]
-
 
 @dataclass(frozen=True)
 class Agreement:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-__all__ = ["CONFIDENCE", "Estimate", "estimate", "estimate_all"]
-
 CONFIDENCE = 0.95
 
 

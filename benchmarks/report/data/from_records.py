@@ -10,8 +10,6 @@ from ...records.schema import FailureRecord, Latency, RunRecord, Setup
 from .estimates import Estimate, estimate, estimate_all
 from .leaderboard import LatencyEstimate, Leaderboard, Row
 
-__all__ = ["Leaderboard", "Row", "last_accuracy", "leaderboards", "row_of"]
-
 _WITHIN_A_SUITE = ("target", "calibration_images")
 _RANKINGS = ("local", "global", "isomorphic", "sensitivity")
 

@@ -9,8 +9,6 @@ from ...records.environment import Environment
 from ...records.schema import FailureRecord, RunRecord, Setup
 from .estimates import Estimate
 
-__all__ = ["MARK", "STAGES", "LatencyEstimate", "Leaderboard", "Row"]
-
 STAGES = ("before fine-tuning", "BN adjusted", "fine-tuned")
 """When accuracies are measured: after pruning and compensation, then with adjusted statistics of batch normalization,
 then after the last epoch of fine-tuning."""

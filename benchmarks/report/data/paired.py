@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Paired", "compare_pairs"]
-
 _RESAMPLES = 10_000
 _CONFIDENCE = 0.95
 

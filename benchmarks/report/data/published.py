@@ -10,13 +10,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ...suites.schema import Conditions
 
-__all__ = [
-    "PublishedNetwork",
-    "PublishedResult",
-    "published",
-    "published_networks",
-]
-
 
 class PublishedResult(BaseModel):
     """What a paper reports of its method, in percent as printed there; None where it reports nothing.

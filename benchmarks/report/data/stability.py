@@ -11,8 +11,6 @@ from ...records.schema import RunRecord, Setup
 from .agreement import Agreement, agreement
 from .leaderboard import Leaderboard
 
-__all__ = ["CriterionStability", "StabilityReport", "stability_reports"]
-
 
 @dataclass(frozen=True)
 class CriterionStability:

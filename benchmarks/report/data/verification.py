@@ -10,16 +10,6 @@ from ...records.schema import RunRecord
 from .leaderboard import STAGES, Leaderboard, Row
 from .paired import Paired, compare_pairs
 
-__all__ = [
-    "VERIFICATION_STAGES",
-    "base_evaluation",
-    "is_verification",
-    "last_evaluation",
-    "paired_with_reference",
-    "roc_points",
-    "stage_evaluations",
-]
-
 _FIELDS: tuple[Stage, ...] = ("one_shot", "one_shot_bn", "fine_tuned")
 VERIFICATION_STAGES: dict[Stage, str] = {"base": "base", **dict(zip(_FIELDS, STAGES, strict=True))}
 """Fields of a record and the names of the stages, in the order of the run."""

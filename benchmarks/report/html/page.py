@@ -14,8 +14,6 @@ from ..data.leaderboard import Leaderboard
 from .scripts import packed_libraries
 from .sections import Section, sections
 
-__all__ = ["page_bytes"]
-
 
 def page_bytes(boards: Sequence[Leaderboard], failures: Sequence[FailureRecord] = ()) -> bytes:
     """The page, which loads nothing from elsewhere. Equal records give equal bytes while the libraries are the same.

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from ...errors import BenchmarkError
 
-__all__ = ["MissingLibraryError", "packed_libraries"]
-
 _FILES = {
     "plotly": ("plotly", "package_data/plotly.min.js"),
     "datatables": ("itables", "html/dt_bundle.js"),

@@ -30,8 +30,6 @@ from ..text.stability import stability_notes
 from ..text.tables import widths_lines
 from ..text.verification import verification_cells
 
-__all__ = ["Section", "Table", "board_figures", "sections"]
-
 
 @dataclass(frozen=True)
 class Table:

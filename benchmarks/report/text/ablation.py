@@ -6,8 +6,6 @@ from ..data.leaderboard import Leaderboard
 from ..formatting import format_percent
 from .notes import interval, kept_layers, provenance
 
-__all__ = ["ablation_notes"]
-
 
 def ablation_notes(board: Leaderboard) -> list[str]:
     """One sentence or two each, as plain text."""

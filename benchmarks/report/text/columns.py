@@ -9,8 +9,6 @@ from ..data.estimates import Estimate
 from ..data.leaderboard import MARK, Leaderboard, Row
 from ..formatting import format_count, format_number, format_percent, format_reduction, shorten
 
-__all__ = ["Cell", "Column", "columns", "latency_columns", "lines_of", "narrow_columns"]
-
 _LATENCIES = (("before (ms)", "before", 1000), ("after (ms)", "after", 1000), ("speed-up", "speedup", 1))
 
 

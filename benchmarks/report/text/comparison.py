@@ -15,8 +15,6 @@ from .section import Section, wrap
 from .tables import latency_table, published_table, table, terminal_table, widths_table
 from .verification import verification_table
 
-__all__ = ["ablation_section", "comparison_section"]
-
 
 def ablation_section(board: Leaderboard, suffix: str = "") -> Section:
     """Table, chart and notes of one ablation.

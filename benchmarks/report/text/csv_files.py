@@ -16,8 +16,6 @@ from ...records.schema import FailureRecord, RunInputs, RunRecord
 from ..data.estimates import Estimate
 from ..data.leaderboard import Leaderboard, Row
 
-__all__ = ["runs_csv", "summary_csv", "twelve_digits", "widths_csv", "write_csv"]
-
 _COST = {"params": "parameters", "flops": "FLOPs (multiply-adds of one image)"}
 
 

@@ -13,8 +13,6 @@ from ..data.leaderboard import MARK, Leaderboard
 from ..data.verification import is_verification
 from .verification import verification_notes
 
-__all__ = ["difference_note", "failed", "interval", "kept_layers", "notes", "provenance", "smoke", "warnings"]
-
 _RANKINGS = {
     "local": "The same share of the channels of every coupled group is removed, as near as widths allow; channels are "
     "ranked within their group.",

@@ -6,8 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Section", "wrap"]
-
 
 @dataclass(frozen=True)
 class Section:

@@ -14,8 +14,6 @@ from .notes import failed, kept_layers, provenance, smoke
 from .section import Section, wrap
 from .tables import draw_markdown, draw_narrow
 
-__all__ = ["counts_table", "layers_table", "samples_table", "stability_csv", "stability_notes", "stability_section"]
-
 _SAMPLES = "Agreement between calibration samples of as many images; in brackets that of random selections:"
 
 

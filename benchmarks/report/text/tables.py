@@ -11,17 +11,6 @@ from ..data.published import PublishedNetwork
 from ..formatting import escape_markdown, shorten
 from .columns import columns, latency_columns, lines_of, narrow_columns
 
-__all__ = [
-    "draw_markdown",
-    "draw_narrow",
-    "latency_table",
-    "published_table",
-    "table",
-    "terminal_table",
-    "widths_lines",
-    "widths_table",
-]
-
 _LEFT = ("criterion", "compensation", "layer", "method", "source")
 _COLUMNS = 100
 

@@ -11,12 +11,6 @@ from ..data.paired import Paired
 from ..data.verification import VERIFICATION_STAGES, base_evaluation, paired_with_reference, stage_evaluations
 from .tables import draw_markdown
 
-__all__ = [
-    "verification_cells",
-    "verification_notes",
-    "verification_table",
-]
-
 
 def verification_table(board: Leaderboard) -> str:
     """The table in Markdown."""

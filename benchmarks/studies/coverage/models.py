@@ -9,8 +9,6 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-__all__ = ["CLASSES", "OTHERS", "Case", "attention_heads", "case_of", "classifiers", "settle"]
-
 CLASSES = 10
 """Classes of every network; of a detector with the background."""
 

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
+from ..common import table
 from .models import OTHERS, classifiers
 from .trial import CHECKS, RATIO
-
-__all__ = ["passed", "write_coverage"]
 
 _COMMAND = "python -m foad_plugins.benchmarks.studies.coverage"
 _NAMES = {"l1": "L1", "foad": "FOAD"}
@@ -58,14 +55,14 @@ def write_coverage(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         )
         for part, some in parts.items()
     ]
-    text = [f"# Coverage\n\n{_NOTES}", _table(counts, heads)]
+    text = [f"# Coverage\n\n{_NOTES}", table(heads, counts)]
     if untried := sorted({*classifiers(), *OTHERS} - {line["model"] for line in lines} - reasons.keys()):
         text.append(f"Not tried yet: {', '.join(untried)}.")
     for reason in dict.fromkeys(reasons.values()):
         text.append(f"Not tried, {reason}: {', '.join(name for name in sorted(reasons) if reasons[name] == reason)}.")
     for part, some in parts.items():
         rows = [(line["model"], *_cells(line["l1"]), *_cells(line["foad"])) for line in sorted(some, key=_name)]
-        text += [f"## {part}", _table(rows, ("model", "L1", "left", "s", "FOAD", "left", "s"))]
+        text += [f"## {part}", table(("model", "L1", "left", "s", "FOAD", "left", "s"), rows)]
     failed = [
         (line["model"], _NAMES[kind], check, _short(line[kind]["checks"][check]))
         for line in sorted(lines, key=_name)
@@ -73,7 +70,7 @@ def write_coverage(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         for check in CHECKS
         if line[kind]["checks"].get(check, True) is not True
     ]
-    text += ["## What fails, and how", _table(failed, ("model", "importance", "check", "message"))]
+    text += ["## What fails, and how", table(("model", "importance", "check", "message"), failed)]
     versions = {f"{name} {number}" for line in lines for name, number in line["versions"].items()}
     limits = {f"{line['limits']['seconds']:g} s and {line['limits']['memory']:g} GiB" for line in lines}
     text.append(
@@ -81,7 +78,7 @@ def write_coverage(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         f"its own with a limit of {' or '.join(sorted(limits))}."
     )
     path.write_text("\n\n".join(text) + "\n")
-    print(_table(counts, heads))
+    print(table(heads, counts))
 
 
 def _name(line: Mapping[str, Any]) -> str:
@@ -104,7 +101,3 @@ def _limited(result: Mapping[str, Any]) -> bool:
 def _short(outcome: str) -> str:
     text = "MemoryError: the limit was reached" if outcome.startswith("MemoryError") else outcome
     return (text if len(text) <= 120 else f"{text[:117]}...").replace("|", "\\|")
-
-
-def _table(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
-    return str(tabulate(rows, heads, tablefmt="github", disable_numparse=True))

@@ -25,8 +25,6 @@ from .... import FOADImportance, load_pruned, save_pruned
 from ...files import hash_tensors
 from .models import Case, attention_heads, case_of, flat, settle
 
-__all__ = ["CHECKS", "IMPORTANCES", "RATIO", "run_trial", "state_of"]
-
 RATIO = 0.3
 IMPORTANCES: dict[str, Callable[[Tensor], tp.importance.Importance]] = {
     "l1": lambda images: tp.importance.MagnitudeImportance(p=1),

@@ -18,8 +18,6 @@ from ....calibration.preserve import preserve_state
 from ....criterion.kernels.panels import Sums
 from ....criterion.similarity import ChannelStatistics
 
-__all__ = ["Machine", "reads_of"]
-
 _PANEL = 64
 
 

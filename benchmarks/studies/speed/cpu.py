@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from statistics import median
 
 import torch
@@ -20,8 +20,9 @@ from ...criteria.taylor import Taylor
 from ...models.vgg_cifar import VGG16CIFAR
 from ..common import arguments, cifar_images, load_weights
 from .cost_model import Machine, reads_of
-from .cpu_page import Page
+from .cpu_page import write_page
 from .peak_memory import peak_memory
+from .timing import cpu_seconds, forward, interleaved, relu_maps, shown
 
 _MIB = 2**20
 _HRANK_IMAGES = 4
@@ -36,69 +37,67 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    page = Page(options.threads)
-    machine = Machine.measured()
+    rounds, machine = options.rounds, Machine.measured()
     vgg = load_weights(VGG16CIFAR(), options.data_root, "vgg16_cifar10_jpeg")
     cifar, _ = cifar_images(options.data_root, "train", 0, 128)
     resnet = torchvision.models.resnet50().eval()
     images = torch.randn(options.images, 3, 224, 224)
-    _on_vgg(page, vgg, cifar, options.rounds)
-    _on_resnet(page, resnet, images, options.rounds)
-    _selection(page, options.rounds)
-    for name, model, batch in (("VGG-16, 32x32", vgg, cifar), ("ResNet-50, 224x224", resnet, images)):
-        _model_of_cost(page, machine, name, model, batch, options.rounds)
+    figures = list(shown(chain(_on_vgg(vgg, cifar, rounds), _on_resnet(resnet, images, rounds), _selection(rounds))))
+    cases: list[tuple[str, nn.Module, Tensor, int]] = [
+        ("VGG-16, 32x32", vgg, cifar, rounds),
+        ("ResNet-50, 224x224", resnet, images, rounds),
+    ]
     for name in ("resnet18", "mobilenet_v2", "densenet121"):
-        model = getattr(torchvision.models, name)().eval()
-        _model_of_cost(page, machine, f"{name}, 224x224", model, images[:4], max(2, options.rounds // 2))
-    for name in ("resnet50", "densenet201", "convnext_base"):
-        _memory(page, name)
-    page.write(options.out, machine)
+        cases.append((f"{name}, 224x224", torchvision.models.get_model(name).eval(), images[:4], max(2, rounds // 2)))
+    costs = list(shown(_cost(machine, *case) for case in cases))
+    memory = list(shown(map(_memory, ("resnet50", "densenet201", "convnext_base"))))
+    write_page(options.out, machine, figures, costs, memory)
 
 
-def _on_vgg(page: Page, model: nn.Module, images: Tensor, rounds: int) -> None:
+def _on_vgg(model: nn.Module, images: Tensor, rounds: int) -> Iterator[tuple[str, float]]:
     from tests.helpers.reference_implementation import literal_similarity
 
-    maps = _activations(model, images)
-    times = by_turns(
+    maps = relu_maps(model, images)
+    times = interleaved(
         {
-            "forward": _forward(model, images),
+            "forward": partial(forward, model, [images]),
             "criterion": lambda: _each(channel_similarity, maps),
             "whole": lambda: FOADImportance(images).calibrate(model),
         },
         rounds,
+        cpu_seconds,
     )
-    literal = by_turns({"literal": lambda: _each(literal_similarity, maps)}, 1)["literal"][0]
-    page.goal("whole calibration of VGG-16, 128 images of 32x32", _ratio(times, "whole", "forward"), most=1.25)
-    page.note("criterion alone on its 13 feature maps, in forward passes", _ratio(times, "criterion", "forward"))
-    page.goal("literal loop, in criteria on the same maps", literal / median(times["criterion"]), least=150)
-    _hrank(page, "VGG-16", maps, rounds)
+    literal = cpu_seconds(lambda: _each(literal_similarity, maps))
+    yield "whole calibration of VGG-16, 128 images of 32x32", _ratio(times, "whole", "forward")
+    yield "criterion alone on its 13 feature maps, in forward passes", _ratio(times, "criterion", "forward")
+    yield "literal loop, in criteria on the same maps", literal / median(times["criterion"])
+    yield from _hrank("VGG-16", maps, rounds)
 
 
-def _on_resnet(page: Page, model: nn.Module, images: Tensor, rounds: int) -> None:
-    labels = torch.arange(len(images))
-    taylor = Taylor(CriterionContext(images, 0, labels), batch_size=8)
-    times = by_turns(
+def _on_resnet(model: nn.Module, images: Tensor, rounds: int) -> Iterator[tuple[str, float]]:
+    taylor = Taylor(CriterionContext(images, 0, torch.arange(len(images))), batch_size=8)
+    times = interleaved(
         {
-            "forward": _forward(model, images),
+            "forward": partial(forward, model, [images]),
             "whole": lambda: FOADImportance(images).calibrate(model),
             "taylor": lambda: taylor.calibrate(model),
         },
         rounds,
+        cpu_seconds,
     )
-    page.goal(
-        f"whole calibration of ResNet-50, {len(images)} images of 224x224", _ratio(times, "whole", "forward"), most=1.7
-    )
-    page.goal("Taylor on ResNet-50, in whole calibrations", _ratio(times, "taylor", "whole"), least=1.6)
-    _hrank(page, "ResNet-50", _activations(model, images), rounds)
+    yield f"whole calibration of ResNet-50, {len(images)} images of 224x224", _ratio(times, "whole", "forward")
+    yield "Taylor on ResNet-50, in whole calibrations", _ratio(times, "taylor", "whole")
+    yield from _hrank("ResNet-50", relu_maps(model, images), rounds)
 
 
-def _hrank(page: Page, name: str, maps: list[Tensor], rounds: int) -> None:
+def _hrank(name: str, maps: list[Tensor], rounds: int) -> Iterator[tuple[str, float]]:
     few = [features[:_HRANK_IMAGES] for features in maps]
-    times = by_turns({"foad": lambda: _each(channel_similarity, few)}, rounds)
-    times |= by_turns({"loop": lambda: _each(_ranks_one_by_one, few), "ours": lambda: _each(rank_sums, few)}, 1)
-    foad, where = median(times["foad"]), f"on {_HRANK_IMAGES} images' maps of {name}, in criteria"
-    page.goal(f"HRank map by map, as its authors publish it, {where}", times["loop"][0] / foad, least=50)
-    page.note(f"HRank all maps of a batch at once, as ours is, {where}", times["ours"][0] / foad)
+    foad = median(interleaved({"foad": lambda: _each(channel_similarity, few)}, rounds, cpu_seconds)["foad"])
+    where = f"on {_HRANK_IMAGES} images' maps of {name}, in criteria"
+    one_by_one = cpu_seconds(lambda: _each(_ranks_one_by_one, few))
+    yield f"HRank map by map, as its authors publish it, {where}", one_by_one / foad
+    at_once = cpu_seconds(lambda: _each(rank_sums, few))
+    yield f"HRank all maps of a batch at once, as ours is, {where}", at_once / foad
 
 
 def _ranks_one_by_one(features: Tensor) -> Tensor:
@@ -107,41 +106,29 @@ def _ranks_one_by_one(features: Tensor) -> Tensor:
     return torch.tensor(ranks).sum(0)
 
 
-def _selection(page: Page, rounds: int) -> None:
+def _selection(rounds: int) -> Iterator[tuple[str, float]]:
     similarity = channel_similarity(torch.randn(4, 2048, 7, 7).relu())
-    seconds = median(by_turns({"select": lambda: greedy_select(similarity)}, rounds)["select"])
-    page.goal("selection among 2,048 channels, in milliseconds", seconds * 1e3, most=50)
+    times = interleaved({"select": lambda: greedy_select(similarity)}, rounds, cpu_seconds)
+    yield "selection among 2,048 channels, in milliseconds", 1e3 * median(times["select"])
 
 
-def _model_of_cost(page: Page, machine: Machine, name: str, model: nn.Module, images: Tensor, rounds: int) -> None:
+def _cost(
+    machine: Machine, name: str, model: nn.Module, images: Tensor, rounds: int
+) -> tuple[str, float, float, float]:
+    """Seconds of reading, by the model of the cost and measured, and MiB of the sums."""
     reads = reads_of(model, images[:1])
     data = CalibrationData(images)
-    times = by_turns({"forward": _forward(model, images), "read": lambda: calibrate(model, data, reads)}, rounds)
-    extra = median(times["read"]) - median(times["forward"])
+    parts = {"forward": partial(forward, model, [images]), "read": partial(calibrate, model, data, reads)}
+    times = interleaved(parts, rounds, cpu_seconds)
     tensors, sums = machine.seen(model, reads, images)
-    page.cost(name, machine.seconds(tensors), extra, sums / _MIB)
+    return name, machine.seconds(tensors), median(times["read"]) - median(times["forward"]), sums / _MIB
 
 
-def _memory(page: Page, name: str) -> None:
-    bare, read = ([peak_memory(name, n, 8, calibrate=calibrate) for n in (1, 3)] for calibrate in (False, True))
+def _memory(name: str) -> tuple[str | float, ...]:
+    """MiB of the weights, then of forward passes over one batch and three, then of calibrations on as many."""
     weights = sum(value.numel() * value.element_size() for value in getattr(torchvision.models, name)().parameters())
-    page.memory(name, weights / _MIB, [size / _MIB for size in bare], [size / _MIB for size in read])
-
-
-def by_turns(parts: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each part, run one after the other again and again, so that a slow moment hits them all.
-
-    With one thread it is the processor's time for this process, which others on the machine disturb less.
-    """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    times: dict[str, list[float]] = {name: [] for name in parts}
-    for number in range(rounds + (rounds > 1)):
-        for name, part in parts.items():
-            start = clock()
-            part()
-            if number or rounds == 1:
-                times[name].append(clock() - start)
-    return times
+    peaks = [peak_memory(name, count, 8, calibrate=calibrate) for calibrate in (False, True) for count in (1, 3)]
+    return name, *(size / _MIB for size in (weights, *peaks))
 
 
 def _ratio(times: dict[str, list[float]], one: str, other: str) -> float:
@@ -151,35 +138,6 @@ def _ratio(times: dict[str, list[float]], one: str, other: str) -> float:
 def _each(function: Callable[[Tensor], object], maps: list[Tensor]) -> None:
     for features in maps:
         function(features)
-
-
-def _forward(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    def run() -> None:
-        with torch.no_grad():
-            model(images)
-
-    return run
-
-
-def _activations(model: nn.Module, images: Tensor) -> list[Tensor]:
-    with _kept_outputs(model, nn.ReLU) as maps, torch.no_grad():
-        model(images)
-    return maps
-
-
-@contextmanager
-def _kept_outputs(model: nn.Module, kind: type[nn.Module]) -> Iterator[list[Tensor]]:
-    maps: list[Tensor] = []
-    handles = [
-        layer.register_forward_hook(lambda module, args, output: maps.append(output.clone()))
-        for layer in model.modules()
-        if isinstance(layer, kind)
-    ]
-    try:
-        yield maps
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 if __name__ == "__main__":

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import sys
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TypeAlias
 
 import torch
 import torchvision
@@ -30,14 +29,16 @@ from ...records.environment import git_commit
 from ..common import cifar_images, load_weights
 from .cost_model import reads_of
 from .gpu_page import write_page
+from .timing import forward, interleaved, relu_maps, shown
 
-_SYNC = "called a synchronizing CUDA operation"
+Figures: TypeAlias = "Iterator[tuple[str, float, str]]"
+"""What was measured, the number, and its unit."""
 
 
 def main() -> None:
     """Measure, write docs/measurements/speed-gpu.json, and render docs/measurements/speed-gpu.md from it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--data-root", type=Path, help="folder with data/ and weights/; without it both are random")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/measurements/speed-gpu.json"), help="the page goes beside it"
@@ -48,122 +49,70 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--small", type=int, nargs="*", default=[128, 512], help="how many images of 32x32 for VGG-16")
     parser.add_argument("--channels", type=int, default=2048, help="of the selection")
-    parser.add_argument("--profile", action="store_true", help="print what the GPU spends its time on")
     options = parser.parse_args()
     torch.manual_seed(0)
-    study = Study(torch.device(options.device), options.rounds)
-    _on_resnet(study, options)
-    _on_vgg(study, options)
-    _selection(study, options.channels)
-    study.write(options.out)
+    on_gpu = options.device.type == "cuda"
+    figures = shown(chain(_on_resnet(options), _on_vgg(options), _selection(options)))
+    record = {
+        "device": torch.cuda.get_device_name(options.device) if on_gpu else platform.machine(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": git_commit(Path(__file__)),
+        "convolutions in TF32": on_gpu and torch.backends.cudnn.allow_tf32,
+        "rows": [{"what": what, "value": value, "unit": unit} for what, value, unit in figures],
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    write_page(record, options.out.with_suffix(".md"))
 
 
-class Study:
-    """Measures on one device and gathers what is found.
+def _milliseconds(options: argparse.Namespace, parts: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median of each part, between events on the GPU's own clock."""
 
-    Args:
-        device: where.
-        rounds: how often the parts are timed.
-    """
-
-    def __init__(self, device: torch.device, rounds: int) -> None:
-        self.device = device
-        self._rounds = rounds
-        self._rows: list[dict[str, Any]] = []
-
-    def put(
-        self, what: str, value: float, unit: str = "", *, most: float | None = None, least: float | None = None
-    ) -> None:
-        """A figure, and its goal where it has one."""
-        self._rows.append({"what": what, "value": value, "unit": unit, "most": most, "least": least})
-        print(what, f"{value:.4g}", unit, sep=" | ", flush=True)
-
-    def by_turns(self, parts: dict[str, Callable[[], object]]) -> dict[str, float]:
-        """Median milliseconds of each part, run one after the other again and again, after a first time for warming."""
-        times: dict[str, list[float]] = {name: [] for name in parts}
-        for number in range(self._rounds + 1):
-            for name, part in parts.items():
-                spent = self._milliseconds(part)
-                if number:
-                    times[name].append(spent)
-        return {name: median(spent) for name, spent in times.items()}
-
-    def waits(self, part: Callable[[], object]) -> Counter[str]:
-        """Where and how often the host waits for the GPU; nothing on a CPU."""
-        found: Counter[str] = Counter()
-        if self.device.type != "cuda":
-            return found
-        mode = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                part()
-            finally:
-                torch.cuda.set_sync_debug_mode(mode)
-        for warning in caught:
-            if _SYNC in str(warning.message):
-                found[f"{Path(warning.filename).name}:{warning.lineno}"] += 1
-        return found
-
-    def write(self, path: Path) -> None:
-        """Write the record and the page."""
-        cuda = self.device.type == "cuda"
-        record = {
-            "device": torch.cuda.get_device_name(self.device) if cuda else platform.machine(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "commit": git_commit(Path(__file__)),
-            "convolutions in TF32": cuda and torch.backends.cudnn.allow_tf32,
-            "rows": self._rows,
-        }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        write_page(record, path.with_suffix(".md"))
-
-    def _milliseconds(self, part: Callable[[], object]) -> float:
-        if self.device.type != "cuda":
+    def seconds(part: Callable[[], object]) -> float:
+        if options.device.type != "cuda":
             start = time.perf_counter()
             part()
-            return (time.perf_counter() - start) * 1e3
-        torch.cuda.synchronize(self.device)
+            return time.perf_counter() - start
+        torch.cuda.synchronize(options.device)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         part()
         end.record()
         end.synchronize()
-        return float(begin.elapsed_time(end))
+        return float(begin.elapsed_time(end)) / 1e3
+
+    return {name: 1e3 * median(times) for name, times in interleaved(parts, options.rounds, seconds).items()}
 
 
-def _on_resnet(study: Study, options: argparse.Namespace) -> None:
-    model = torchvision.models.resnet50().eval().to(study.device)
-    images = torch.randn(options.batch, 3, options.side, options.side, device=study.device)
+def _on_resnet(options: argparse.Namespace) -> Figures:
+    model = torchvision.models.resnet50().eval().to(options.device)
+    images = torch.randn(options.batch, 3, options.side, options.side, device=options.device)
     reads, data = reads_of(model, images[:1]), [images] * options.batches
     labels = torch.arange(len(images)).repeat(options.batches) % 1000
     taylor = Taylor(CriterionContext(torch.cat(data), 0, labels), batch_size=options.batch)
-    times = study.by_turns(
+    times = _milliseconds(
+        options,
         {
-            "forward": lambda: _forward(model, data),
+            "forward": partial(forward, model, data),
             "read": lambda: calibrate(model, CalibrationData(data), reads),
             "whole": lambda: FOADImportance(data).calibrate(model),
             "taylor": lambda: taylor.calibrate(model),
             "one": lambda: FOADImportance(images).calibrate(model),
-            "forward of one": lambda: _forward(model, [images]),
-        }
+            "forward of one": partial(forward, model, [images]),
+        },
     )
     name = f"ResNet-50, {options.batches} batches of {options.batch} images of {options.side}x{options.side}"
-    study.put(f"forward passes of {name}", times["forward"], "ms")
-    study.put("whole calibration on them, in forward passes", times["whole"] / times["forward"], most=1.2)
-    study.put("the same without tracing", times["read"] / times["forward"])
-    study.put("whole calibration on one of the batches, in forward passes", times["one"] / times["forward of one"])
-    study.put("tracing ResNet-50", times["whole"] - times["read"], "ms")
-    study.put("Taylor on ResNet-50, in whole calibrations", times["taylor"] / times["whole"], least=1.6)
-    _waits(study, "ResNet-50", model, images, reads)
-    if options.profile:
-        _profile(model, images, reads)
+    yield f"forward passes of {name}", times["forward"], "ms"
+    yield "whole calibration on them, in forward passes", times["whole"] / times["forward"], ""
+    yield "the same without tracing", times["read"] / times["forward"], ""
+    yield "whole calibration on one of the batches, in forward passes", times["one"] / times["forward of one"], ""
+    yield "tracing ResNet-50", times["whole"] - times["read"], "ms"
+    yield "Taylor on ResNet-50, in whole calibrations", times["taylor"] / times["whole"], ""
+    yield from _waits("ResNet-50", model, images, reads)
 
 
-def _on_vgg(study: Study, options: argparse.Namespace) -> None:
+def _on_vgg(options: argparse.Namespace) -> Figures:
     model: nn.Module = VGG16CIFAR().eval()
     most = max(options.small)
     if options.data_root is None:
@@ -171,77 +120,69 @@ def _on_vgg(study: Study, options: argparse.Namespace) -> None:
     else:
         model = load_weights(model, options.data_root, "vgg16_cifar10_jpeg")
         images, _ = cifar_images(options.data_root, "train", 0, most)
-    model, images = model.to(study.device), images.to(study.device)
+    model, images = model.to(options.device), images.to(options.device)
     reads = reads_of(model, images[:1])
     for count in options.small:
         few = images[:count].clone()
-        times = study.by_turns(
+        times = _milliseconds(
+            options,
             {
-                "forward": partial(_forward, model, [few]),
+                "forward": partial(forward, model, [few]),
                 "read": partial(calibrate, model, CalibrationData(few), reads),
                 "whole": partial(FOADImportance(few).calibrate, model),
-            }
+            },
         )
-        study.put(f"forward pass of VGG-16, {count} images of 32x32", times["forward"], "ms")
-        study.put("whole calibration on them, in forward passes", times["whole"] / times["forward"])
-        study.put("the same without tracing", times["read"] / times["forward"])
-    _waits(study, "VGG-16", model, images[:32], reads)
-    _agreement(study, model, images[:32])
+        yield f"forward pass of VGG-16, {count} images of 32x32", times["forward"], "ms"
+        yield "whole calibration on them, in forward passes", times["whole"] / times["forward"], ""
+        yield "the same without tracing", times["read"] / times["forward"], ""
+    yield from _waits("VGG-16", model, images[:32], reads)
+    yield from _agreement(model, images[:32])
 
 
-def _waits(study: Study, name: str, model: nn.Module, images: Tensor, reads: Sequence[ChannelSet]) -> None:
-    if study.device.type != "cuda":
+def _waits(name: str, model: nn.Module, images: Tensor, reads: Sequence[ChannelSet]) -> Figures:
+    """How often the host waits for the GPU; nothing on a CPU."""
+    if images.device.type != "cuda":
         return
-    once = study.waits(lambda: calibrate(model, CalibrationData([images]), reads))
-    half = study.waits(lambda: calibrate(model, CalibrationData([images[: len(images) // 2]]), reads))
-    more = study.waits(lambda: calibrate(model, CalibrationData([images] * 3), reads))
-    print(name, "waits for one batch:", dict(once), "for three:", dict(more), file=sys.stderr)
-    study.put(f"{name}: the host waits for the GPU, times a batch more", (more.total() - once.total()) / 2)
-    study.put(f"{name}: times an image more", (once.total() - half.total()) / (len(images) / 2), most=0)
-    study.put(f"{name}: times in a calibration on one batch, tracing apart", once.total())
+
+    def count(batches: list[Tensor]) -> int:
+        mode = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                calibrate(model, CalibrationData(batches), reads)
+            finally:
+                torch.cuda.set_sync_debug_mode(mode)
+        return sum("called a synchronizing CUDA operation" in str(warning.message) for warning in caught)
+
+    half = len(images) // 2
+    once, fewer, more = count([images]), count([images[:half]]), count([images] * 3)
+    yield f"{name}: the host waits for the GPU, times a batch more", (more - once) / 2, ""
+    yield f"{name}: times an image more", (once - fewer) / half, ""
+    yield f"{name}: times in a calibration on one batch, tracing apart", once, ""
 
 
-def _agreement(study: Study, model: nn.Module, images: Tensor) -> None:
+def _agreement(model: nn.Module, images: Tensor) -> Figures:
     """Whether the device selects what a CPU selects on the same maps."""
-    maps: list[Tensor] = []
-    handles = [
-        layer.register_forward_hook(lambda module, args, output: maps.append(output.clone()))
-        for layer in model.modules()
-        if isinstance(layer, nn.ReLU)
-    ]
-    _forward(model, [images])
-    for handle in handles:
-        handle.remove()
+    maps = relu_maps(model, images)
     alike, furthest = 0, 0.0
     for one in maps:
         here, there = channel_similarity(one).cpu(), channel_similarity(one.cpu())
         furthest = max(furthest, float((here - there).abs().max()))
-        alike += greedy_select(here) == greedy_select(there) or greedy_select(here).kept == greedy_select(there).kept
-    study.put(f"VGG-16's {len(maps)} maps: same kept lists as on a CPU, share", alike / len(maps), least=1)
-    study.put("largest difference of a similarity", furthest)
+        alike += greedy_select(here).kept == greedy_select(there).kept
+    yield f"VGG-16's {len(maps)} maps: same kept lists as on a CPU, share", alike / len(maps), ""
+    yield "largest difference of a similarity", furthest, ""
 
 
-def _selection(study: Study, channels: int) -> None:
-    similarity = channel_similarity(torch.randn(4, channels, 7, 7, device=study.device).relu())
-    times = study.by_turns(
-        {"select": lambda: greedy_select(similarity), "order": lambda: elimination_order(similarity, "rounds")}
+def _selection(options: argparse.Namespace) -> Figures:
+    maps = torch.randn(4, options.channels, 7, 7, device=options.device).relu()
+    similarity = channel_similarity(maps)
+    times = _milliseconds(
+        options,
+        {"select": lambda: greedy_select(similarity), "order": lambda: elimination_order(similarity, "rounds")},
     )
-    study.put(f"selection among {channels:,} channels", times["select"], "ms", most=50)
-    study.put("the whole order by rounds", times["order"], "ms")
-
-
-def _profile(model: nn.Module, images: Tensor, reads: Sequence[ChannelSet]) -> None:
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profile:
-        calibrate(model, CalibrationData(images), reads)
-    for key in ("self_device_time_total", "self_cpu_time_total"):
-        print(profile.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=60), file=sys.stderr)
-
-
-def _forward(model: nn.Module, batches: Sequence[Tensor]) -> None:
-    with torch.no_grad():
-        for batch in batches:
-            model(batch)
+    yield f"selection among {options.channels:,} channels", times["select"], "ms"
+    yield "the whole order by rounds", times["order"], "ms"
 
 
 if __name__ == "__main__":

@@ -6,34 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-__all__ = ["write_page"]
+from ..common import table
 
 _COMMAND = "python -m foad_plugins.benchmarks.studies.speed.gpu"
 _NOTES = """\
-Times are medians of several rounds in which the parts ran by turns, between events on the GPU's own clock, after a
-first round for warming up. A forward pass is the bare model on the same images, without gradients; a whole calibration
-is tracing, forward pass and criterion, all groups, all readers. Tracing costs the same for any number of images.
-Images lie on the GPU beforehand."""
+Times are medians of several rounds in which the parts ran interleaved, between events on the GPU's own clock, after a
+first round as a warm-up. A forward pass is the bare model on the same images, without gradients; a whole calibration
+is tracing, forward pass and criterion, all groups, all consumers. Tracing costs the same for any number of images.
+Images are on the GPU beforehand."""
 
 
 def write_page(record: Mapping[str, Any], path: Path) -> None:
     """Render a record of the study as Markdown."""
-    rows = [(row["what"], f"{row['value']:.3g} {row['unit']}".strip(), *_goal(row)) for row in record["rows"]]
-    table = tabulate(rows, ("what", "measured", "goal", "met"), tablefmt="github", disable_numparse=True)
+    rows = [(row["what"], f"{row['value']:.3g} {row['unit']}".strip()) for row in record["rows"]]
     tf32 = "in TF32, torch's default" if record["convolutions in TF32"] else "in float32"
     commit = f"; commit {record['commit'][:12]}" if record.get("commit") else ""
     made = (
         f"Written by `{_COMMAND}` on {record['device']} with torch {record['torch']} and Python {record['python']}; "
         f"convolutions {tf32}{commit}."
     )
-    path.write_text(f"# Speed on a GPU\n\n{_NOTES}\n\n{table}\n\n{made}\n")
-
-
-def _goal(row: Mapping[str, Any]) -> tuple[str, str]:
-    if row["most"] is not None:
-        return f"at most {row['most']:g}", "yes" if row["value"] <= row["most"] else "no"
-    if row["least"] is not None:
-        return f"at least {row['least']:g}", "yes" if row["value"] >= row["least"] else "no"
-    return "", ""
+    path.write_text(f"# Speed on a GPU\n\n{_NOTES}\n\n{table(('what', 'measured'), rows)}\n\n{made}\n")

@@ -15,8 +15,6 @@ import torchvision
 from .... import FOADImportance, channel_similarity
 from ....calibration.preserve import preserve_state
 
-__all__ = ["peak_memory"]
-
 
 def peak_memory(model: str, batches: int, size: int, *, calibrate: bool) -> int:
     """Bytes of resident memory at the highest, beyond what the process had once model and images were there.

@@ -10,6 +10,7 @@ from torch import Tensor
 __all__ = [
     "PANEL",
     "channel_pairs",
+    "diagonal",
     "empty_sums",
     "offset",
     "packed_size",
@@ -50,6 +51,13 @@ def unpacked_upper(packed: Tensor, channels: int) -> Tensor:
         rows = min(PANEL, channels - top)
         matrix[top : top + rows, top:] = tile_view(packed, top, channels).view(-1, rows).T
     return matrix.triu_()
+
+
+def diagonal(packed: Tensor, channels: int) -> Tensor:
+    """The packed sums of each channel with itself, (C,)."""
+    tops = range(0, channels, PANEL)
+    tiles = [tile_view(packed, top, channels).view(-1, min(PANEL, channels - top)).diagonal() for top in tops]
+    return torch.cat(tiles) if tiles else packed.new_empty(0)
 
 
 def packed_size(channels: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from foad_plugins.benchmarks.datasets import ImageData, load_dataset
-from foad_plugins.benchmarks.datasets.data_root import DataRoot, MissingFileError
+from foad_plugins.benchmarks.datasets.data_root import DataRoot
 from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.registry.registry import Spec
 
@@ -99,7 +99,7 @@ def test_limits_leave_every_class_its_share(tmp_path: Path) -> None:
         ({"test_labels": np.zeros(4)}, "test_labels must be integers of shape .* got float64"),
         ({"test_labels": np.zeros(5, int)}, r"test_labels must be integers .*\(5,\) beside images \(4, "),
         ({"train_labels": np.full(9, -1)}, "train_labels must be classes from 0"),
-        ({"test_labels": np.array([0, 1, 2, 3])}, "test_labels must be classes from 0 to 2, got 3"),
+        ({"test_labels": np.array([0, 1, 2, 3])}, "labels must be classes from 0 to 2, got 3"),
         ({"test_images": np.zeros((0, 6, 7, 3), np.uint8), "test_labels": np.zeros(0, int)}, "at least one"),
         ({"train_images": np.zeros((9, 6, 7, 3), np.uint8)}, "std above 0"),
         ({"train_labels": np.array([object()] * 9)}, "no readable npz file"),
@@ -118,20 +118,29 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
 
 
 def test_labels_above_the_number_of_classes(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="train_labels must be classes from 0 to 1, got 2"):
+    with pytest.raises(SettingsError, match="labels must be classes from 0 to 1, got 2"):
         load(tmp_path, arrays(), num_classes=2)
 
 
-def test_files_that_are_no_npz_or_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "npy"])
+def test_files_that_are_no_npz(tmp_path: Path, kind: str) -> None:
     load(tmp_path, arrays())
     path = tmp_path / "mine.npz"
-    path.write_bytes(path.read_bytes()[:-100])
-    spec = Spec(name="npz", settings={"file": "mine.npz"})
+    if kind == "npy":
+        np.save(tmp_path / "one.npy", np.zeros(3))
+        (tmp_path / "one.npy").rename(path)
+    else:
+        path.write_bytes({"empty": b"", "text": b"images", "truncated": path.read_bytes()[:-100]}[kind])
     with pytest.raises(SettingsError, match=f"{path} is no readable npz file"):
-        load_dataset(spec, DataRoot(tmp_path))
-    path.unlink()
-    with pytest.raises(MissingFileError, match=r"mine\.npz, which is not under"):
-        load_dataset(spec, DataRoot(tmp_path))
+        load_dataset(Spec(name="npz", settings={"file": "mine.npz"}), DataRoot(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["train_images", "train_labels", "test_images", "test_labels"])
+def test_a_missing_array_is_named_with_those_there_are(tmp_path: Path, key: str) -> None:
+    content = arrays()
+    del content[key]
+    with pytest.raises(SettingsError, match=rf"mine.npz holds no array '{key}' \(it holds: \w+, \w+, \w+\)"):
+        load(tmp_path, content)
 
 
 def test_the_real_file_reads_as_by_its_own_loader() -> None:

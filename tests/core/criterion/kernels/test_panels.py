@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foad_plugins import ChannelStatistics, channel_similarity
-from foad_plugins.criterion.kernels import packed, panels
+from foad_plugins.criterion.kernels import cpu_sums, device_sums, packed, panels
 from tests.helpers.reference_implementation import literal_similarity
 
 pytestmark = pytest.mark.usefixtures("either_sums")
@@ -28,7 +28,7 @@ def test_packed_sums_are_half_a_matrix(channels):
 def test_sums_are_those_of_the_literal_loop_whatever_the_blocks(channels, positions, images, block):
     features = maps(images, channels, positions)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(panels, "_BLOCK_CPU", block)
+        patch.setattr(cpu_sums, "_BLOCK", block)
         found = channel_similarity(features)
     torch.testing.assert_close(found, literal_similarity(features), atol=2e-6, rtol=0)
     assert torch.equal(found, channel_similarity(features))
@@ -57,9 +57,8 @@ def test_several_panels_together_give_the_sums_of_each_alone(channels, positions
     expected = channel_similarity(features)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(panels, "_on_cpu", lambda maps: False)
-        patch.setattr(panels, "_ROWS_GPU", 2 * packed.PANEL)
-        patch.setattr(panels, "_BLOCK_GPU", block)
-        patch.setattr(panels, "numba_sums", lambda maps: None)
+        patch.setattr(device_sums, "_ROWS", 2 * packed.PANEL)
+        patch.setattr(device_sums, "_BLOCK", block)
         found = channel_similarity(features)
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
     assert found[0, channels // 2] == 1
@@ -89,3 +88,18 @@ def test_copies_and_silent_channels_in_either_precision(dtype, positions):
     assert similarity[2, 79] == similarity[7, 70] == 1
     assert torch.equal(similarity[2], similarity[79])
     assert torch.equal(similarity[7], similarity[70])
+
+
+@pytest.mark.parametrize("shape", [(3, 150, 12), (5, 64, 3, 4), (2, 1, 20), (70, 3, 11)])
+def test_products_come_with_the_similarities(shape):
+    features = maps(*shape)
+    sums = panels.similarity_sums(features.flatten(2), products=True)
+    rows = features.double().flatten(2).transpose(0, 1).flatten(1)
+    found = packed.unpacked_upper(sums.products, shape[1])
+    torch.testing.assert_close(found, (rows @ rows.T).triu(), rtol=1e-5, atol=1e-5)
+    assert torch.equal(packed.diagonal(sums.products, shape[1]), found.diagonal())
+    assert torch.equal(sums.similarities, panels.similarity_sums(features.flatten(2)).similarities)
+
+
+def test_maps_of_few_positions_have_no_products_to_share():
+    assert panels.similarity_sums(maps(3, 20, 2), products=True).products is None
