@@ -110,7 +110,9 @@ def _renew(model: nn.Module) -> None:
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 if id(parameter) not in copies:
-                    copies[id(parameter)] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                    copied = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                    copied.grad = parameter.grad
+                    copies[id(parameter)] = copied
                 module._parameters[name] = copies[id(parameter)]
         for name, buffer in module._buffers.items():
             if buffer is not None:

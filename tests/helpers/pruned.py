@@ -10,6 +10,9 @@ from tests.helpers.seeds import generator
 
 IMAGES = torch.rand(40, 3, 8, 8, generator=generator())
 
+PLAIN = {"ranking": "local", "compensate": "least_squares"}
+"""Quicker than the defaults, for tests of what does not depend on them."""
+
 
 def run(model, data=IMAGES, **options):
     return prune(model, data, **{"measure_latency": False, **options})
