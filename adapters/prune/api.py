@@ -286,6 +286,7 @@ def _report(
         notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
         dry_run=dry_run,
         refit=results[-1].refit,
+        kept_layers=results[-1].kept_layers,
     )
 
 

@@ -73,6 +73,11 @@ class Planner:
         return [group for group in groups if kept.isdisjoint(group.layers)]
 
     @property
+    def kept_whole(self) -> Mapping[CoupledGroup, str]:
+        """The groups that are left out of every plan, each with the reason."""
+        return self._kept_whole
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """One for each reason for which groups are kept whole."""
         by_reason: dict[str, dict[str, None]] = {}
@@ -114,6 +119,7 @@ class Planner:
                 continue
             found = importance.similarity(group)
             if found is None:
+                self.keep_whole({group: "no feature map of them was observed"})
                 continue
             similarity = mean_over_channel_groups(found, group.channel_groups)
             similarities[group.name] = similarity.cpu()

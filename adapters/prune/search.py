@@ -40,7 +40,15 @@ _Result = TypeVar("_Result")
 
 
 class TargetError(ValueError):
-    """A target that no allowed removal of channels meets."""
+    """A target that no allowed removal of channels meets.
+
+    Attributes:
+        kept_layers: convolutions and linear layers from which no channel may be removed, by name, each with the reason.
+    """
+
+    def __init__(self, message: str, kept_layers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.kept_layers = dict(kept_layers or {})
 
 
 @dataclass(frozen=True, eq=False)

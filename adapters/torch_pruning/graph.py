@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch_pruning as tp
@@ -21,6 +22,9 @@ from .groups import CoupledGroup
 from .layer_pruners import custom_pruners, opaque_recurrent_layers, parameters_like_maps
 from .nonterminating import nonterminating_layers
 from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, too_slow, watched, within_limit
+
+# For each layer of a group that was not collected, the layer for whose sake it was not.
+_BLOCKED: WeakKeyDictionary[DependencyGraph, dict[nn.Module, nn.Module]] = WeakKeyDictionary()
 
 _ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
 
@@ -116,10 +120,16 @@ def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> 
     return [CoupledGroup.of(group) for group in _all_groups(graph, left_out)]
 
 
+def blocked_layers(graph: DependencyGraph) -> dict[nn.Module, nn.Module]:
+    """Layers whose channels can be removed only with those of a layer that was left out of the last collection."""
+    return dict(_BLOCKED.get(graph, {}))
+
+
 def _all_groups(graph: DependencyGraph, left_out: list[nn.Module]) -> Iterator[Group]:
     """As ``DependencyGraph.get_all_groups``, within the graph's time limit."""
     ignored = {id(layer) for layer in (*left_out, *graph.IGNORED_LAYERS_IN_TRACING)}
     visited: set[int] = set()
+    blocked = _BLOCKED[graph] = {}
     for root in list(graph.module2node):
         if not isinstance(root, _ROOTS) or id(root) in ignored | visited or too_slow(graph, root):
             continue
@@ -132,10 +142,15 @@ def _all_groups(graph: DependencyGraph, left_out: list[nn.Module]) -> Iterator[G
                 group = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(channels)))
         except TraceTimeoutError:
             continue
-        members = {id(dep.target.module) for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)}
-        visited |= members
-        if members.isdisjoint(ignored):
+        members = {
+            id(dep.target.module): dep.target.module for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)
+        }
+        visited |= members.keys()
+        blocking = next((layer for member, layer in members.items() if member in ignored), None)
+        if blocking is None:
             yield group
+        else:
+            blocked.update((layer, blocking) for member, layer in members.items() if member not in ignored)
 
 
 def nonterminating_roots(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -126,6 +127,8 @@ class ReportData:
         notes: what a user should know besides, one sentence each.
         dry_run: whether the model was left unchanged.
         refit: what the refit of the last step did; None without one.
+        kept_layers: convolutions and linear layers from which no channel could be removed, by name, each with the
+            reason.
     """
 
     layers: tuple[LayerWidth, ...]
@@ -143,6 +146,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     dry_run: bool = False
     refit: RefitReport | None = None
+    kept_layers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def removed(self) -> int:

@@ -187,7 +187,7 @@ def _tied():
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), {}, ValueError, "no convolution or linear layer"),
         (_Fixed, {"on_wrong_removal": "error"}, RuntimeError, "shape"),
         (Chain, {"on_wrong_removal": "skip"}, ValueError, "must be 'keep' or 'error', got 'skip'"),
-        (_tied, {}, ValueError, "layers '0' and '1' share a parameter"),
+        (_tied, {"on_wrong_removal": "error"}, ValueError, "layers '0' and '1' share a parameter"),
     ],
 )
 def test_errors_leave_the_model_unchanged(build, arguments, error, message):
