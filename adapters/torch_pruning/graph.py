@@ -12,16 +12,18 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch_pruning.dependency import DependencyGraph, Group
+from torch_pruning.dependency.index_mapping import update_index_mapping
 
 from ...calibration.collect import require_batch_dim
 from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import without_hooks_of
 from ...utils.outputs import output_tensors
 from .broadcasts import separate_broadcasts
+from .collect import collect_group
 from .groups import CoupledGroup
 from .layer_pruners import custom_pruners, opaque_recurrent_layers, parameters_like_maps
 from .nonterminating import nonterminating_layers
-from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, too_slow, watched, within_limit
+from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, limit_time, too_slow, within_limit
 
 # For each layer of a group that was not collected, the layer for whose sake it was not.
 _BLOCKED: WeakKeyDictionary[DependencyGraph, dict[nn.Module, nn.Module]] = WeakKeyDictionary()
@@ -76,7 +78,7 @@ def build_graph(
                     verbose=False,
                 )
             separate_broadcasts(graph)
-            return watched(graph, max_seconds)
+            return limit_time(graph, max_seconds)
         except Exception as error:
             if not ran:
                 raise
@@ -129,6 +131,7 @@ def _all_groups(graph: DependencyGraph, left_out: list[nn.Module]) -> Iterator[G
     """As ``DependencyGraph.get_all_groups``, within the graph's time limit."""
     ignored = {id(layer) for layer in (*left_out, *graph.IGNORED_LAYERS_IN_TRACING)}
     visited: set[int] = set()
+    update_index_mapping(graph)
     blocked = _BLOCKED[graph] = {}
     for root in list(graph.module2node):
         if not isinstance(root, _ROOTS) or id(root) in ignored | visited or too_slow(graph, root):
@@ -139,7 +142,7 @@ def _all_groups(graph: DependencyGraph, left_out: list[nn.Module]) -> Iterator[G
             continue
         try:
             with within_limit(graph, root):
-                group = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(channels)))
+                group = collect_group(graph, root, pruner.prune_out_channels, range(channels), refresh=False)
         except TraceTimeoutError:
             continue
         members = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import time
 import traceback
@@ -37,13 +38,14 @@ def run_target_trial(network: Network, options: dict[str, Any]) -> dict[str, Any
         layers; ``narrowed``: those with fewer channels; ``kept``: those from which no channel could be removed, each
         with the reason;
         ``works``: whether the network gives an output of its old form, in eval mode and of finite values;
-        ``unchanged``: after an error, whether the network is bit for bit as it was; ``error``; ``seconds``.
+        ``unchanged``: after an error, whether the network is bit for bit as it was; ``error``; ``seconds`` of the
+        processor.
     """
     model, images = network.build(), network.images(IMAGES)
     found: dict[str, Any] = {}
     expected = _shapes(model, images)
     state = _hash(model)
-    start = time.perf_counter()
+    start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -59,7 +61,7 @@ def run_target_trial(network: Network, options: dict[str, Any]) -> dict[str, Any
             found["narrowed"] = sum(layer.after < layer.before for layer in report.layers)
             found["notes"] = list(report.notes)
             found["kept"] = dict(report.kept_layers)
-    found["seconds"] = round(time.perf_counter() - start, 1)
+    found["seconds"] = round(time.process_time() - start, 1)
     found["works"] = _shapes(model, images) == expected
     return found
 
@@ -79,9 +81,10 @@ def _hash(model: nn.Module) -> object:
     return hash_tensors({**dict(model.named_parameters()), **dict(model.named_buffers())})
 
 
-def send_result(sender: Connection, network: str, options: dict[str, Any], memory: float) -> None:
-    """Run one trial in this process, with a limit of its memory in GiB, and send its result."""
+def send_result(sender: Connection, network: str, options: dict[str, Any], seconds: float, memory: float) -> None:
+    """Run one trial in this process, with limits of its memory in GiB and its processor time, and send its result."""
     most = int(memory * 2**30)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds) + 1))
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     torch.set_num_threads(1)
     try:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import time
+import signal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from . import target_trial
 from .catalog import LIBRARIES, catalog
+from .targets_page import write_targets
 
 __all__ = ["read_lines", "sweep", "trial"]
 
+# On a machine with other work a process has to wait for the processor.
+_WAIT = 10
 # A new process for each network that has imported the libraries already.
 _PROCESSES = multiprocessing.get_context("forkserver")
 
@@ -23,12 +26,18 @@ def main() -> None:
     """Prune every network that has no line in the file yet, and write the page from all lines."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("networks", nargs="*", help="LIBRARY/NAME, or a library; all if none is given")
-    parser.add_argument("--seconds", type=float, default=400, help="most time of one network")
+    parser.add_argument("--seconds", type=float, default=200, help="most processor time of one network")
     parser.add_argument("--memory", type=float, default=10, help="most memory of one network, in GiB")
     parser.add_argument("--options", default="{}", help="of prune, as JSON")
     parser.add_argument("--lines", type=Path, default=Path("docs/measurements/networks.jsonl"), help="results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/measurements/networks.md"), help="Markdown page to write"
+    )
+    parser.add_argument("--page-only", action="store_true", help="only write the page")
     options = parser.parse_args()
-    sweep(_chosen(options.networks), options.lines, options.seconds, options.memory, json.loads(options.options))
+    if not options.page_only:
+        sweep(_chosen(options.networks), options.lines, options.seconds, options.memory, json.loads(options.options))
+    write_targets(read_lines(options.lines), options.out)
 
 
 def _chosen(names: list[str]) -> list[str]:
@@ -51,19 +60,29 @@ def sweep(networks: list[str], lines: Path, seconds: float, memory: float, optio
 
 
 def trial(name: str, seconds: float, memory: float, options: dict[str, Any]) -> dict[str, Any]:
-    """One network in its own process, on one thread."""
+    """One network in its own process, on one thread.
+
+    Args:
+        name: the network's key.
+        seconds: of the processor, after which it is stopped.
+        memory: most memory of its own, in GiB.
+        options: of ``prune``.
+    """
     receiver, sender = _PROCESSES.Pipe(duplex=False)
-    process = _PROCESSES.Process(target=target_trial.send_result, args=(sender, name, options, memory), daemon=True)
-    start = time.perf_counter()
+    process = _PROCESSES.Process(
+        target=target_trial.send_result, args=(sender, name, options, seconds, memory), daemon=True
+    )
     process.start()
     sender.close()
     try:
-        if not receiver.poll(seconds):
-            return {"stopped": f"after {seconds:g} seconds", "seconds": seconds}
+        if not receiver.poll(_WAIT * seconds):
+            return {"stopped": f"after waiting {_WAIT * seconds:g} seconds", "seconds": seconds}
         result = receiver.recv()
     except EOFError:
         process.join()
-        return {"stopped": f"exit status {process.exitcode}", "seconds": round(time.perf_counter() - start, 1)}
+        if process.exitcode == -signal.SIGXCPU:
+            return {"stopped": f"after {seconds:g} seconds", "seconds": seconds}
+        return {"stopped": f"exit status {process.exitcode}"}
     finally:
         process.kill()
         process.join()
