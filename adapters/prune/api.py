@@ -40,6 +40,9 @@ from .step import StepResult, take_step
 
 __all__ = ["TargetError", "prune"]
 
+# More images change the time of one image little.
+_TIMED_IMAGES = 64
+
 
 # Parameters made in inference mode could not be trained any more.
 @torch.inference_mode(False)
@@ -70,6 +73,7 @@ def prune(
     dry_run: bool = False,
     measure_latency: bool = True,
     max_batches: int | None = None,
+    max_memory: float | None = None,
     forward_fn: ForwardFn | None = None,
     progress: bool = False,
 ) -> PruneReport:
@@ -92,8 +96,8 @@ def prune(
         ignored_layers: layers whose output channels are all kept, as modules or dotted names.
         flops: share of the original's FLOPs to keep, in (0, 1); met within 1 % of the original's, where widths allow.
         params: the same for parameters. With ``flops`` both targets are met, with widths by sensitivity.
-        latency: share of the original's time for a call on the first calibration batch, in (0, 1), measured on
-            the model's device. Widths in multiples that run fast are tried too.
+        latency: share of the original's time for a call on the first calibration batch, at most 64 images of it, in
+            (0, 1), measured on the model's device. Widths in multiples that run fast are tried too.
         pruning_ratio: share of the channels to remove, in [0, 1).
         importance: any importance of Torch-Pruning to rank by instead of FOAD's; one that needs gradients must have
             them.
@@ -124,8 +128,11 @@ def prune(
         max_trace_seconds: how long Torch-Pruning may take to collect the coupled groups of all layers, above 0; one
             layer may take a sixth of it. Layers whose group is not complete then keep all channels, with a note.
         dry_run: leave the model unchanged; the report is of what would have been done.
-        measure_latency: time a call on the first calibration batch before and after, for the report.
+        measure_latency: time a call on the first calibration batch, at most 64 images of it, before and after, for the
+            report.
         max_batches: use at most this many batches of ``data``; None uses all.
+        max_memory: a limit for the sums of similarities, as for :class:`~foad_plugins.FOADImportance`: groups beyond it
+            wait for another pass over the data. The report then has no similarity matrices.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
 
@@ -176,10 +183,10 @@ def prune(
     with preserve_state(model):
         # Loaders draw random numbers, also those that do not shuffle.
         source = source.reusable()
-        batch = source.first(model_device(model))
+        batch = source.first(model_device(model), None if forward_fn else _TIMED_IMAGES)
         if chosen == "sensitivity":
             check_two_parts(source.data, max_batches)
-    measurer, ranker = _importances(importance, order if has_target else "rounds", method, source)
+    measurer, ranker = _importances(importance, order if has_target else "rounds", method, source, max_memory)
     config = PruneConfig(
         data=source,
         batch=batch,
@@ -196,6 +203,7 @@ def prune(
         verify=verify,
         on_wrong_removal=on_wrong_removal,
         max_trace_seconds=float(max_trace_seconds),
+        max_memory=max_memory,
     )
     check_forward(model, config.example, forward_fn)
     before = measure(model, config.example, forward_fn)
@@ -236,7 +244,11 @@ def _compensation(compensate: str | None, has_target: bool) -> str | None:
 
 
 def _importances(
-    importance: tp.importance.Importance | None, order: str, method: str | None, data: CalibrationData
+    importance: tp.importance.Importance | None,
+    order: str,
+    method: str | None,
+    data: CalibrationData,
+    max_memory: float | None,
 ) -> tuple[FOADImportance, tp.importance.Importance | None]:
     """What collects statistics, and what ranks if that is something else."""
     if importance is not None and (isinstance(importance, type) or not callable(importance)):
@@ -253,6 +265,7 @@ def _importances(
         forward_fn=data.forward_fn,
         progress=data.progress,
         products=method is not None,
+        max_memory=max_memory,
         **settings,
     )
     return measurer, ranker

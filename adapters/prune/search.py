@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeVar
 from torch import nn
 
 from ...allocation.widths import Step, counts_after, meet_budgets
+from ...criterion.nearest import NearestKept
 from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.groups import CoupledGroup, structure
 
@@ -60,12 +61,14 @@ class Candidate:
         sequence: relative indices in the order of removal.
         scores: of the channels along ``sequence``, non-decreasing.
         width: how many relative indices there were before the first step of pruning.
+        nearest: gives the selection for any number of removed channels.
     """
 
     group: CoupledGroup
     sequence: tuple[int, ...]
     scores: tuple[float, ...]
     width: int
+    nearest: NearestKept
 
     def kind(self) -> Hashable:
         """Equal for groups of the same structure, which compete in isomorphic ranking."""

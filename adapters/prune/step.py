@@ -71,7 +71,7 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
     check_no_parametrization(model, first)
     notes = skipped_layer_notes(model, graph, config.ignored)
     # One pass over the data for all groups.
-    config.importance.calibration_of(first[0])
+    config.importance.calibrate_groups(first)
     planner.start_step()
     moments: MomentsByLayer = {}
     plan = Plan()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -135,10 +136,27 @@ class FOADImportance(tp.importance.Importance):
             # This group is rooted at a consumer, as Torch-Pruning does for attention; calibrate the others under that
             # root too.
             groups += [other for other in (one.rooted_at_consumer() for one in groups) if other is not None]
+        return self.calibrate_groups(groups)
+
+    def calibrate_groups(self, groups: Sequence[CoupledGroup]) -> Calibration:
+        """Collect the statistics of some groups of one model now.
+
+        Args:
+            groups: at least one; with ``max_memory``, their order is that of the passes.
+
+        Raises:
+            As for scoring.
+        """
+        model = groups[0].group._DG.model
         plan = CalibrationPlan.of(groups, products=self._parts["products"])
         source = self._source(model)
         self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
         return self._calibration
+
+    def release(self, group: CoupledGroup) -> None:
+        """Free the sums of a group's similarities; if they are needed again, that takes another pass over the data."""
+        if self._calibration is not None:
+            self._calibration.release(group)
 
     def __call__(self, group: tp.Group) -> Tensor | None:
         """Score the channels of a group.

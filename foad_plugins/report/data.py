@@ -120,7 +120,7 @@ class ReportData:
         flops_after: the same after pruning.
         latency_before: median seconds of a call on the first calibration batch before pruning; None if not measured.
         latency_after: the same after pruning.
-        batch_size: images in that batch; None if not measured.
+        batch_size: images in that call; None if not measured.
         compensated: names of the consumers whose weights compensate for removed channels.
         not_compensated: names of the consumers that lost inputs and cannot mix channels.
         latency_trials: the networks that were timed for a latency target.
