@@ -139,7 +139,10 @@ class Planner:
         notes = (*plan.notes, *self._sensitivity.notes)
         if self._rankings.unscored:
             unscored = enumerate_some(map(repr, self._rankings.unscored))
-            notes = (*notes, f"{type(self._config.ranker).__name__} scores no channels of {unscored}, which are not pruned")
+            notes = (
+                *notes,
+                f"{type(self._config.ranker).__name__} scores no channels of {unscored}, which are not pruned",
+            )
         curves = self._sensitivity.curves
         return replace(plan, decisions=decided, similarity=similarities, curves=curves, notes=notes)
 

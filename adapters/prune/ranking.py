@@ -55,7 +55,7 @@ class RankingCache:
 
     def clear(self) -> None:
         """Start a new step. The widths before the first step are kept."""
-        self.similarities = {}
+        self.similarities, self.unobserved = {}, set()
         self._candidates, self._selections, self._unscored = {}, {}, {}
 
     @property
