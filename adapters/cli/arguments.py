@@ -184,6 +184,13 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
         metavar="S",
         help="keep layers whose coupled group is not collected in this time (default: 60 for all layers together)",
     )
+    group.add_argument(
+        "--max-memory",
+        type=_memory,
+        metavar="M",
+        help="limit for the sums of similarities: bytes, or a share of the device's memory such as 0.1; more passes "
+        "over the images, and no similarity in the report",
+    )
     group.add_argument("--no-latency", action="store_true", help="do not time the model before and after")
 
 
@@ -224,6 +231,16 @@ def _above_zero(text: str) -> float:
     number = float(text)
     if not number > 0:
         raise argparse.ArgumentTypeError(f"above 0, got {text}")
+    return number
+
+
+def _memory(text: str) -> float:
+    # A share where it is written with a point: 1 is a byte, and 1.0 all of the memory.
+    number = int(text) if text.isdecimal() else float(text)
+    if number <= 0 or (isinstance(number, float) and not number <= 1):
+        raise argparse.ArgumentTypeError(
+            f"bytes such as 500000000, or a share above 0 and at most 1.0 such as 0.1, got {text}"
+        )
     return number
 
 

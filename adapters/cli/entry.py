@@ -125,7 +125,7 @@ def _recovered(recovery: Recovery | None, model: torch.nn.Module) -> tuple[Recov
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of :func:`~foad_plugins.prune` that the user gave; the others have its defaults."""
-    method = ("compensate", "reestimate_bn", "steps", "on_wrong_removal", "max_trace_seconds")
+    method = ("compensate", "reestimate_bn", "steps", "on_wrong_removal", "max_trace_seconds", "max_memory")
     names = (*TARGETS, "neighbors", "threshold", "order", *_FOR_TARGETS, *method)
     settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     target = [name for name in TARGETS if name in settings]

@@ -45,6 +45,8 @@ _REPLACED = {
     "sensitivity": "every group loses the same share, since the sensitivity of the output cannot be measured",
     "refit": "compensated by least squares, since the layers cannot be refitted",
 }
+# More images change the time of one image little.
+_TIMED_IMAGES = 64
 
 
 # Parameters made in inference mode could not be trained any more.
@@ -76,6 +78,7 @@ def prune(
     dry_run: bool = False,
     measure_latency: bool = True,
     max_batches: int | None = None,
+    max_memory: float | None = None,
     forward_fn: ForwardFn | None = None,
     progress: bool = False,
 ) -> PruneReport:
@@ -99,8 +102,8 @@ def prune(
         ignored_layers: layers whose output channels are all kept, as modules or dotted names.
         flops: share of the original's FLOPs to keep, in (0, 1); met within 1 % of the original's, where widths allow.
         params: the same for parameters. With ``flops`` both targets are met, with widths by sensitivity.
-        latency: share of the original's time for a call on the first calibration batch, in (0, 1), measured on
-            the model's device. Widths in multiples that run fast are tried too.
+        latency: share of the original's time for a call on the first calibration batch, at most 64 images of it, in
+            (0, 1), measured on the model's device. Widths in multiples that run fast are tried too.
         pruning_ratio: share of the channels to remove, in [0, 1).
         importance: any importance of Torch-Pruning to rank by instead of FOAD's; one that needs gradients must have
             them.
@@ -132,8 +135,11 @@ def prune(
         max_trace_seconds: how long Torch-Pruning may take to collect the coupled groups of all layers, above 0; one
             layer may take a sixth of it. Layers whose group is not complete then keep all channels, with a note.
         dry_run: leave the model unchanged; the report is of what would have been done.
-        measure_latency: time a call on the first calibration batch before and after, for the report.
+        measure_latency: time a call on the first calibration batch, at most 64 images of it, before and after, for the
+            report.
         max_batches: use at most this many batches of ``data``; None uses all.
+        max_memory: a limit for the sums of similarities, as for :class:`~foad_plugins.FOADImportance`: groups beyond it
+            wait for another pass over the data. The report then has no similarity matrices.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
         progress: show a progress bar while calibrating.
 
@@ -189,10 +195,10 @@ def prune(
     with preserve_state(model):
         # Loaders draw random numbers, also those that do not shuffle.
         source = source.reusable()
-        batch = source.first(model_device(model))
+        batch = source.first(model_device(model), None if forward_fn else _TIMED_IMAGES)
         if chosen == "sensitivity" and ranking is not None:
             check_two_parts(source.data, max_batches)
-    measurer, ranker = _importances(importance, order if has_target else "rounds", method, source)
+    measurer, ranker = _importances(importance, order if has_target else "rounds", method, source, max_memory)
     config = PruneConfig(
         data=source,
         batch=batch,
@@ -211,6 +217,7 @@ def prune(
         max_trace_seconds=float(max_trace_seconds),
         replaceable=frozenset(replaceable),
         reestimate_bn_without_refit=has_target if reestimate_bn is None else reestimate_bn,
+        max_memory=max_memory,
     )
     check_forward(model, config.example, forward_fn)
     before = measure(model, config.example, forward_fn)
@@ -272,7 +279,11 @@ def _compensation(compensate: str | None, has_target: bool) -> str | None:
 
 
 def _importances(
-    importance: tp.importance.Importance | None, order: str, method: str | None, data: CalibrationData
+    importance: tp.importance.Importance | None,
+    order: str,
+    method: str | None,
+    data: CalibrationData,
+    max_memory: float | None,
 ) -> tuple[FOADImportance, tp.importance.Importance | None]:
     """What collects statistics, and what ranks if that is something else."""
     if importance is not None and (isinstance(importance, type) or not callable(importance)):
@@ -289,6 +300,7 @@ def _importances(
         forward_fn=data.forward_fn,
         progress=data.progress,
         products=method is not None,
+        max_memory=max_memory,
         **settings,
     )
     return measurer, ranker
@@ -323,6 +335,7 @@ def _report(
         notes=tuple(dict.fromkeys([*steps.notes, *(note for result in results for note in result.notes)])),
         dry_run=dry_run,
         refit=results[-1].refit,
+        kept_layers=results[-1].kept_layers,
     )
 
 

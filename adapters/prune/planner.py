@@ -7,13 +7,12 @@ from dataclasses import replace
 from functools import partial
 from operator import itemgetter, mul
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...allocation.widths import Budget
 from ...cost.latency import measure_latency
-from ...criterion.selection import greedy_select, selection_of
 from ...utils.text import enumerate_some
-from ..torch_pruning.groups import CoupledGroup, mean_over_channel_groups
+from ..torch_pruning.groups import CoupledGroup
 from .arguments import Target, ratios_of
 from .by_sensitivity import CurveCache, schedule_by_sensitivity
 from .cost_model import CostModel
@@ -52,7 +51,8 @@ class Planner:
     def __init__(self, config: PruneConfig, base: ModelSize) -> None:
         self._config = config
         self._base = base
-        self._rankings = RankingCache()
+        # The report shows similarities; with a limit of memory it has none.
+        self._rankings = RankingCache(config.importance, config.ranker, keep_similarity=config.max_memory is None)
         self._sensitivity = CurveCache(config)
         self._latency: float | None = None
         self._kept_whole: dict[CoupledGroup, str] = {}
@@ -71,6 +71,11 @@ class Planner:
         """Those of some groups that are not kept whole; each trace of the model gives new ones."""
         kept = {layer for group in self._kept_whole for layer in group.layers}
         return [group for group in groups if kept.isdisjoint(group.layers)]
+
+    @property
+    def kept_whole(self) -> Mapping[CoupledGroup, str]:
+        """The groups that are left out of every plan, each with the reason."""
+        return self._kept_whole
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -104,40 +109,40 @@ class Planner:
             ValueError: a ranker fails, or ratios contradict each other.
             WrongRemovalError: for a latency, groups that cannot be removed from a copy.
         """
-        importance, ranker = self._config.importance, self._config.ranker
         candidates: list[Candidate] = []
-        similarities: dict[str, Tensor] = {}
         decisions: list[GroupDecision] = []
         for group in groups:
             if group.features_form_channels:
                 self.keep_whole({group: "several features become one channel, as by view or Unflatten"})
                 continue
-            found = importance.similarity(group)
-            if found is None:
-                continue
-            similarity = mean_over_channel_groups(found, group.channel_groups)
-            similarities[group.name] = similarity.cpu()
             if target.kind == "rule":
-                decisions.append(GroupDecision(group, greedy_select(similarity, target.neighbors, target.threshold)))
-            elif (candidate := self._rankings.candidate(group, importance, ranker, found)) is not None:
+                selection = self._rankings.selection(group, target.neighbors, target.threshold)
+                decisions += [] if selection is None else [GroupDecision(group, selection)]
+            elif (candidate := self._rankings.candidate(group)) is not None:
                 candidates.append(candidate)
+            if group.name in self._rankings.unobserved:
+                self.keep_whole({group: "no feature map of them was observed"})
+        similarities = self._rankings.similarities
         if target.kind == "rule":
             return Plan(tuple(decisions), similarities)
         if target.kind == "latency":
             # Networks of other widths are timed before anything is verified.
-            self._check_removable(model, candidates, similarities)
+            self._check_removable(model, candidates)
         try:
             counts, plan = self._count(model, candidates, target, size, previous_attempts)
         except TargetError as error:
             raise TargetError("; ".join([str(error), *self.notes])) from None
         decided = tuple(
-            GroupDecision(one.group, selection_of(similarities[one.group.name], one.sequence[:count]))
+            GroupDecision(one.group, one.nearest.selection(count))
             for one, count in zip(candidates, counts, strict=True)
         )
         notes = (*plan.notes, *self._sensitivity.notes)
         if self._rankings.unscored:
             unscored = enumerate_some(map(repr, self._rankings.unscored))
-            notes = (*notes, f"{type(ranker).__name__} scores no channels of {unscored}, which are not pruned")
+            notes = (
+                *notes,
+                f"{type(self._config.ranker).__name__} scores no channels of {unscored}, which are not pruned",
+            )
         curves = self._sensitivity.curves
         return replace(plan, decisions=decided, similarity=similarities, curves=curves, notes=notes)
 
@@ -202,17 +207,13 @@ class Planner:
             raise TargetError(_unreachable(target, least))
         return counts, Plan(predicted=excess(counts), at_minimum=True)
 
-    def _check_removable(
-        self, model: nn.Module, candidates: Sequence[Candidate], similarities: Mapping[str, Tensor]
-    ) -> None:
+    def _check_removable(self, model: nn.Module, candidates: Sequence[Candidate]) -> None:
         names = {one.group.name for one in candidates}
         if names <= self._checked:
             return
         # About half of the channels, an odd number: an even one may fit a network cut into halves by chance.
         decisions = [
-            GroupDecision(
-                one.group, selection_of(similarities[one.group.name], one.sequence[: len(one.sequence) // 2 | 1])
-            )
+            GroupDecision(one.group, one.nearest.selection(len(one.sequence) // 2 | 1))
             for one in candidates
             if len(one.sequence) > 1
         ]

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ...calibration.preserve import preserve_state
 from ...recovery.refitting.patches import LayerMatrix, is_linear_map
 from ...utils.rollback import Rollback, rollback_on_error
-from ..torch_pruning.graph import build_graph, dissolve
+from ..torch_pruning.graph import build_graph
 from ..torch_pruning.groups import CoupledGroup, root_channels
 from .model_size import output_shapes
 from .plan import GroupDecision
@@ -145,7 +145,6 @@ def _trial(
         except WrongRemovalError as caught:
             error = caught
         raise Rollback
-    dissolve(graph)
     return error
 
 

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeVar
 from torch import nn
 
 from ...allocation.widths import Step, counts_after, meet_budgets
+from ...criterion.nearest import NearestKept
 from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.groups import CoupledGroup, structure
 
@@ -40,7 +41,15 @@ _Result = TypeVar("_Result")
 
 
 class TargetError(ValueError):
-    """A target that no allowed removal of channels meets."""
+    """A target that no allowed removal of channels meets.
+
+    Attributes:
+        kept_layers: convolutions and linear layers from which no channel may be removed, by name, each with the reason.
+    """
+
+    def __init__(self, message: str, kept_layers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.kept_layers = dict(kept_layers or {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +61,14 @@ class Candidate:
         sequence: relative indices in the order of removal.
         scores: of the channels along ``sequence``, non-decreasing.
         width: how many relative indices there were before the first step of pruning.
+        nearest: gives the selection for any number of removed channels.
     """
 
     group: CoupledGroup
     sequence: tuple[int, ...]
     scores: tuple[float, ...]
     width: int
+    nearest: NearestKept
 
     def kind(self) -> Hashable:
         """Equal for groups of the same structure, which compete in isomorphic ranking."""

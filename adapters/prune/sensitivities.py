@@ -25,7 +25,6 @@ from .cost_model import CostModel
 from .model_size import measure
 from .probes import DEFAULT_PROBES, Loss, check_loss, check_probes, measure_curves
 from .ranking import RankingCache
-from .search import Candidate
 
 __all__ = ["sensitivity", "sensitivity_ratios"]
 
@@ -121,13 +120,9 @@ def sensitivity(
         forward_fn=forward_fn,
         progress=progress,
     )
-    ranked = RankingCache()
-    candidates: list[Candidate] = []
-    for group in groups:
-        similarity = foad.similarity(group)
-        candidate = None if similarity is None else ranked.candidate(group, foad, importance, similarity)
-        if candidate is not None:
-            candidates.append(candidate)
+    foad.calibrate_groups(groups)
+    ranked = RankingCache(foad, importance)
+    candidates = [candidate for group in groups if (candidate := ranked.candidate(group)) is not None]
     found = measure_curves(model, candidates, source, method=compensate, loss=loss, probes=shares)
     notes = found.notes
     if ranked.unscored:

@@ -51,7 +51,7 @@ class PruneConfig:
 
     Attributes:
         data: calibration data that can be read more than once.
-        batch: the first batch, on which latency is measured.
+        batch: the first batch, on which latency is measured; its first images if it is large.
         importance: collects similarity and products; ranks as well, unless there is a ``ranker``.
         ranker: another importance of Torch-Pruning to rank by; None for ``importance``.
         ignored: layers whose output channels are kept.
@@ -65,6 +65,7 @@ class PruneConfig:
         verify: whether to verify the removal.
         on_wrong_removal: ``"keep"`` or ``"error"``, where channels of a group cannot be removed rightly.
         max_trace_seconds: how long it may take to collect the coupled groups.
+        max_memory: the limit of ``importance`` for sums of similarities; None for none.
         replaceable: ``"sensitivity"``, ``"refit"`` or both, where the caller did not ask for them: if they are not
             possible for this network and data, plainer methods are used.
         reestimate_bn_without_refit: ``reestimate_bn`` if the refit is not possible.
@@ -85,6 +86,7 @@ class PruneConfig:
     verify: bool
     on_wrong_removal: str
     max_trace_seconds: float
+    max_memory: float | None = None
     replaceable: frozenset[str] = frozenset()
     reestimate_bn_without_refit: bool = False
 

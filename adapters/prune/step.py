@@ -17,9 +17,10 @@ from ...utils.rollback import rollback_on_error
 from ..torch_pruning.channel_pairs import channel_pairs
 from ..torch_pruning.compensator import Removal, WeightUpdate
 from ..torch_pruning.consumers import layers_without_compensation
-from ..torch_pruning.graph import build_graph, prunable_groups
+from ..torch_pruning.graph import blocked_layers, build_graph, prunable_groups
 from ..torch_pruning.groups import CoupledGroup
-from ..torch_pruning.guards import check_no_parametrization, check_no_shared_parameters
+from ..torch_pruning.guards import check_no_parametrization, groups_with_shared_parameters
+from ..torch_pruning.kept_layers import reasons_to_keep
 from ..torch_pruning.skipped_layers import skipped_layer_notes
 from ..torch_pruning.time_limit import too_slow
 from .arguments import Target
@@ -27,7 +28,7 @@ from .model_size import ModelSize, measure, output_shapes
 from .plan import GroupDecision, Plan
 from .planner import Planner
 from .removal import WrongRemovalError, failing_groups, remove_verified
-from .search import Attempt, meet_target
+from .search import Attempt, TargetError, meet_target
 from .settings import PruneConfig, unavailable
 
 __all__ = ["StepResult", "take_step"]
@@ -45,6 +46,7 @@ class StepResult:
     notes: tuple[str, ...]
     kept: dict[str, Tensor] = field(repr=False)
     refit: RefitReport | None = None
+    kept_layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: Target, size: ModelSize) -> StepResult:
@@ -62,12 +64,15 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
         UnavailableError: widths by sensitivity or refit failed.
         RuntimeError: Torch-Pruning removes the wrong channels, or cannot remove them, and that is to be an error.
     """
-    first = _trace(model, config)
+    found = _trace(model, config)
+    first = [group for group in found if not group.is_output]
+    graph = first[0].group._DG
+    blocked = blocked_layers(graph)
     traced: list[CoupledGroup] | None = first
     check_no_parametrization(model, first)
-    notes = skipped_layer_notes(model, first[0].group._DG, config.ignored)
+    notes = skipped_layer_notes(model, graph, config.ignored)
     # One pass over the data for all groups.
-    config.importance.calibration_of(first[0])
+    config.importance.calibrate_groups(first)
     planner.start_step()
     moments: MomentsByLayer = {}
     plan = Plan()
@@ -78,17 +83,25 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
 
     def make_plan(previous_attempts: Sequence[Attempt]) -> Plan:
         nonlocal moments, plan, traced
-        groups = planner.to_prune(traced or _trace(model, config))
+        groups = planner.to_prune(traced or [group for group in _trace(model, config) if not group.is_output])
         traced, plan = None, Plan()
+        if shared := groups_with_shared_parameters(model, groups):
+            if config.on_wrong_removal == "error":
+                raise ValueError(_shared(shared))
+            planner.keep_whole(shared)
+            groups = planner.to_prune(groups)
         plan = planner.plan(model, groups, target, size, previous_attempts)
         changing = [decision.group for decision in plan.changing]
-        check_no_shared_parameters(model, changing)
         if not moments and config.reestimate_bn and changing:
             moments = input_moments(model, config.data)
         return plan
 
     def correction(plan: Plan, result: StepResult, previous_attempts: Sequence[Attempt]) -> Attempt | None:
         return planner.correction(target, plan, result.size, previous_attempts)
+
+    def kept_layers() -> dict[str, str]:
+        outputs = [group for group in found if group.is_output]
+        return reasons_to_keep(model, graph, outputs, config.ignored, blocked, planner.kept_whole)
 
     with ExitStack() as stack:
         if refit is not None:
@@ -104,25 +117,29 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
                 if config.on_wrong_removal == "error" or not failing:
                     raise RuntimeError(_message(str(error), failing)) from error.__cause__
                 planner.keep_whole(failing)
+            except TargetError as error:
+                raise TargetError(str(error), kept_layers()) from None
         if refit is not None and refit.solvable and plan.changing:
             with unavailable("refit"):
                 report = refit(model, result.kept)
             result = replace(result, refit=report, notes=(*result.notes, *report.notes))
     note = planner.note(target, result.size)
-    return replace(result, notes=(*result.notes, *notes, *planner.notes, *([note] if note else [])))
+    notes = (*result.notes, *notes, *planner.notes, *([note] if note else []))
+    return replace(result, notes=notes, kept_layers=kept_layers())
 
 
 def _trace(model: nn.Module, config: PruneConfig) -> list[CoupledGroup]:
-    """The groups that may be pruned, in the order of their roots in the model."""
+    """The groups of the model, in the order of their roots, at least one of which may be pruned."""
     with preserve_state(model):
         graph = build_graph(model, config.example, config.forward_fn, config.max_trace_seconds)
-    groups = [group for group in prunable_groups(graph, list(config.ignored)) if not group.is_output]
-    if not groups and any(too_slow(graph, layer) for layer in model.modules()):
+    groups = prunable_groups(graph, list(config.ignored))
+    nothing = all(group.is_output for group in groups)
+    if nothing and any(too_slow(graph, layer) for layer in model.modules()):
         raise ValueError(
             "Torch-Pruning takes longer to collect the groups of all layers than max_trace_seconds="
             f"{config.max_trace_seconds:g} allows: raise it"
         )
-    if not groups:
+    if nothing:
         raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
     place = {name: number for number, (name, _) in enumerate(model.named_modules())}
     return sorted(groups, key=lambda group: place.get(group.name, len(place)))
@@ -181,6 +198,11 @@ def _verification(decision: GroupDecision, config: PruneConfig) -> Verification:
     if not config.verify or not decision.selection.removed:
         return "skipped"
     return "verified" if decision.group.verifiable else "not verifiable"
+
+
+def _shared(groups: Mapping[CoupledGroup, str]) -> str:
+    reasons = "; ".join(dict.fromkeys(groups.values()))
+    return f"{reasons}: name them in ignored_layers, with the layers that consume their channels"
 
 
 def _message(what: str, failing: Mapping[CoupledGroup, str]) -> str:

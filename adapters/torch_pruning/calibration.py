@@ -105,13 +105,15 @@ class Calibration:
         return known and self._fingerprint.matches(model)
 
     def similarity(self, group: CoupledGroup) -> ChannelStatistics | None:
-        """The statistics of a group; None if it was not calibrated. May make another run over the data.
+        """The statistics of a group; None if it was not calibrated.
+
+        Makes another run over the data if they wait for one or have been released.
 
         Raises:
             ValueError: as for the first run.
         """
         key = group.key()
-        if key not in self._statistics and len(self._passes) > 1:
+        if key not in self._statistics:
             waiting = next((some for some in self._passes if any(one.key() == key for one in some)), None)
             if waiting is None:
                 return None
@@ -120,6 +122,10 @@ class Calibration:
             statistics, _ = calibrate(group.group._DG.model, self._data, waiting)
             self._statistics = {one.key(): found for one, found in zip(waiting, statistics, strict=True)}
         return self._statistics.get(key)
+
+    def release(self, group: CoupledGroup) -> None:
+        """Free the sums of a group's similarities."""
+        self._statistics.pop(group.key(), None)
 
     def terms(self, group: CoupledGroup) -> list[ReconstructionTerm]:
         """The terms of a group's reconstruction order; empty if none of its consumers ran."""

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary, finalize
 
 import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch_pruning.dependency import DependencyGraph, Group
+from torch_pruning.dependency.index_mapping import update_index_mapping
 
 from ...calibration.collect import require_batch_dim
 from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import without_hooks_of
 from ...utils.outputs import output_tensors
 from .broadcasts import separate_broadcasts
+from .collect import collect_group
 from .groups import CoupledGroup
 from .layer_pruners import custom_pruners, opaque_recurrent_layers, parameters_like_maps
 from .nonterminating import nonterminating_layers
-from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, too_slow, watched, within_limit
+from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, limit_time, too_slow, within_limit
+
+# For each layer of a group that was not collected, the layer for whose sake it was not.
+_BLOCKED: WeakKeyDictionary[DependencyGraph, dict[nn.Module, nn.Module]] = WeakKeyDictionary()
 
 _ROOTS = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)
 
@@ -72,19 +78,21 @@ def build_graph(
                     verbose=False,
                 )
             separate_broadcasts(graph)
-            return watched(graph, max_seconds)
+            # Nodes hold each other and, through autograd, the parameters before a removal.
+            finalize(graph, _disconnect, graph.module2node).atexit = False
+            return limit_time(graph, max_seconds)
         except Exception as error:
             if not ran:
                 raise
             raise ValueError(f"Torch-Pruning cannot trace the model: {error!r}") from error
 
 
-def dissolve(graph: DependencyGraph) -> None:
-    """Break the cycles of references between a graph's nodes, so that its memory is free at once."""
-    for node in list(graph.module2node.values()):
+def _disconnect(nodes: dict[Any, Any]) -> None:
+    """Break the cycles of references between the nodes of a graph, so that their memory is free at once."""
+    for node in list(nodes.values()):
         for links in (node.inputs, node.outputs, node.dependencies):
             links.clear()
-    graph.module2node.clear()
+    nodes.clear()
 
 
 def _save_no_activations() -> saved_tensors_hooks:
@@ -116,10 +124,17 @@ def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> 
     return [CoupledGroup.of(group) for group in _all_groups(graph, left_out)]
 
 
+def blocked_layers(graph: DependencyGraph) -> dict[nn.Module, nn.Module]:
+    """Layers whose channels can be removed only with those of a layer that was left out of the last collection."""
+    return dict(_BLOCKED.get(graph, {}))
+
+
 def _all_groups(graph: DependencyGraph, left_out: list[nn.Module]) -> Iterator[Group]:
     """As ``DependencyGraph.get_all_groups``, within the graph's time limit."""
     ignored = {id(layer) for layer in (*left_out, *graph.IGNORED_LAYERS_IN_TRACING)}
     visited: set[int] = set()
+    update_index_mapping(graph)
+    blocked = _BLOCKED[graph] = {}
     for root in list(graph.module2node):
         if not isinstance(root, _ROOTS) or id(root) in ignored | visited or too_slow(graph, root):
             continue
@@ -129,13 +144,18 @@ def _all_groups(graph: DependencyGraph, left_out: list[nn.Module]) -> Iterator[G
             continue
         try:
             with within_limit(graph, root):
-                group = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(channels)))
+                group = collect_group(graph, root, pruner.prune_out_channels, range(channels), refresh=False)
         except TraceTimeoutError:
             continue
-        members = {id(dep.target.module) for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)}
-        visited |= members
-        if members.isdisjoint(ignored):
+        members = {
+            id(dep.target.module): dep.target.module for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)
+        }
+        visited |= members.keys()
+        blocking = next((layer for member, layer in members.items() if member in ignored), None)
+        if blocking is None:
             yield group
+        else:
+            blocked.update((layer, blocking) for member, layer in members.items() if member not in ignored)
 
 
 def nonterminating_roots(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[nn.Module]:

@@ -17,6 +17,7 @@ from torch_pruning.ops import OPTYPE
 
 from ...calibration.observers import ChannelSet, HookPoint
 from ...utils.layers import layer_width
+from .collect import collect_group
 
 __all__ = ["NORMS", "CoupledGroup", "full_group", "mean_over_channel_groups", "root_channels", "structure"]
 
@@ -112,7 +113,7 @@ class CoupledGroup(ChannelSet):
         """
         root = self.group[0].dep
         graph = self.group._DG if graph is None else graph
-        return graph.get_pruning_group(root.target.module, root.handler, list(channels))
+        return collect_group(graph, root.target.module, root.handler, channels)
 
     def consumed(self, channels: Iterable[int]) -> dict[nn.Module, list[int]]:
         """The input channels (features) of the consumers that belong to some channels of the root."""
@@ -124,7 +125,7 @@ class CoupledGroup(ChannelSet):
         items = [item.dep for item in self.group if _consumes(self.group, item)]
         if not items:
             return None
-        return CoupledGroup.of(self.group._DG.get_pruning_group(items[-1].target.module, items[-1].handler, [0]))
+        return CoupledGroup.of(collect_group(self.group._DG, items[-1].target.module, items[-1].handler, [0]))
 
 
 def _name(group: Group, layer: nn.Module | nn.Parameter) -> str | None:
@@ -138,7 +139,7 @@ def full_group(group: Group) -> Group:
     channels = _num_channels(group)
     if list(group[0].idxs) == list(range(channels)):
         return group
-    return group._DG.get_pruning_group(group[0].dep.target.module, group[0].dep.handler, list(range(channels)))
+    return collect_group(group._DG, group[0].dep.target.module, group[0].dep.handler, range(channels))
 
 
 def root_channels(group: Group) -> set[int]:
@@ -176,7 +177,7 @@ def _num_channel_groups(group: Group, channels: int) -> int:
     counts = [1]
     if any(item.dep.target.type == OPTYPE.SPLIT for item in group):
         root = group[0].dep
-        together = root_channels(group._DG.get_pruning_group(root.target.module, root.handler, [0]))
+        together = root_channels(collect_group(group._DG, root.target.module, root.handler, [0], refresh=False))
         if together == set(range(0, channels, channels // len(together))):
             counts.append(len(together))
     for item in group:

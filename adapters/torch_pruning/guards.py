@@ -15,7 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from ...calibration.preserve import check_model
 from .groups import CoupledGroup
 
-__all__ = ["check_no_parametrization", "check_no_shared_parameters", "check_prunable"]
+__all__ = ["check_no_parametrization", "check_prunable", "groups_with_shared_parameters"]
 
 # Hooks of torch that compute a weight before each call, and the functions that end this.
 _OLD_STYLE = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
@@ -98,25 +98,26 @@ def _undoing_calls(module: nn.Module) -> list[str]:
     return ["what undoes its hook"] if computed else calls
 
 
-def check_no_shared_parameters(model: nn.Module, groups: Sequence[CoupledGroup]) -> None:
-    """Refuse layers that share a parameter: each would silently get a smaller copy of its own.
+def groups_with_shared_parameters(model: nn.Module, groups: Sequence[CoupledGroup]) -> dict[CoupledGroup, str]:
+    """The groups with layers that share a parameter with another layer, each with the reason to keep them whole.
 
-    Raises:
-        ValueError: such layers are in the groups; names them.
+    Removing channels would give each of these layers a smaller parameter of its own.
     """
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(name)
-    for module in _members(groups):
-        parameters = module.parameters(recurse=False) if isinstance(module, nn.Module) else [module]
-        for parameter in parameters:
-            names = owners.get(id(parameter), [])
-            if len(names) > 1:
-                raise ValueError(
-                    f"layers {' and '.join(map(repr, names))} share a parameter, which removing channels would split: "
-                    "name them in ignored_layers, with the layers that consume their channels"
+    found: dict[CoupledGroup, str] = {}
+    for group in groups:
+        for module in _members([group]):
+            parameters = module.parameters(recurse=False) if isinstance(module, nn.Module) else [module]
+            names = next((names for one in parameters if len(names := owners.get(id(one), [])) > 1), None)
+            if names is not None:
+                found[group] = (
+                    f"layers {' and '.join(map(repr, names))} share a parameter, which removing channels would split"
                 )
+                break
+    return found
 
 
 def _members(groups: Sequence[CoupledGroup]) -> dict[nn.Module | nn.Parameter, None]:

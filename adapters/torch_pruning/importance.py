@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from ...criterion.ordering import ChannelOrder, check_order, elimination_order
 from ...criterion.selection import Selection, greedy_select, validate_rule
 from ...utils.warnings import UnscoredGroupWarning, warn
 from .calibration import Calibration, CalibrationPlan
-from .graph import build_graph, dissolve, prunable_groups
+from .graph import build_graph, prunable_groups
 from .groups import CoupledGroup, mean_over_channel_groups
 from .guards import check_prunable
 
@@ -115,8 +116,7 @@ class FOADImportance(tp.importance.Importance):
             raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
         plan = CalibrationPlan.of(groups, products=self._parts["products"])
         # In a network with many concatenations graph and groups need more memory than the statistics.
-        del groups
-        dissolve(graph)
+        del groups, graph
         self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
         return self
 
@@ -135,10 +135,27 @@ class FOADImportance(tp.importance.Importance):
             # This group is rooted at a consumer, as Torch-Pruning does for attention; calibrate the others under that
             # root too.
             groups += [other for other in (one.rooted_at_consumer() for one in groups) if other is not None]
+        return self.calibrate_groups(groups)
+
+    def calibrate_groups(self, groups: Sequence[CoupledGroup]) -> Calibration:
+        """Collect the statistics of some groups of one model now.
+
+        Args:
+            groups: at least one; with ``max_memory``, their order is that of the passes.
+
+        Raises:
+            As for scoring.
+        """
+        model = groups[0].group._DG.model
         plan = CalibrationPlan.of(groups, products=self._parts["products"])
         source = self._source(model)
         self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
         return self._calibration
+
+    def release(self, group: CoupledGroup) -> None:
+        """Free the sums of a group's similarities; if they are needed again, that takes another pass over the data."""
+        if self._calibration is not None:
+            self._calibration.release(group)
 
     def __call__(self, group: tp.Group) -> Tensor | None:
         """Score the channels of a group.

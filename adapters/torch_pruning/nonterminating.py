@@ -11,7 +11,7 @@ from torch_pruning._helpers import _HybridIndex
 from torch_pruning.dependency import DependencyGraph
 from torch_pruning.dependency.index_mapping import update_index_mapping
 
-from .time_limit import TraceTimeoutError, within_limit
+from .time_limit import TraceTimeoutError, check_time, within_limit
 
 __all__ = ["nonterminating_layers"]
 
@@ -67,6 +67,7 @@ def _terminates(graph: DependencyGraph, layer: nn.Module) -> bool:
     todo: list[tuple[Any, Any, list[Any]]] = [(graph.module2node[layer], pruner.prune_out_channels, start)]
     known: set[tuple[Any, Any, tuple[Any, ...]]] = set()
     while todo:
+        check_time(graph)
         node, handler, indices = todo.pop()
         for dependency in node.dependencies:
             if not dependency.is_triggered_by(handler):

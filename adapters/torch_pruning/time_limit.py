@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch_pruning.dependency import DependencyGraph
 
-__all__ = ["MAX_TRACE_SECONDS", "TraceTimeoutError", "limit_of", "too_slow", "watched", "within_limit"]
+__all__ = ["MAX_TRACE_SECONDS", "TraceTimeoutError", "check_time", "limit_of", "limit_time", "too_slow", "within_limit"]
 
 MAX_TRACE_SECONDS = 60.0
 """How long it may take by default to collect the groups of all layers of a model."""
@@ -33,38 +32,31 @@ class _Limit:
         self.left = seconds
         self.deadline: float | None = None
 
-    def check(self) -> None:
-        if self.deadline is not None and time.perf_counter() > self.deadline:
-            raise TraceTimeoutError
 
-
-class _Watched(list[Any]):
-    """The dependencies of a node: the walk through the graph asks for them at each visit."""
-
-    def __init__(self, dependencies: list[Any], limit: _Limit) -> None:
-        super().__init__(dependencies)
-        self._limit = limit
-
-    def __iter__(self) -> Iterator[Any]:
-        self._limit.check()
-        return super().__iter__()
-
-
-def watched(graph: DependencyGraph, seconds: float) -> DependencyGraph:
-    """Make a graph ask for the time while it collects groups within :func:`within_limit`.
+def limit_time(graph: DependencyGraph, seconds: float) -> DependencyGraph:
+    """Limit the time to collect groups of a graph within :func:`within_limit`.
 
     Args:
-        graph: changed in place.
+        graph: the graph.
         seconds: for the groups of all layers together; one layer gets a part of it.
     """
-    limit = _LIMITS[graph] = _Limit(seconds)
-    for node in graph.module2node.values():
-        node.dependencies = _Watched(node.dependencies, limit)
+    _LIMITS[graph] = _Limit(seconds)
     return graph
 
 
+def check_time(graph: DependencyGraph) -> None:
+    """Called at each step of a collection.
+
+    Raises:
+        TraceTimeoutError: the collection began within :func:`within_limit`, and its time is up.
+    """
+    limit = _LIMITS.get(graph)
+    if limit is not None and limit.deadline is not None and time.perf_counter() > limit.deadline:
+        raise TraceTimeoutError
+
+
 def limit_of(graph: DependencyGraph) -> float | None:
-    """The limit of a graph in seconds; None for one that is not watched."""
+    """The limit of a graph in seconds; None for one without."""
     limit = _LIMITS.get(graph)
     return None if limit is None else limit.seconds
 
@@ -77,7 +69,7 @@ def too_slow(graph: DependencyGraph, layer: nn.Module) -> bool:
 
 @contextmanager
 def within_limit(graph: DependencyGraph, layer: nn.Module) -> Iterator[None]:
-    """Collect the group of a layer inside; nothing is limited in a graph that is not watched.
+    """Collect the group of a layer inside; nothing is limited in a graph without a limit.
 
     Raises:
         TraceTimeoutError: it is not complete in time.

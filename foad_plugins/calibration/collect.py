@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -17,12 +17,14 @@ from ..criterion.kernels.dispatch import estimated_work
 from ..criterion.similarity import ChannelStatistics
 from ..utils.layers import first_input
 from ..utils.text import enumerate_some
-from .data import CalibrationData, EmptyDataError, model_device, tensors_in
+from .data import CalibrationData, Call, EmptyDataError, ForwardFn, model_device, tensors_in
 from .distributed import all_reduce_statistics, raise_on_all_ranks
 from .observers import ChannelSet, DeferredFiniteCheck, GramObserver, Observer, SimilarityObserver
 from .preserve import preserve_state
 
 __all__ = ["MissingBatchDimError", "calibrate", "require_batch_dim"]
+
+_IMAGES_AT_ONCE = 64
 
 
 class MissingBatchDimError(ValueError):
@@ -104,14 +106,23 @@ def calibrate(
             work.pairs = max(work.pairs, pairs * images * (length or number + 1))
             # Once for each form of a batch: hooks on all convolutions take a GPU's host longer than a layer takes.
             form = tuple(tensor.dim() for tensor in tensors)
-            with nullcontext() if form in checked else require_batch_dim(model):
-                call.run(model, data.forward_fn)
-            checked.add(form)
-            _check(model, [check for observer in all_observers for check in observer.end_batch()], names)
+            for part in _parts(call, data.forward_fn):
+                with nullcontext() if form in checked else require_batch_dim(model):
+                    part.run(model, data.forward_fn)
+                checked.add(form)
+                _check(model, [check for observer in all_observers for check in observer.end_batch()], names)
     statistics = [similarity.statistics for similarity in similarities]
     if data.distributed:
         all_reduce_statistics([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
     return statistics, products.statistics
+
+
+def _parts(call: Call, forward_fn: ForwardFn | None) -> Iterable[Call]:
+    """A large batch on a CPU in parts, whose feature maps fit into the caches and need less memory."""
+    images = call.args[0] if len(call.args) == 1 and not call.kwargs else None
+    if forward_fn is not None or not isinstance(images, Tensor) or images.device.type != "cpu" or images.dim() < 2:
+        return [call]
+    return [Call((part,), part) for part in images.split(_IMAGES_AT_ONCE)]
 
 
 def _not_finite(model: nn.Module) -> str:

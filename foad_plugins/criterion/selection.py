@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import operator
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,25 +96,6 @@ def greedy_select(similarity: Tensor, neighbors: int = 1, threshold: float = 0.0
         similarity=tuple(float(table[representatives[channel], channel]) for channel in removed),
         neighbors=neighbors,
         threshold=threshold,
-    )
-
-
-def selection_of(similarity: Tensor, removed: Sequence[int]) -> Selection:
-    """The selection that removes given channels, each represented by the most similar kept one.
-
-    Args:
-        similarity: (C, C) tensor as :func:`~foad_plugins.channel_similarity` returns it.
-        removed: the removed channels, fewer than C.
-    """
-    table = to_numpy(similarity)
-    indices = np.array(sorted(removed), dtype=np.intp)
-    kept = np.setdiff1d(np.arange(len(table)), indices)
-    nearest = kept[table[np.ix_(indices, kept)].argmax(1)] if len(indices) else indices
-    return Selection(
-        kept=tuple(kept.tolist()),
-        removed=tuple(indices.tolist()),
-        representative=tuple(nearest.tolist()),
-        similarity=tuple(float(table[a, b]) for a, b in zip(indices, nearest, strict=True)),
     )
 
 

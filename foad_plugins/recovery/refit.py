@@ -110,8 +110,10 @@ def refit(
                 check_forward(model, first_of(calls[0], 0, _TRACED), forward_fn)
             if forward_fn is None:
                 calls = [replace(call, batch=None) for call in calls]
+            # What depends on the data is found while the layers are solved, too.
+            traced = [first_of(calls[place], 0, _TRACED) for place in dict.fromkeys((0, len(calls) - 1))]
+            plan = _plan(pruned, original, traced, run_call, ignored)
             calls = as_passes(calls)
-            plan = _plan(pruned, original, calls, run_call, ignored)
             check_memory((original, pruned), calls, run_call, max_memory)
             known = kept_by_values(plan, given)
             layers = _solve(plan, (original, pruned), calls, run_call, known, rows, seed, changes, progress)
@@ -180,16 +182,15 @@ def _solve(
 def _plan(
     pruned: nn.Module, original: nn.Module, calls: Sequence[Call], run_call: RunCall, ignored: frozenset[str]
 ) -> RefitPlan:
-    small = [first_of(call, 0, _TRACED) for call in calls]
-    old = [trace_run(original, call, run_call) for call in small]
+    old = [trace_run(original, call, run_call) for call in calls]
     torch.manual_seed(1)
-    again = trace_run(original, small[0], run_call)
+    again = trace_run(original, calls[0], run_call)
     if not _equal(old[0], again):
         raise ValueError(
             "the original gives another output each time it runs in eval mode (functional dropout without "
             "training=self.training?): a layer can only be fitted to a fixed one"
         )
-    new = [trace_run(pruned, call, run_call) for call in small]
+    new = [trace_run(pruned, call, run_call) for call in calls]
     for before, after in zip(old, new, strict=True):
         # Detectors give as many boxes as they find.
         shapes = [[tuple(tensor.shape[1:]) for tensor in trace.outputs] for trace in (before, after)]

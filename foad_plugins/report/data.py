@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -119,13 +120,15 @@ class ReportData:
         flops_after: the same after pruning.
         latency_before: median seconds of a call on the first calibration batch before pruning; None if not measured.
         latency_after: the same after pruning.
-        batch_size: images in that batch; None if not measured.
+        batch_size: images in that call; None if not measured.
         compensated: names of the consumers whose weights compensate for removed channels.
         not_compensated: names of the consumers that lost inputs and cannot mix channels.
         latency_trials: the networks that were timed for a latency target.
         notes: what a user should know besides, one sentence each.
         dry_run: whether the model was left unchanged.
         refit: what the refit of the last step did; None without one.
+        kept_layers: convolutions and linear layers from which no channel could be removed, by name, each with the
+            reason.
     """
 
     layers: tuple[LayerWidth, ...]
@@ -143,6 +146,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     dry_run: bool = False
     refit: RefitReport | None = None
+    kept_layers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def removed(self) -> int:

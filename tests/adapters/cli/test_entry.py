@@ -132,7 +132,7 @@ def test_prune_gets_the_given_options_and_no_others(calls):
     assert calls[-1][2] == fixed | {"neighbors": 2, "threshold": 0.25, "ignored_layers": ("3", "0")}
     many = ["--pruning-ratio", "0.3", "--order", "rounds", "--ranking", "global", "--round-to", "8", "--steps", "3"]
     many += ["--compensate", "none", "--no-reestimate-bn", "--max-pruning-ratio", "0.9", "--layer-ratio", "a=b=0.5"]
-    many += ["--on-wrong-removal", "error", "--max-trace-seconds", "30"]
+    many += ["--on-wrong-removal", "error", "--max-trace-seconds", "30", "--max-memory", "4096"]
     many += ["--layer-ratio", "3=0", "--no-verify", "--no-latency", "--quiet", "--dry-run"]
     assert cli.main([*BASE, *many]) == 0
     assert calls[-1][2] == {
@@ -146,12 +146,25 @@ def test_prune_gets_the_given_options_and_no_others(calls):
         "max_pruning_ratio": 0.9,
         "on_wrong_removal": "error",
         "max_trace_seconds": 30.0,
+        "max_memory": 4096,
         "pruning_ratio_dict": {"a=b": 0.5, "3": 0.0},
         "verify": False,
         "measure_latency": False,
         "dry_run": True,
         "progress": False,
     }
+
+
+@pytest.mark.parametrize(("given", "meant"), [("1", 1), ("1.0", 1.0), ("0.25", 0.25)])
+def test_a_limit_of_memory_is_bytes_or_a_share(given, meant, calls):
+    assert cli.main([*BASE, "--max-memory", given]) == 0
+    assert (calls[-1][2]["max_memory"], type(calls[-1][2]["max_memory"])) == (meant, type(meant))
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "1e9", "much"])
+def test_a_wrong_limit_of_memory_is_refused(given, capsys):
+    assert cli.main([*BASE, "--max-memory", given]) == 2
+    assert "--max-memory" in capsys.readouterr().err
 
 
 def test_the_choices_are_those_of_prune():

@@ -19,6 +19,7 @@ from foad_plugins import (
     greedy_select,
     prune,
 )
+from foad_plugins.adapters.torch_pruning import calibration
 from tests.adapters.torch_pruning.test_importance import _Sometimes
 from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain, Concat, Residual, Tokens, seeded_norms
@@ -114,6 +115,30 @@ def test_a_wholly_frozen_model():
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
+@pytest.mark.parametrize("options", [{}, {"flops": 0.6}, {"pruning_ratio": 0.3, "compensate": "representative"}])
+def test_less_memory_needs_a_pass_for_each_group_and_removes_the_same(options, monkeypatch):
+    one = seeded_norms(Residual()).eval()
+    other = copy.deepcopy(one)
+    expected = prune(one, IMAGES, **options)
+    passes = []
+    calibrate = calibration.calibrate
+
+    def counted(model, data, channel_sets, *grams):
+        passes.append(len(channel_sets))
+        return calibrate(model, data, channel_sets, *grams)
+
+    monkeypatch.setattr(calibration, "calibrate", counted)
+    report = prune(other, IMAGES, max_memory=1, **options)
+    assert len(report.groups) > 1
+    assert passes == [1] * len(report.groups)
+    assert [group.selection for group in report.groups] == [group.selection for group in expected.groups]
+    # Products are shared with the similarities of the first pass only, and differ by rounding.
+    torch.testing.assert_close(other.state_dict(), one.state_dict(), atol=1e-5, rtol=1e-4)
+    assert all(group.similarity is None for group in report.groups)
+    assert all(group.similarity is not None for group in expected.groups)
+
+
 def test_nothing_to_remove_is_a_warning():
     model = Chain()
     # Two channels that no image excites are copies of each other, and random weights may have some.
@@ -187,7 +212,7 @@ def _tied():
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), {}, ValueError, "no convolution or linear layer"),
         (_Fixed, {"on_wrong_removal": "error"}, RuntimeError, "shape"),
         (Chain, {"on_wrong_removal": "skip"}, ValueError, "must be 'keep' or 'error', got 'skip'"),
-        (_tied, {}, ValueError, "layers '0' and '1' share a parameter"),
+        (_tied, {"on_wrong_removal": "error"}, ValueError, "layers '0' and '1' share a parameter"),
     ],
 )
 def test_errors_leave_the_model_unchanged(build, arguments, error, message):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch_pruning as tp
 from torch import nn
-from torch_pruning.dependency import DependencyGraph
+from torch_pruning.dependency.dependency import Dependency
 
 from foad_plugins import FOADImportance, FOADWarning, prune
 from foad_plugins.adapters.torch_pruning.graph import build_graph, nonterminating_roots, prunable_groups
@@ -87,15 +87,14 @@ def test_the_report_names_nonterminating_groups():
 
 def test_a_layer_whose_group_takes_too_long_is_named_and_the_others_are_pruned(monkeypatch):
     model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.ReLU(), nn.Conv2d(12, 12, 1), nn.ReLU(), nn.Conv2d(12, 3, 1)).eval()
-    slow, collect = model[2], DependencyGraph.get_pruning_group
+    slow, triggered = model[2], Dependency.is_triggered_by
 
-    def endless(graph, layer, *arguments):
-        while layer is slow:
-            for _ in graph.module2node[layer].dependencies:
-                pass
-        return collect(graph, layer, *arguments)
+    def slowly(dependency, pruning_fn):
+        if dependency.source.module is slow and pruning_fn.__name__ == "prune_out_channels":
+            time.sleep(0.2)
+        return triggered(dependency, pruning_fn)
 
-    monkeypatch.setattr(DependencyGraph, "get_pruning_group", endless)
+    monkeypatch.setattr(Dependency, "is_triggered_by", slowly)
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FOADWarning)
