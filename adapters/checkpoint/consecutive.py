@@ -16,7 +16,7 @@ __all__ = ["consecutive_problem"]
 
 
 class _Width(NamedTuple):
-    """Channels of a value: ``"map"`` on axis 1, ``"last"`` on the last axis, ``"flat"`` in features of flattened maps."""
+    """Channels of a value: on axis 1 (``"map"``), on the last axis (``"last"``), or in flattened maps (``"flat"``)."""
 
     kind: str
     channels: int
@@ -61,8 +61,8 @@ _BROADCAST = {"add", "iadd", "sub", "mul", "imul"}
 def consecutive_problem(model: nn.Module) -> str | None:
     """The first two layers of a network whose widths do not fit each other; None where none is found.
 
-    The code of the network runs on a copy without data, by ``torch.fx``; nothing is found where that fails, and between
-    layers with other operations than activations, normalization, pooling, sums, products, concatenations and flattening.
+    The code of the network runs on a copy without data, by ``torch.fx``. Nothing is found where that fails, nor between
+    layers with other operations than activations, normalization, pooling, sums, products, concatenations, flattening.
     """
     try:
         # Parameters are shared with the copy: only its attributes and buffers may change.
