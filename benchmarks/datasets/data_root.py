@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..errors import BenchmarkError
 
-
 _HOW = "name one with --data-root DIR or in the environment variable FOAD_DATA"
 
 
