@@ -61,7 +61,8 @@ def save_pruned(
 def load_pruned(model: nn.Module | Callable[[], nn.Module], path: str | os.PathLike[str]) -> nn.Module:
     """Load what :func:`save_pruned` saved into a fresh, unpruned network.
 
-    No example inputs are needed, and the network does not run. Nothing is unpickled. A file of a stranger can set
+    No example inputs are needed, and no data runs through the network. Where ``torch.fx`` can follow its code, a file
+    whose layers do not fit each other is refused. Nothing is unpickled. A file of a stranger can set
     weights, and integers of modules to smaller positive ones that fit the weights, and nothing else. The outputs are
     those of the saved model, bit for bit on the same machine in eval mode, provided that the network is the one that
     was pruned. Tensors are new: create optimizers afterwards.

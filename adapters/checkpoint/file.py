@@ -173,4 +173,4 @@ def _digest(text: str, entries: Mapping[str, Any], data: bytes | memoryview) -> 
 
 
 def _error(path: Path, what: str) -> CheckpointError:
-    return CheckpointError(f"{path.name[-60:]!r} {what}")
+    return CheckpointError(f"{(path.name or str(path))[-60:]!r} {what}")

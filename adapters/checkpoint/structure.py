@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ...utils.rollback import rollback_on_error
+from .consecutive import consecutive_problem
 from .layers import HOOK_SUFFIXES, layer_problem
 
 __all__ = ["apply_structure", "structure_of"]
@@ -83,6 +84,9 @@ def apply_structure(model: nn.Module, content: Any, tensors: Mapping[str, Tensor
             problem = layer_problem(module) if name in regular else None
             if problem is not None:
                 raise ValueError(f"layer {name!r}: {problem}")
+        problem = consecutive_problem(model)
+        if problem is not None:
+            raise ValueError(problem)
 
 
 def _slots(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:

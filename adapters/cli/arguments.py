@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .common import positive_int
+from .common import Parser, positive_int
 
 __all__ = ["TARGETS", "make_parser", "own_version"]
 
@@ -32,7 +32,7 @@ def make_parser(
         prune: runs ``foad prune``.
         info: runs ``foad info``.
     """
-    parser = argparse.ArgumentParser(prog="foad", description="FOAD filter pruning of PyTorch models.")
+    parser = Parser(prog="foad", description="FOAD filter pruning of PyTorch models.")
     parser.add_argument("--version", action="version", version=f"foad-plugins {own_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(

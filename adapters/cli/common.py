@@ -1,4 +1,4 @@
-"""What the commands ``foad`` and ``foad-bench`` share: numbers of options, and warnings in one line."""
+"""What the commands ``foad`` and ``foad-bench`` share: errors of arguments and warnings in one line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from ...utils.text import printable_lines
 
-__all__ = ["positive_int", "warnings_in_one_line"]
+__all__ = ["Parser", "positive_int", "warnings_in_one_line"]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that prints an error in one line, without all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and how to see the options, and exit with status 2."""
+        self.exit(2, f"{self.prog}: {printable_lines([message])} ({self.prog} --help shows the options)\n")
 
 
 def positive_int(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import traceback
@@ -208,7 +209,11 @@ def _device(name: str | None) -> torch.device:
 
 
 def _one_line(error: Exception) -> str:
-    text = printable(" ".join(str(error).split()))
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        # Without the number that the operating system has for it.
+        message = f"{os.fspath(error.filename)!r}: {error.strerror}"
+    text = printable(" ".join(message.split()))
     known = isinstance(error, (CommandError, ValueError, RuntimeError, OSError)) and text
     return text if known else f"{type(error).__name__}: {text}"
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from importlib import import_module, invalidate_caches
-from importlib.util import module_from_spec, spec_from_file_location
-from operator import attrgetter
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
+from ...utils.text import did_you_mean
+from ...utils.user_code import UserCodeError, describe_error, find_callable
 from .errors import CommandError, UsageError
 
 __all__ = ["build_model", "image_channels", "torchvision_models", "torchvision_name"]
@@ -35,11 +30,11 @@ def torchvision_name(spec: str) -> str | None:
     if spec.startswith(_PREFIX):
         name = spec.removeprefix(_PREFIX)
         if name not in known:
-            raise UsageError(f"torchvision has no model {name!r}{_near(name, known)}")
+            raise UsageError(f"torchvision has no model {name!r}{did_you_mean(name, known)}")
         return name
     module, colon, factory = spec.rpartition(":")
     if not (module and colon and factory):
-        near = _near(spec, known, _PREFIX)
+        near = did_you_mean(_PREFIX + spec, [_PREFIX + name for name in known])
         raise UsageError(f"--model must be torchvision:NAME, MODULE:FACTORY or FILE.py:FACTORY, got {spec!r}{near}")
     if not module.endswith(".py") and ("/" in module or os.sep in module):
         raise UsageError(f"--model {spec!r}: write package.module:{factory}, or path/to/file.py:{factory}")
@@ -68,7 +63,7 @@ def build_model(spec: str, weights: Any = None, num_classes: int | None = None, 
             return _from_torchvision(name, weights, num_classes, progress)
         if num_classes is not None:
             raise UsageError("--num-classes is for torchvision's models; your factory sets the number itself")
-        return _from_module(spec)
+        return _from_user(spec)
 
 
 def image_channels(model: nn.Module) -> int | None:
@@ -111,77 +106,17 @@ def _from_torchvision(name: str, weights: Any, num_classes: int | None, progress
     return model
 
 
-def _from_module(spec: str) -> nn.Module:
-    path, _, name = spec.rpartition(":")
-    is_file = path.endswith(".py")
-    with _searched_last(str(Path(path).resolve().parent) if is_file else os.getcwd()):
-        return _made(_run_file(Path(path)) if is_file else _imported(path), path, name, spec)
-
-
-@contextmanager
-def _searched_last(folder: str) -> Iterator[None]:
-    """Search modules in a folder too, after all others, so that no file in it hides an installed package."""
-    if folder in sys.path:
-        yield
-        return
-    sys.path.append(folder)
-    invalidate_caches()
+def _from_user(spec: str) -> nn.Module:
     try:
-        yield
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
-
-
-def _imported(path: str) -> ModuleType:
-    try:
-        return import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise CommandError(f"importing {path!r} fails: {error}") from error
-        message = f"there is no module {path!r}, installed or in the current folder"
-        raise CommandError(message) from error
-    except (Exception, SystemExit) as error:
-        raise CommandError(f"importing {path!r} fails: {type(error).__name__}: {error}") from error
-
-
-def _run_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise CommandError(f"there is no file {str(path)!r}")
-    name = f"foad_user_{path.stem}"
-    spec = spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise CommandError(f"{str(path)!r} cannot be imported")
-    module = module_from_spec(spec)
-    # Registered before it is run, because dataclasses look modules up by name.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise CommandError(f"importing {str(path)!r} fails: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _made(module: ModuleType, path: str, name: str, spec: str) -> nn.Module:
-    try:
-        found = attrgetter(name)(module)
-    except AttributeError as error:
-        raise CommandError(f"module {path!r} has no {name!r}{_near(name, dir(module))}") from error
+        found = find_callable(spec)
+    except UserCodeError as error:
+        raise CommandError(f"--model {spec}: {error}") from error
     if isinstance(found, nn.Module):
         return found
-    if not callable(found):
-        raise CommandError(f"{spec} must be a network, or make one when called; it is of type {type(found).__name__}")
     try:
         made = found()
     except (Exception, SystemExit) as error:
-        message = f"{spec} fails when called without arguments: {type(error).__name__}: {error}"
-        raise CommandError(message) from error
+        raise CommandError(f"{spec} fails when called without arguments: {describe_error(error)}") from error
     if not isinstance(made, nn.Module):
         raise CommandError(f"{spec} must return a torch.nn.Module, it returned an object of type {type(made).__name__}")
     return made
-
-
-def _near(name: str, known: Iterable[str], prefix: str = "") -> str:
-    near = [repr(prefix + match) for match in difflib.get_close_matches(name, known, n=3)]
-    return f"; did you mean {' or '.join(near)}?" if near else ""

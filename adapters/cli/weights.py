@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from ...utils.state_files import StateFileError, fit_names, read_state_file
-from ...utils.text import enumerate_some
+from ...utils.state_files import StateFileError, read_state_file
+from ...utils.state_fit import load_state
 from .errors import CommandError, UsageError
 from .models import torchvision_models
 
@@ -59,54 +58,13 @@ def load_weights(model: nn.Module, path: Path) -> str:
     """
     try:
         file = read_state_file(path)
+        if "foad_plugins" in file.metadata:
+            from ..checkpoint.api import load_pruned
+
+            load_pruned(model, path)
+            return f"the pruned model in {path}"
+        return load_state(model, file.tensors, file.source)
     except OSError as error:
         raise CommandError(f"the weights file cannot be read: {error}") from error
     except StateFileError as error:
         raise CommandError(str(error)) from error
-    if "foad_plugins" in file.metadata:
-        from ..checkpoint.api import load_pruned
-
-        load_pruned(model, path)
-        return f"the pruned model in {path}"
-    state, prefix = fit_names(file.tensors, model.state_dict())
-    _fill(model, state, path)
-    entry = f"{file.entry} in " if file.entry else ""
-    return f"{entry}{path}" + (f", without the prefix {prefix!r} of its names" if prefix else "")
-
-
-def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    own = model.state_dict()
-    # A file may have a shared tensor under one of its names only.
-    present = {own[name].data_ptr() for name in state if name in own} - {0}
-    missing = [
-        name
-        for name, value in own.items()
-        if name not in state and value.data_ptr() not in present and not name.endswith("num_batches_tracked")
-    ]
-    unexpected = [name for name in state if name not in own]
-    other = [
-        f"{name} ({_shape(value)} in the file, {_shape(own[name])} in the model)"
-        for name, value in state.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    wrong = [
-        f"{len(names)} {what}: {enumerate_some(names, 3)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
-        if names
-    ]
-    if wrong:
-        raise CommandError(f"{str(path)!r} does not fit the model: {'; '.join(wrong)}{_hint(own, state, other)}")
-    model.load_state_dict(dict(state), strict=False)
-
-
-def _hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], other: Sequence[str]) -> str:
-    """What to change if only the number of outputs of the last layer differs, else nothing."""
-    differing = [name for name in own if name in state and own[name].shape != state[name].shape]
-    last = {name.rpartition(".")[0] for name in differing}
-    if len(last) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in differing):
-        return ""
-    return f". The model in the file may have {len(state[differing[0]])} classes: see --num-classes"
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "scalar"

@@ -17,6 +17,7 @@ from ...calibration.split import check_two_parts
 from ...cost.latency import measure_latency
 from ...recovery.compensation import COMPENSATIONS
 from ...report.prune_report import PruneReport
+from ...utils.progress import phase
 from ...utils.rollback import Rollback, rollback_on_error
 from ...utils.warnings import NoEffectWarning, warn
 from ..torch_pruning.guards import check_prunable
@@ -141,7 +142,7 @@ def prune(
         max_memory: a limit for the sums of similarities, as for :class:`~foad_plugins.FOADImportance`: groups beyond it
             wait for another pass over the data. The report then has no similarity matrices.
         forward_fn: called as ``forward_fn(model, batch)``, for models that take their inputs in another way.
-        progress: show a progress bar while calibrating.
+        progress: show a progress bar or a line for every phase, on the standard error.
 
     Returns:
         Widths, removed channels with their representatives, parameters, FLOPs and latency, before and after; print it.
@@ -220,7 +221,8 @@ def prune(
         max_memory=max_memory,
     )
     check_forward(model, config.example, forward_fn)
-    before = measure(model, config.example, forward_fn)
+    with phase("counting", progress=progress):
+        before = measure(model, config.example, forward_fn)
     if "flops" in target.shares and not before.counted:
         raise ValueError(
             "FLOPs of this model cannot be counted (fvcore cannot trace it, or a forward_fn calls it): give params=, "
@@ -307,7 +309,8 @@ def _importances(
 
 
 def _latency(model: nn.Module, config: PruneConfig) -> float:
-    return measure_latency(model, config.batch, forward_fn=config.forward_fn)
+    with phase("timing the model", progress=config.data.progress):
+        return measure_latency(model, config.batch, forward_fn=config.forward_fn)
 
 
 def _report(

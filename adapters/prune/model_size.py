@@ -12,6 +12,7 @@ from ...calibration.data import Call, ForwardFn
 from ...cost.flops import FlopsTable, LayerFlops, count_params, flops_table
 from ...report.data import LayerWidth
 from ...utils.layers import layer_width
+from ...utils.memory import is_out_of_memory
 from ...utils.outputs import output_tensors
 
 __all__ = ["ModelSize", "layer_widths", "measure", "output_shapes"]
@@ -55,11 +56,10 @@ def measure(model: nn.Module, example: Call, forward_fn: ForwardFn | None) -> Mo
     if forward_fn is None:
         try:
             return ModelSize(widths, flops_table(model, example.kwargs or example.args), True)
-        except (MemoryError, torch.cuda.OutOfMemoryError):
-            raise
         # The tracer passes tensors where the model expects integers, so its own code may raise anything.
-        except Exception:
-            pass
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
     layers = tuple(
         LayerFlops(name, type(module).__name__, count_params(module), 0)
         for name, module in model.named_modules()

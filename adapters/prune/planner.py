@@ -8,6 +8,7 @@ from functools import partial
 from operator import itemgetter, mul
 
 from torch import nn
+from tqdm.auto import tqdm
 
 from ...allocation.widths import Budget
 from ...cost.latency import measure_latency
@@ -111,7 +112,8 @@ class Planner:
         """
         candidates: list[Candidate] = []
         decisions: list[GroupDecision] = []
-        for group in groups:
+        show = self._config.data.progress and not previous_attempts
+        for group in tqdm(groups, desc="ranking", unit="group", disable=not show):
             if group.features_form_channels:
                 self.keep_whole({group: "several features become one channel, as by view or Unflatten"})
                 continue
@@ -262,13 +264,15 @@ class Planner:
             return self._schedule(model, candidates, self._limits(candidates, round_to), budgets)
 
         def measure(counts: Sequence[int]) -> tuple[float, float]:
+            bar.update()
             wanted = {one.group.name: count for one, count in zip(candidates, counts, strict=True)}
             narrow = narrowed_copy(model, config.sample, config.forward_fn, wanted)
             cost = costs.at(counts)
             share = cost.params / base.table.params if cost.flops is None or not base.flops else cost.flops / base.flops
             return share, measure_latency(narrow, config.batch, forward_fn=config.forward_fn) / original
 
-        counts, trials, notes = search_latency(schedule_for, measure, target.value, config.round_to)
+        with tqdm(desc="timing narrower networks", unit="network", disable=not config.data.progress) as bar:
+            counts, trials, notes = search_latency(schedule_for, measure, target.value, config.round_to)
         return counts, Plan(trials=trials, notes=notes)
 
     def _limits(self, candidates: Sequence[Candidate], round_to: int) -> Limits:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...criterion.nearest import NearestKept
 from ...criterion.selection import Selection, greedy_select
+from ...utils.memory import is_out_of_memory
 from ..torch_pruning.groups import CoupledGroup, mean_over_channel_groups
 from ..torch_pruning.importance import FOADImportance
 from .search import Candidate
@@ -117,6 +118,8 @@ def _by_scores(group: CoupledGroup, ranker: tp.importance.Importance | None) -> 
     try:
         found = ranker(group.group)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise ValueError(
             f"{kind} cannot score the group of layer {group.name!r} ({error!r}); one that needs gradients must have "
             "them, in every step"

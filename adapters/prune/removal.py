@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ...calibration.preserve import preserve_state
 from ...recovery.refitting.patches import LayerMatrix, is_linear_map
+from ...utils.memory import is_out_of_memory
 from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.graph import build_graph
 from ..torch_pruning.groups import CoupledGroup, root_channels
@@ -166,6 +167,8 @@ def _remove(decision: GroupDecision, kept: dict[nn.Module, Tensor], graph: Depen
     except WrongRemovalError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise _wrong(group, f"Torch-Pruning fails with {_described(error)}") from error
     for layer, indices in removed.items():
         left = [place for place in range(len(kept[layer])) if place not in indices]
@@ -189,6 +192,8 @@ def _as_wrong_removal(what: str, call: Callable[[], _T]) -> _T:
     try:
         return call()
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise WrongRemovalError(f"{what} ({_described(error)})") from error
 
 

@@ -13,6 +13,7 @@ from ...recovery.batch_norm import MomentsByLayer, input_moments, shift_running_
 from ...recovery.refit_step import RefitStep
 from ...recovery.refitting.report import RefitReport
 from ...report.data import GroupReport, LatencyTrial, Verification
+from ...utils.progress import phase
 from ...utils.rollback import rollback_on_error
 from ..torch_pruning.channel_pairs import channel_pairs
 from ..torch_pruning.compensator import Removal, WeightUpdate
@@ -130,9 +131,9 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
 
 def _trace(model: nn.Module, config: PruneConfig) -> list[CoupledGroup]:
     """The groups of the model, in the order of their roots, at least one of which may be pruned."""
-    with preserve_state(model):
+    with preserve_state(model), phase("tracing", progress=config.data.progress):
         graph = build_graph(model, config.example, config.forward_fn, config.max_trace_seconds)
-    groups = prunable_groups(graph, list(config.ignored))
+        groups = prunable_groups(graph, list(config.ignored))
     nothing = all(group.is_output for group in groups)
     if nothing and any(too_slow(graph, layer) for layer in model.modules()):
         raise ValueError(
@@ -164,10 +165,12 @@ def _apply(
         weights = refit.weights(model) if refit is not None else {}
         update = WeightUpdate(config.importance.calibration, "least_squares" if refit else config.compensate)
         removals = [Removal(one.group, list(one.representatives), one.representatives) for one in plan.changing]
-        compensated = [layer for layer in update(removals) if layer not in weights]
+        with phase("compensating", progress=config.data.progress):
+            compensated = [layer for layer in update(removals) if layer not in weights]
         for layer, weight in weights.items():
             layer._parameters["weight"] = weight
-    kept = remove_verified(model, config, plan.changing, shapes)
+    with phase("removing and verifying" if config.verify else "removing", progress=config.data.progress):
+        kept = remove_verified(model, config, plan.changing, shapes)
     if moments:
         shift_running_stats(model, moments, kept, config.data)
     curves = {curve.name: curve for curve in plan.curves}

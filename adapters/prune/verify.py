@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map
 from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import preserve_state
 from ...utils.layers import channel_axis
+from ...utils.memory import is_out_of_memory
 from ...utils.outputs import output_tensors
 from ..torch_pruning.groups import CoupledGroup
 
@@ -30,9 +31,9 @@ def outputs(model: nn.Module, call: Call, forward_fn: ForwardFn | None) -> list[
     with preserve_state(model), torch.no_grad():
         try:
             found = _run(model, call, forward_fn, torch.float64)
-        except MemoryError:
-            raise
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
             # The model has operators or hard-coded types without double precision.
             found = _run(model, call, forward_fn, None)
     return [tensor.detach().clone() for tensor in output_tensors(found)]

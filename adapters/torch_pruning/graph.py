@@ -17,6 +17,7 @@ from torch_pruning.dependency.index_mapping import update_index_mapping
 from ...calibration.collect import require_batch_dim
 from ...calibration.data import Call, ForwardFn
 from ...calibration.preserve import without_hooks_of
+from ...utils.memory import is_out_of_memory
 from ...utils.outputs import output_tensors
 from .broadcasts import separate_broadcasts
 from .collect import collect_group
@@ -82,7 +83,7 @@ def build_graph(
             finalize(graph, _disconnect, graph.module2node).atexit = False
             return limit_time(graph, max_seconds)
         except Exception as error:
-            if not ran:
+            if not ran or is_out_of_memory(error):
                 raise
             raise ValueError(f"Torch-Pruning cannot trace the model: {error!r}") from error
 

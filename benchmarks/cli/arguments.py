@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ...adapters.cli.common import positive_int
+from ...adapters.cli.common import Parser, positive_int
 
 Command = Callable[[argparse.Namespace], int]
 
 _EXAMPLES = """examples:
   foad-bench run quickstart
   foad-bench run my-suite.yaml --data-root data --workers 4
-  foad-bench run your-model --data-root photos --set conditions.model.name=my_models.py:factory
+  foad-bench run your-model --data-root photos --weights net.pth --set conditions.model.name=my_models.py:factory
   foad-bench run my-suite.yaml --import my_criteria.py --executor ray --address auto --device cuda
 
 Each finished run is kept; the same command continues from there, and several may share a results folder.
@@ -27,7 +27,7 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     Args:
         commands: what runs each, by name.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="foad-bench",
         description="Compare pruning criteria under equal conditions and keep every run as a record.",
     )
@@ -81,6 +81,13 @@ def _suite(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         default=os.environ.get("FOAD_DATA") or None,
         help="your folder with the data and weights that the suite names (default: environment variable FOAD_DATA)",
+    )
+    command.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="start from these weights instead of training: a state dict or training checkpoint (.safetensors, .pth, "
+        ".pt, .th, .bin, .ckpt)",
     )
     command.add_argument(
         "--seeds", type=positive_int, metavar="N", help="run seeds 0 to N-1 (default: those of the suite)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -16,8 +17,8 @@ from ..models import MODELS
 from ..records.schema import FailureRecord
 from ..records.store import RecordStore
 from ..records.tensorboard_log import TensorBoardLog
+from ..registry.imports import import_all
 from ..registry.registry import Registry
-from ..registry.user_code import import_all
 from ..suites.loader import find_suite, suite_names
 from ..suites.schema import Suite
 from ..sweep.executors import Executor, InProcess, WorkerProcesses
@@ -70,6 +71,8 @@ def check(arguments: argparse.Namespace) -> int:
     store = RecordStore(folder / "records")
     there = sum(store.find(inputs) is not None for inputs in prepared.runs)
     print(f"{suite.name}: {suite.description}")
+    if prepared.read:
+        print(f"base weights: {prepared.read}")
     print(
         f"{len(suite.tables())} tables, {len(suite.criteria)} criteria, {suite.seeds} seeds: {len(prepared.runs)} runs"
     )
@@ -93,8 +96,13 @@ def _show(folder: Path) -> None:
 def _suite(arguments: argparse.Namespace) -> Suite:
     # A suite may name what these register.
     import_all(tuple(arguments.imports))
-    seeds = [] if arguments.seeds is None else [f"seeds={arguments.seeds}"]
-    suite = find_suite(arguments.suite, [*arguments.set, *seeds])
+    changes = [*arguments.set]
+    if arguments.seeds is not None:
+        changes.append(f"seeds={arguments.seeds}")
+    if arguments.weights is not None:
+        path = json.dumps(str(arguments.weights.absolute()))
+        changes += ["conditions.base_recipe=null", "conditions.base_seed=null", f"conditions.base_weights={path}"]
+    suite = find_suite(arguments.suite, changes)
     return suite.smoke() if arguments.smoke else suite
 
 

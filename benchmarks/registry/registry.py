@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from ...utils.text import did_you_mean
+from ...utils.user_code import UserCodeError, describe_error, find_callable
 from ..errors import BenchmarkError, SettingsError
-from .user_code import describe_error, find_factory, is_reference
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Spec")
@@ -87,7 +87,7 @@ class Registry(Generic[T]):
         """
         if name in self._factories:
             return self._factories[name]
-        if not is_reference(name):
+        if ":" not in name:
             known = [*self.names(), *(f"{prefix}:NAME" for prefix in sorted(self._schemes))]
             raise UnknownNameError(
                 f"unknown {self.kind} {name!r}{did_you_mean(name, self._factories)} (known: "
@@ -97,9 +97,9 @@ class Registry(Generic[T]):
         if prefix in self._schemes:
             return self._schemes[prefix](rest)
         try:
-            return find_factory(self.kind, name)
-        except SettingsError as error:
-            raise UnknownNameError(str(error)) from error
+            return find_callable(name)
+        except UserCodeError as error:
+            raise UnknownNameError(f"{self.kind} {name!r}: {error}") from error
 
     def names(self) -> list[str]:
         """All registered names in alphabetical order."""
@@ -124,7 +124,7 @@ class Registry(Generic[T]):
         except BenchmarkError:
             raise
         except (Exception, SystemExit) as error:
-            user_defined = is_reference(spec.name) and spec.name.partition(":")[0] not in self._schemes
+            user_defined = ":" in spec.name and spec.name.partition(":")[0] not in self._schemes
             expected = not user_defined and isinstance(error, (TypeError, ValueError))
             # The line matters in code that the user can change, and for errors that nobody expected.
             text = f": {error}" if expected else f" fails: {describe_error(error)}"

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from ...utils.state_files import StateFileError, fit_names, read_state_file
+from ...utils.state_files import StateFileError, read_state_file
+from ...utils.state_fit import load_state
 from ..errors import BenchmarkError
 from ..files import hash_tensors
 
@@ -26,11 +27,11 @@ class WeightsFile:
     """A state dict and where it was read.
 
     Attributes:
-        path: the file, or what errors call it.
+        source: where it was read, as messages call it.
         tensors: by name, as in the file.
     """
 
-    path: Path | str
+    source: str
     tensors: Mapping[str, torch.Tensor]
 
     @classmethod
@@ -45,7 +46,7 @@ class WeightsFile:
             file = read_state_file(path)
         except StateFileError as error:
             raise WeightsError(str(error)) from None
-        return cls(f"{file.entry} in {path}" if file.entry else path, file.tensors)
+        return cls(file.source, file.tensors)
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> WeightsFile:
@@ -64,18 +65,18 @@ class WeightsFile:
         """SHA-256 over names, types, shapes and values of the tensors."""
         return hash_tensors(self.tensors)
 
-    def load_into(self, model: nn.Module) -> None:
+    def load_into(self, model: nn.Module) -> str:
         """Give a network these weights, all of them and no others, in the network's own precision.
 
         Prefixes of wrappers, such as ``module.``, are removed from the names where they fit the network then.
+
+        Returns:
+            What was read, in words.
 
         Raises:
             WeightsError: if names or shapes differ.
         """
         try:
-            model.load_state_dict(dict(fit_names(self.tensors, model.state_dict())[0]))
-        except RuntimeError as error:
-            differences = " ".join(line.strip() for line in str(error).splitlines()[1:])
-            if len(differences) > 300:
-                differences = f"{differences[:300]}..."
-            raise WeightsError(f"{self.path} does not fit {type(model).__name__}: {differences}") from None
+            return load_state(model, self.tensors, self.source)
+        except StateFileError as error:
+            raise WeightsError(str(error)) from None

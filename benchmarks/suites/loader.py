@@ -20,7 +20,19 @@ from .yaml_text import MOST_BYTES, SuiteFileError, line_of, parse_value, parse_y
 
 _SUFFIX = ".yaml"
 _MOST_LINES, _LONGEST_LINE = 20, 300
-_IN_YAML = {"tuple_type": "Input should be a list", "model_type": "Input should be a mapping of keys and values"}
+_IN_YAML = {
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping of keys and values",
+    "missing": "is needed and not given",
+    "too_short": "must have {min_length} or more items, got {actual_length}",
+    "too_long": "must have {max_length} items or fewer, got {actual_length}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "string_type": "must be a text",
+}
 """pydantic's messages that speak of Python, in the words of YAML."""
 
 
@@ -107,7 +119,11 @@ def _reason(error: Any) -> str:
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"{where}: unknown key; {hint}"
-    message = _IN_YAML.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    in_yaml = _IN_YAML.get(error["type"])
+    if in_yaml is None:
+        message = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    else:
+        message = in_yaml.format(**error.get("ctx", {}))
     # The messages of the suite's own validators contain the value.
     complete = error["type"] == "value_error" or isinstance(error["input"], (dict, list, BaseModel))
     given = "" if complete else f", got {error['input']!r}"

@@ -16,7 +16,7 @@ from ..errors import SettingsError
 from ..models import build_model
 from ..records.environment import Versions
 from ..records.schema import RunInputs, RunRecord, Setup
-from ..registry.user_code import import_all
+from ..registry.imports import import_all
 from ..runs.prune_to_target import ignored
 from ..runs.run import criterion_for
 from ..runs.weights_file import WeightsFile
@@ -36,12 +36,14 @@ class Prepared:
         suite: what was given.
         runs: in the order in which they are done.
         given: weights of the base model; None if it is trained.
+        read: what was read into the base model, in words; empty if it is trained.
         context: where a worker finds the user's things.
     """
 
     suite: Suite
     runs: list[RunInputs]
     given: WeightsFile | None
+    read: str
     context: WorkerContext
 
 
@@ -79,8 +81,8 @@ def prepare(
     given = None if name is None else read_given(name, data_root)
     data = load_data(suite.conditions.dataset, data_root, hardware.device if local else "cpu")
     runs = plan(suite, data, Versions.installed(), given, hardware)
-    _check(runs, data, given)
-    return Prepared(suite, runs, given, WorkerContext(data_root, imports, quiet=quiet))
+    read = _check(runs, data, given)
+    return Prepared(suite, runs, given, read, WorkerContext(data_root, imports, quiet=quiet))
 
 
 def run_suite(
@@ -137,23 +139,25 @@ def run_suite(
         sweep = Sweep(prepared.runs, folder, prepared.given, on_record)
         if fresh:
             sweep.forget()
+        if prepared.read and not quiet:
+            write(f"base weights: {prepared.read}")
         with Progress(suite.name, prepared.runs, quiet=quiet, write=write) as progress:
             return sweep.run(executor, prepared.context, progress)
     finally:
         executor.close()
 
 
-def _check(runs: list[RunInputs], data: ImageSource, given: WeightsFile | None) -> None:
-    """A wrong setting should show now and not after minutes of training."""
+def _check(runs: list[RunInputs], data: ImageSource, given: WeightsFile | None) -> str:
+    """A wrong setting should show now and not after minutes of training. Returns which weights were read, in words."""
     model = build_model(runs[0].setup.conditions.model, seed=0)
-    if given is not None:
-        given.load_into(model)
+    read = "" if given is None else given.load_into(model)
     ignored(model, runs[0].setup.conditions.ignored_layers)
     if not data.evaluates_in_detail:
         check_logits(model, data)
     for inputs in runs:
         if inputs.seed == runs[0].seed:
             criterion_for(inputs, data)
+    return read
 
 
 def plan(

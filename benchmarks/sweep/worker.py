@@ -19,8 +19,8 @@ from ..datasets.data_root import DataRoot
 from ..errors import BenchmarkError
 from ..records.environment import Environment
 from ..records.schema import FailureRecord, RunInputs, RunRecord, Setup
+from ..registry.imports import import_all
 from ..registry.registry import Spec
-from ..registry.user_code import import_all
 from ..runs.base_models import BaseModel, load_base, train_base
 from ..runs.run import run_one
 from ..runs.weights_file import WeightsFile

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from torch import Tensor
 from .files import open_regular
 from .text import enumerate_some
 
-__all__ = ["StateFile", "StateFileError", "fit_names", "read_state_file"]
+__all__ = ["StateFile", "StateFileError", "read_state_file"]
 
 _ENTRIES = ("state_dict", "model_state_dict", "model", "ema")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
 _DEPTH = 3
 # torch.save writes a zip file, or in its old form a pickle, whose first two bytes are its protocol.
 _PICKLES = (b"PK\x03\x04", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
@@ -32,7 +30,7 @@ _CONVERT = (
 
 
 class StateFileError(ValueError):
-    """A file without a state dict that can be read safely."""
+    """A file without a state dict that can be read safely, or with one that does not fit the network."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ class StateFile:
     Attributes:
         tensors: by name.
         metadata: of a safetensors file; empty for others.
-        entry: where the state dict was in the file, as ``"checkpoint['ema']"``; empty if it was the whole file.
+        source: the path, with the place of the state dict in the file, as ``"checkpoint['ema'] in x.pt"``.
     """
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
-    entry: str = ""
+    source: str
 
 
 def read_state_file(path: Path) -> StateFile:
@@ -69,35 +67,14 @@ def read_state_file(path: Path) -> StateFile:
     return _from_safetensors(path)
 
 
-def fit_names(tensors: Mapping[str, Tensor], names: Iterable[str]) -> tuple[Mapping[str, Tensor], str]:
-    """The tensors under the names of a network, without prefixes of wrappers where that makes more names fit.
-
-    Args:
-        tensors: by name.
-        names: of the network's state dict.
-
-    Returns:
-        The tensors, and the prefix that was removed; empty if none.
-    """
-    own = set(names)
-    best, removed, fitting = tensors, "", len(own & tensors.keys())
-    for count in range(1, _DEPTH + 1):
-        for parts in product(_PREFIXES, repeat=count):
-            prefix = "".join(parts)
-            renamed = {name.removeprefix(prefix): value for name, value in tensors.items()}
-            found = len(own & renamed.keys())
-            if found > fitting and len(renamed) == len(tensors):
-                best, removed, fitting = renamed, prefix, found
-    return best, removed
-
-
 def _from_safetensors(path: Path) -> StateFile:
     import safetensors
 
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = dict(file.metadata() or {})
-            return StateFile({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return StateFile(tensors, metadata, str(path))
     except (OSError, MemoryError):
         raise
     except Exception as error:
@@ -134,7 +111,7 @@ def _from_pickle(path: Path, stream: Any) -> StateFile:
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             raise StateFileError(f"{str(path)!r}: {name!r} is sparse, quantized or without data, and cannot be used")
-    return StateFile(tensors, {}, "" if entry == "checkpoint" else entry)
+    return StateFile(tensors, {}, str(path) if entry == "checkpoint" else f"{entry} in {path}")
 
 
 def _state_dicts(value: Any, place: str, depth: int) -> Iterator[tuple[str, Mapping[str, Tensor]]]:

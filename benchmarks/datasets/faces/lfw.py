@@ -133,9 +133,7 @@ def _pairs(faces: torch.Tensor, people: People, tested: torch.Tensor, view: View
 def _photos(root: DataRoot, name: str) -> Photos:
     path = root.path(name)
     if not path.exists():
-        raise MissingFileError(
-            f"this suite reads photographs from {name}, which is not under the data root {root.folder}"
-        )
+        raise MissingFileError(f"there are no photographs at {str(path)!r}, which this suite reads")
     return open_photos(path)
 
 

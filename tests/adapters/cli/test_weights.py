@@ -75,7 +75,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, change, message):
 def test_another_number_of_classes_is_reported(tmp_path):
     path = written(tmp_path / "x.safetensors", network(7).state_dict())
     with pytest.raises(
-        CommandError, match=r"3.weight \(7x16 in the file, 5x16 in the model\).* 7 classes: see --num-cl"
+        CommandError, match=r"3.weight \(7x16 in the file, 5x16 in the model\).* 7 classes \(num_classes"
     ):
         load_weights(network(), path)
 

@@ -313,3 +313,24 @@ def test_too_little_memory_while_counting_is_an_error_and_leaves_the_model_uncha
     with pytest.raises(MemoryError, match="none left"):
         prune(model, torch.rand(4, 3, 8, 8), pruning_ratio=0.5)
     assert snapshot(model) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "phases"),
+    [
+        ({"flops": 0.6}, ("compensating",)),
+        ({"flops": 0.6, "compensate": "refit", "ranking": "sensitivity"}, ("sensitivity", "refitting")),
+        ({"latency": 0.99}, ("timing narrower networks",)),
+    ],
+)
+def test_progress_names_every_phase(settings, phases, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "foad_plugins.adapters.prune.planner.measure_latency", lambda model, *_, **__: float(count_params(model))
+    )
+    prune(Chain(), IMAGES, progress=True, **settings)
+    shown = capsys.readouterr().err
+    always = ("counting", "timing the model", "tracing", "calibrating", "ranking", "removing and verifying")
+    for phase in (*always, *phases):
+        assert f"{phase}:" in shown
+    prune(Chain(), IMAGES, **settings)
+    assert capsys.readouterr().err == ""

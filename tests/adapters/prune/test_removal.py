@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch_pruning.dependency import Group
 
 from foad_plugins import FOADWarning, TargetError, count_params, prune
 from foad_plugins.adapters.prune import removal
@@ -143,3 +144,25 @@ def test_padded_shortcuts():
     assert model.inner.out_channels < 48
     assert (model.stem.out_channels, model.outer.out_channels) == (16, 32)
     assert any("'stem'" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("none left"), torch.OutOfMemoryError("none left"), RuntimeError("DefaultCPUAllocator: none left")],
+)
+@pytest.mark.parametrize(("owner", "name", "call"), [(Group, "prune", 1), (Group, "prune", 2), (removal, "outputs", 1)])
+def test_too_little_memory_is_no_wrong_removal(error, owner, name, call, monkeypatch):
+    original, calls = getattr(owner, name), []
+
+    def fail(*arguments, **options):
+        calls.append(1)
+        if len(calls) == call:
+            raise error
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, fail)
+    model = Chain().eval()
+    before = snapshot(model)
+    with pytest.raises(type(error), match="none left"):
+        pruned(model, pruning_ratio=0.5)
+    assert snapshot(model) == before

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from foad_plugins.benchmarks import report
 from foad_plugins.benchmarks.cli import commands as cli_run
@@ -20,7 +22,9 @@ from foad_plugins.benchmarks.cli.arguments import make_parser
 from foad_plugins.benchmarks.cli.signals import TerminationRequested, handle_termination
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
 from foad_plugins.benchmarks.datasets import DATASETS
-from foad_plugins.benchmarks.models import MODELS
+from foad_plugins.benchmarks.files import hash_tensors
+from foad_plugins.benchmarks.models import MODELS, build_model
+from foad_plugins.benchmarks.records.store import RecordStore
 from foad_plugins.benchmarks.suites.loader import suite_names
 from foad_plugins.benchmarks.suites.schema import Suite
 from foad_plugins.benchmarks.sweep.executors import InProcess, WorkerProcesses
@@ -216,8 +220,11 @@ def test_check_shows_how_many_runs_are_to_be_done(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "name it with --data-root DIR or in the environment variable FOAD_DATA"),
-        (["--data-root", "nowhere"], "weights/small.safetensors, which is not under the data root nowhere"),
+        ([], "from a folder of yours: name one with --data-root DIR or in the environment variable FOAD_DATA"),
+        (
+            ["--data-root", "nowhere"],
+            "but there is no folder 'nowhere': name one with --data-root DIR or in the environment variable FOAD_DATA",
+        ),
     ],
 )
 def test_data_that_is_not_there_is_one_line(
@@ -237,6 +244,31 @@ def test_data_that_is_not_there_is_one_line(
     assert not Path("results").exists()
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_suite_that_trains_starts_from_given_weights(
+    tiny: str, tiny_suite: Suite, suffix: str, plain_report: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = build_model(tiny_suite.conditions.model, seed=5).state_dict()
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    path = Path(f"net{suffix}").absolute()
+    (torch.save if suffix == ".pth" else save_file)(wrapped, path)
+    assert tiny_suite.conditions.base_recipe is not None
+    read = f"base weights: {path}, without the prefix 'module.' of its names"
+    assert cli.main(["check", tiny, "--weights", path.name]) == 0
+    assert read in capsys.readouterr().out.splitlines()
+    assert cli.main(["run", tiny, "--weights", path.name]) == 0
+    assert read in capsys.readouterr().out.splitlines()
+    records = RecordStore(Path("results/tiny/records")).all()
+    assert {record.base_weights_hash for record in records} == {hash_tensors(state)}
+    assert not list(Path("results").rglob("*.safetensors"))
+
+
+def test_weights_that_are_not_there(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", tiny, "--weights", "net.pth"]) == 1
+    error = capsys.readouterr().err
+    assert error == f"foad-bench: there is no file '{Path('net.pth').absolute()}', which this suite reads\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -254,7 +286,9 @@ def test_data_that_is_not_there_is_one_line(
         (["run", "tiny.yaml", "--workers", "0"], "at least 1, got 0"),
         (["run", "tiny.yaml", "--seeds", "x"], "argument --seeds: a whole number of at least 1, got x"),
         (["run", "tiny.yaml", "--device", "tpu"], "tpu"),
-        (["run"], "SUITE"),
+        (["run", "tiny.yaml", "--set", "criteria=[]"], "criteria: must have 1 or more items, got 0"),
+        (["run", "tiny.yaml", "--set", "conditions.model="], "conditions.model: must be a mapping of keys and values"),
+        (["run"], "foad-bench run: the following arguments are required: SUITE (foad-bench run --help shows"),
         (["dance"], "dance"),
         ([], "COMMAND"),
     ],
@@ -265,6 +299,7 @@ def test_wrong_arguments(tiny: str, arguments: list[str], message: str, capsys: 
     assert captured.out == ""
     assert message in captured.err
     assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
     assert not Path("results").exists()
 
 

@@ -51,7 +51,7 @@ def test_another_file_can_be_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="data/cifar10_lossless.npz, which is not under"):
+    with pytest.raises(MissingFileError, match="no file 'data/cifar10_lossless.npz' in the data root"):
         load_dataset(SPEC, DataRoot(tmp_path))
     with pytest.raises(MissingFileError, match="--data-root"):
         load_dataset(SPEC)

@@ -132,7 +132,7 @@ def test_a_class_in_one_part_only(root: Path, part: str, has: str) -> None:
 
 
 def test_folders_that_are_not_there(root: Path) -> None:
-    with pytest.raises(MissingFileError, match="the folder dogs, which is not under the data root"):
+    with pytest.raises(MissingFileError, match="there is no folder 'dogs' in the data root"):
         load(root, folder="dogs")
     with pytest.raises(MissingFileError, match="must hold the folders train and test or val, it lacks train"):
         load(root, folder=".")

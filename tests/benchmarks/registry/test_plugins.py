@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foad_plugins.benchmarks.errors import SettingsError
-from foad_plugins.benchmarks.registry.user_code import import_all
+from foad_plugins.benchmarks.registry.imports import import_all
 
 
 @pytest.fixture(autouse=True)

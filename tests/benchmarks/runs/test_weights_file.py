@@ -39,7 +39,8 @@ def test_a_training_checkpoint_of_torch_save(tmp_path: Path, chain: nn.Module) -
     path = tmp_path / "chain.ckpt"
     torch.save({"state_dict": {f"module.{name}": value for name, value in chain.state_dict().items()}}, path)
     fresh = type(chain)()
-    WeightsFile.read(path).load_into(fresh)
+    done = WeightsFile.read(path).load_into(fresh)
+    assert done == f"checkpoint['state_dict'] in {path}, without the prefix 'module.' of its names"
     assert torch.equal(fresh.conv1.weight, chain.conv1.weight)
 
 
@@ -61,9 +62,8 @@ def test_weights_of_another_network_are_refused(path: Path, chain: nn.Module, ch
 
 def test_a_long_list_of_differences_is_cut(path: Path, chain: nn.Module) -> None:
     save_file({f"layer{number}": torch.zeros(1) for number in range(100)}, path)
-    with pytest.raises(WeightsError, match=r"\.\.\.$") as caught:
+    with pytest.raises(WeightsError, match=r"100 unexpected: layer0, layer1, layer10 and 97 more$"):
         WeightsFile.read(path).load_into(chain)
-    assert len(str(caught.value)) < 400 + len(str(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04" + bytes(100)])

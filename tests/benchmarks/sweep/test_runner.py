@@ -185,7 +185,8 @@ def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path:
     assert all(record.accuracy.one_shot_bn is not None for record in outcome.records)
     assert plain.accuracy != compensated.accuracy
     assert plain.inputs.setup.reference == "l1"
-    assert all("BN adjusted" in line for line in said)
+    assert said[0] == f"base weights: {data_root / 'weights' / 'small.safetensors'}"
+    assert all("BN adjusted" in line for line in said[1:])
     again = run_suite(suite, tmp_path / "out", data_root=data_root, quiet=True)
     assert (again.executed, again.records) == (0, outcome.records)
 

@@ -165,7 +165,7 @@ def test_fewer_pairs_to_try_things_out(made: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"images": "nowhere"}, MissingFileError, "nowhere, which is not under"),
+        ({"images": "nowhere"}, MissingFileError, "there are no photographs at '.*nowhere'"),
         ({"pairs": "nowhere.txt"}, MissingFileError, "nowhere.txt"),
         ({"images": "pairs.txt"}, PhotoError, "no tar file"),
         ({"subset": "all"}, SettingsError, "subset: 'unpaired' or 'disjoint'"),

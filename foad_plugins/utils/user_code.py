@@ -1,4 +1,4 @@
-"""User-defined factories, named ``package.module:factory`` or ``path/to/file.py:factory``."""
+"""What the user names as ``package.module:name`` or ``path/to/file.py:name``."""
 
 from __future__ import annotations
 
@@ -13,60 +13,55 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...utils.text import did_you_mean
-from ..errors import SettingsError
+from .text import did_you_mean
+
+__all__ = ["UserCodeError", "describe_error", "find_callable", "import_place"]
 
 
-def is_reference(name: str) -> bool:
-    """Whether a name gives the place of a factory instead of a registered name."""
-    return ":" in name
+class UserCodeError(ValueError):
+    """A place that is written wrongly, does not exist, cannot be imported, or holds nothing that can be called."""
 
 
-def find_factory(kind: str, name: str) -> Callable[..., Any]:
+def find_callable(name: str) -> Callable[..., Any]:
     """The callable at the place that ``name`` gives.
 
     Modules are found as by Python, and in the current folder too. A file is run once in a process; what it imports is
-    also searched for in its folder.
+    also searched for in its folder. Both folders are searched last, so that they hide no installed package.
 
     Args:
-        kind: what the factory makes, for messages.
-        name: ``package.module:factory`` or ``path/to/file.py:factory``; the factory may be dotted.
+        name: ``package.module:attribute`` or ``path/to/file.py:attribute``; the attribute may be dotted.
 
     Raises:
-        SettingsError: if the module or file does not exist or cannot be imported, has no such attribute, or the
-            attribute cannot be called.
+        UserCodeError: the module or file does not exist or cannot be imported, has no such attribute, or the attribute
+            cannot be called.
     """
     place, _, attribute = name.rpartition(":")
     if not place or not all(part.isidentifier() for part in attribute.split(".")):
-        raise SettingsError(f"{kind} {name!r}: write package.module:factory or path/to/file.py:factory")
+        raise UserCodeError("write package.module:factory or path/to/file.py:factory")
+    module = import_place(place)
     try:
-        module = import_place(place)
-    except SettingsError as error:
-        raise SettingsError(f"{kind} {name!r}: {error}") from error
-    try:
-        factory = operator.attrgetter(attribute)(module)
+        found = operator.attrgetter(attribute)(module)
     except AttributeError:
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        hint = did_you_mean(attribute, names)
-        raise SettingsError(f"{kind} {name!r}: {place} has no attribute {attribute!r}{hint}") from None
-    if not callable(factory):
-        raise SettingsError(f"{kind} {name!r}: {attribute} must be callable, got {type(factory).__name__}")
-    found: Callable[..., Any] = factory
-    return found
+        raise UserCodeError(f"{place} has no attribute {attribute!r}{did_you_mean(attribute, names)}") from None
+    if not callable(found):
+        raise UserCodeError(f"{attribute} must be callable, got {type(found).__name__}")
+    known: Callable[..., Any] = found
+    return known
 
 
 def import_place(place: str) -> ModuleType:
     """The module of that dotted name, or the Python file at a path that ends in ``.py``.
 
     Raises:
-        SettingsError: if it does not exist, or its import fails.
+        UserCodeError: it does not exist, or its import fails.
     """
     try:
         return _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
-    except SettingsError:
+    except UserCodeError:
         raise
     except (Exception, SystemExit) as error:
-        raise SettingsError(f"importing {place} fails: {describe_error(error)}") from error
+        raise UserCodeError(f"importing {place} fails: {describe_error(error)}") from error
 
 
 def describe_error(error: BaseException) -> str:
@@ -78,7 +73,7 @@ def describe_error(error: BaseException) -> str:
 
 def _from_module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise SettingsError(f"{name} is neither a module's name nor a file that ends in .py")
+        raise UserCodeError(f"{name} is neither a module's name nor a file that ends in .py")
     _search(Path.cwd())
     try:
         return importlib.import_module(name)
@@ -86,20 +81,19 @@ def _from_module(name: str) -> ModuleType:
         # An existing module may itself import a missing one.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        where = f"neither installed nor in {Path.cwd()}"
-        raise SettingsError(f"there is no module {error.name} ({where})") from None
+        raise UserCodeError(f"there is no module {error.name}, installed or in {Path.cwd()}") from None
 
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise SettingsError(f"there is no file {path.absolute()}")
+        raise UserCodeError(f"there is no file {path.absolute()}")
     path = path.resolve()
     name = f"foad_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise SettingsError(f"{path} cannot be imported")
+        raise UserCodeError(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     _search(path.parent)
     # Registered before it is run, because dataclasses and pickle look modules up by name.
@@ -117,16 +111,3 @@ def _search(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
         importlib.invalidate_caches()
-
-
-def import_all(names: tuple[str, ...]) -> None:
-    """Import modules by dotted name, or Python files by a path that ends in ``.py``; each once in a process.
-
-    Raises:
-        SettingsError: if one does not exist, or its import fails.
-    """
-    for name in names:
-        try:
-            import_place(name)
-        except SettingsError as error:
-            raise SettingsError(f"import: {error}") from error

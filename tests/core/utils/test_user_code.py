@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from foad_plugins.benchmarks.errors import SettingsError
-from foad_plugins.benchmarks.registry.user_code import find_factory, is_reference
+from foad_plugins.utils.user_code import UserCodeError, find_callable
 
 
 @pytest.fixture(autouse=True)
@@ -26,42 +25,37 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "expected"), [("resnet20", False), ("mine:make", True), ("./x.py:make", True)])
-def test_a_colon_makes_a_reference(name: str, expected: bool) -> None:
-    assert is_reference(name) is expected
-
-
 def test_a_file_by_its_path_relative_or_not(tmp_path: Path) -> None:
     path = written(
         tmp_path / "nets" / "mine.py", "def make(): return 3\nclass Box:\n    @staticmethod\n    def make(): return 4"
     )
-    assert find_factory("model", "nets/mine.py:make")() == 3
-    assert find_factory("model", f"{path}:Box.make")() == 4
-    assert find_factory("model", f"{path}:make") is find_factory("model", "nets/mine.py:make")
+    assert find_callable("nets/mine.py:make")() == 3
+    assert find_callable(f"{path}:Box.make")() == 4
+    assert find_callable(f"{path}:make") is find_callable("nets/mine.py:make")
 
 
 def test_files_of_one_name_are_kept_apart_and_see_their_neighbours(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         written(tmp_path / folder / "mine.py", f"from side_{folder} import value\ndef make(): return value")
         written(tmp_path / folder / f"side_{folder}.py", f"value = '{folder}'")
-    assert [find_factory("model", f"{folder}/mine.py:make")() for folder in ("one", "two")] == ["one", "two"]
+    assert [find_callable(f"{folder}/mine.py:make")() for folder in ("one", "two")] == ["one", "two"]
 
 
 def test_a_module_of_the_current_folder_and_an_installed_one(tmp_path: Path) -> None:
     written(tmp_path / "my_package" / "nets.py", "def make(): return 5")
-    assert find_factory("model", "my_package.nets:make")() == 5
-    assert find_factory("model", "pathlib:Path") is Path
+    assert find_callable("my_package.nets:make")() == 5
+    assert find_callable("pathlib:Path") is Path
 
 
 def test_a_file_does_not_hide_what_is_installed(tmp_path: Path) -> None:
     written(tmp_path / "json.py", "dumps = 3")
-    assert find_factory("model", "json:dumps")([1]) == "[1]"
+    assert find_callable("json:dumps")([1]) == "[1]"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_module:make", "model 'no_such_module:make': there is no module no_such_module"),
+        ("no_such_module:make", "there is no module no_such_module, installed or in "),
         ("pathlib.nothing:make", "there is no module pathlib.nothing"),
         ("nothing.py:make", "there is no file .*nothing.py"),
         ("pathlib:Pathh", "pathlib has no attribute 'Pathh'; did you mean 'Path'"),
@@ -74,8 +68,8 @@ def test_a_file_does_not_hide_what_is_installed(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_there(name: str, message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        find_factory("model", name)
+    with pytest.raises(UserCodeError, match=message):
+        find_callable(name)
 
 
 @pytest.mark.parametrize(
@@ -90,15 +84,15 @@ def test_what_is_not_there(name: str, message: str) -> None:
 def test_a_module_that_cannot_be_imported(tmp_path: Path, text: str, message: str) -> None:
     path = written(tmp_path / "broken.py", text)
     for _ in range(2):
-        with pytest.raises(SettingsError, match=message):
-            find_factory("model", "broken.py:make")
+        with pytest.raises(UserCodeError, match=message):
+            find_callable("broken.py:make")
     path.write_text("def make(): return 1  # mended in the meantime")
-    assert find_factory("model", "broken.py:make")() == 1
+    assert find_callable("broken.py:make")() == 1
 
 
 def test_an_installed_module_that_lacks_what_it_imports_itself(tmp_path: Path) -> None:
     written(tmp_path / "lacking.py", "import no_such_thing")
     with pytest.raises(
-        SettingsError, match="importing lacking fails: ModuleNotFoundError: No module named 'no_such_thing'"
+        UserCodeError, match="importing lacking fails: ModuleNotFoundError: No module named 'no_such_thing'"
     ):
-        find_factory("model", "lacking:make")
+        find_callable("lacking:make")
