@@ -78,7 +78,7 @@ def fit(module, *added, epochs=4, path=None, **options):
 def callback(*arguments, **options):
     from foad_plugins import PruneCallback
 
-    return PruneCallback(*arguments, **{"flops": 0.5, "measure_latency": False, **options})
+    return PruneCallback(*arguments, **{"flops": 0.5, "ranking": "local", "measure_latency": False, **options})
 
 
 def test_the_target_is_reached_in_steps_and_training_continues():
