@@ -47,6 +47,11 @@ def make_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         choices=("tensorboard",),
         help="write loss and accuracy of each finished run to the folder tensorboard in the results folder",
     )
+    run.add_argument(
+        "--save-models",
+        action="store_true",
+        help="write the final network of each run that is done to the folder models in the results folder",
+    )
     _where(run.add_argument_group("where it runs"))
     run.set_defaults(command=commands["run"])
 

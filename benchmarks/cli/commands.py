@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         executor=_executor(arguments, suite, hardware),
         fresh=arguments.fresh,
         quiet=arguments.quiet,
+        save_models=arguments.save_models,
         on_record=None if arguments.log is None else TensorBoardLog(folder / "tensorboard"),
     )
     if not arguments.quiet:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ... import count_flops, count_params
+from ... import count_flops, count_params, save_pruned
 from ..criteria import CriterionContext, Scorer, build_criterion
 from ..datasets import Batch, ImageSource
 from ..datasets.evaluation import Evaluation, Stage
@@ -42,7 +42,13 @@ def _build(inputs: RunInputs, calibration: Batch) -> Scorer:
 
 
 def run_one(
-    inputs: RunInputs, data: ImageSource, base: BaseModel, *, states: Path | None = None, quiet: bool = False
+    inputs: RunInputs,
+    data: ImageSource,
+    base: BaseModel,
+    *,
+    states: Path | None = None,
+    models: Path | None = None,
+    quiet: bool = False,
 ) -> RunRecord:
     """Do a run and return its record; the base model is unchanged.
 
@@ -51,6 +57,7 @@ def run_one(
         data: on what.
         base: what is pruned, and the teacher if the recipe distills.
         states: folder of the states of unfinished trainings; None for none.
+        models: folder that gets the final network, under the record's name; None for none.
         quiet: no progress bar.
 
     Raises:
@@ -74,6 +81,9 @@ def run_one(
         epochs = _fine_tuned(inputs, pruned.model, base.model, data, states, quiet)
         if data.evaluates_in_detail:
             judged["fine_tuned"] = data.evaluate(pruned.model)
+    if models is not None:
+        models.mkdir(parents=True, exist_ok=True)
+        save_pruned(pruned.model, (models / inputs.file_name).with_suffix(".safetensors"))
     after = _cost(pruned.model, data.example)
     share = None if criterion.rule is not None else conditions.target.flops_reduction
     return RunRecord(

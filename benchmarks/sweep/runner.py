@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -95,6 +95,7 @@ def run_suite(
     executor: Executor | None = None,
     fresh: bool = False,
     quiet: bool = False,
+    save_models: bool = False,
     write: Callable[[str], None] = tqdm.write,
     on_record: Callable[[RunRecord], None] | None = None,
 ) -> Outcome:
@@ -113,6 +114,8 @@ def run_suite(
         executor: where runs take place; in this process if None. Closed at the end.
         fresh: delete this suite's records and base models first.
         quiet: no progress bars and no line for each run.
+        save_models: write the final network of each run that is done here to ``models/*.safetensors``, for
+            :func:`~foad_plugins.load_pruned`.
         write: prints one line.
         on_record: called in this process with each record, as soon as it is written or found.
 
@@ -142,7 +145,8 @@ def run_suite(
         if prepared.read and not quiet:
             write(f"base weights: {prepared.read}")
         with Progress(suite.name, prepared.runs, quiet=quiet, write=write) as progress:
-            return sweep.run(executor, prepared.context, progress)
+            models = folder.absolute() / "models" if save_models else None
+            return sweep.run(executor, replace(prepared.context, models=models), progress)
     finally:
         executor.close()
 

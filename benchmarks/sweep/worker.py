@@ -38,6 +38,7 @@ class WorkerContext:
         imports: the user's modules and Python files that register what the suite names.
         folder: base of relative paths; that of this process, if it does not exist.
         states: folder of the states of unfinished trainings; None for none.
+        models: folder for the final networks; None keeps none.
         quiet: no progress bars.
     """
 
@@ -45,6 +46,7 @@ class WorkerContext:
     imports: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path.cwd)
     states: Path | None = None
+    models: Path | None = None
     quiet: bool = False
 
     def enter(self) -> None:
@@ -139,7 +141,7 @@ def do_run(inputs: RunInputs, weights: bytes | None, context: WorkerContext) -> 
         with _threads(inputs.setup.conditions.threads):
             data = _data_of(inputs.setup, context)
             base = _base(inputs.setup, weights, context)
-            return run_one(inputs, data, base, states=context.states, quiet=context.quiet)
+            return run_one(inputs, data, base, states=context.states, models=context.models, quiet=context.quiet)
     # A criterion may call sys.exit, which must not end the sweep.
     except (Exception, SystemExit) as error:
         return JobFailure.from_error(error)

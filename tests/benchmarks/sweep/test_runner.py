@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from foad_plugins import load_pruned
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
 from foad_plugins.benchmarks.datasets import load_digits
 from foad_plugins.benchmarks.datasets.data_root import MissingFileError
@@ -22,6 +23,7 @@ from foad_plugins.benchmarks.suites.targets import Target
 from foad_plugins.benchmarks.sweep.executors import InProcess
 from foad_plugins.benchmarks.sweep.runner import plan, prepare, run_suite
 from foad_plugins.benchmarks.training.hardware import Hardware, HardwareError
+from foad_plugins.benchmarks.training.train import evaluate
 
 from ..sweeps import lasting
 
@@ -223,3 +225,14 @@ def test_weights_that_cannot_be_used_show_before_anything_runs(
     with pytest.raises(error, match=r"small\.safetensors"):
         run_suite(given_suite, tmp_path / "out", data_root=None if problem == "no root" else data_root, quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_final_networks_are_kept_for_load_pruned(tiny_suite: Suite, tmp_path: Path) -> None:
+    suite = tiny_suite.model_copy(update={"seeds": 1})
+    records = run_suite(suite, tmp_path, quiet=True, save_models=True).records
+    assert len(list((tmp_path / "models").iterdir())) == len(records)
+    data = load_digits()
+    for record in records:
+        file = (tmp_path / "models" / record.inputs.file_name).with_suffix(".safetensors")
+        model = load_pruned(lambda: build_model(suite.conditions.model, seed=0), file)
+        assert evaluate(model, data) == record.accuracy.fine_tuned
