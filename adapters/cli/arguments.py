@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .common import Parser, positive_int
+from .common import Parser
+from .option_types import (
+    above_zero,
+    export_file,
+    layer_share,
+    memory_limit,
+    positive_int,
+    safetensors_file,
+    share,
+    size,
+    unit_interval,
+)
 
 __all__ = ["TARGETS", "make_parser", "own_version"]
 
@@ -18,19 +29,17 @@ _EXAMPLES = """examples:
       --params 0.3 --out small.safetensors --report report.html
   foad prune --model mynets.vgg:build --weights vgg.safetensors --data photos/ --size 32 --mean 0.5 --std 0.25 \\
       --flops 0.35 --recover 5 --out small.safetensors
+  foad export --model mynets.vgg:build --weights small.safetensors --size 32 --out small.onnx
 
 The result is loaded from Python: load_pruned(network, "small.safetensors").
 Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
 
 
-def make_parser(
-    prune: Callable[[argparse.Namespace], int], info: Callable[[argparse.Namespace], int]
-) -> argparse.ArgumentParser:
+def make_parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.ArgumentParser:
     """The parser; the function that runs a command is put into the namespace as ``command``.
 
     Args:
-        prune: runs ``foad prune``.
-        info: runs ``foad info``.
+        run: the functions by command: ``"prune"``, ``"export"`` and ``"info"``.
     """
     parser = Parser(prog="foad", description="FOAD filter pruning of PyTorch models.")
     parser.add_argument("--version", action="version", version=f"foad-plugins {own_version()}")
@@ -42,18 +51,47 @@ def make_parser(
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(command=prune)
+    command.set_defaults(command=run["prune"])
     _add_model_options(command.add_argument_group("the model"))
     _add_data_options(command.add_argument_group("the calibration images"))
     _add_target_options(command)
     _add_method_options(command.add_argument_group("method"))
     _add_recovery_options(command.add_argument_group("training"))
     _add_output_options(command.add_argument_group("output"))
+    _add_export(commands.add_parser("export", help="write a model as ONNX, torch.export or TorchScript"), run["export"])
     description = "Print the widths, parameters and versions in the file of a pruned model."
     show = commands.add_parser("info", help="print what the file of a pruned model holds", description=description)
-    show.set_defaults(command=info, traceback=False)
+    show.set_defaults(command=run["info"], traceback=False)
     show.add_argument("file", type=Path, metavar="FILE", help="a file that foad prune or save_pruned wrote")
     return parser
+
+
+def _add_export(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    command.description = "Export a model, pruned or not, run the file, and compare its outputs with the model's."
+    command.set_defaults(command=run)
+    _add_model_options(command.add_argument_group("the model"))
+    group = command.add_argument_group("output")
+    group.add_argument(
+        "--out", type=export_file, required=True, metavar="FILE", help="written as its suffix says: .onnx, .pt2 or .ts"
+    )
+    group.add_argument(
+        "--size",
+        type=size,
+        metavar="S",
+        help="of the images: 224, or height and width as 112x96 (default: as in prune)",
+    )
+    _add_channels(group)
+    group.add_argument("--quiet", action="store_true", help="print only the result")
+    group.add_argument("--traceback", action="store_true", help="print the traceback of an error")
+
+
+def _add_channels(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 2, 3, 4),
+        help="of the images: gray, gray and alpha, RGB, RGBA (default: those of the first convolution)",
+    )
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
@@ -101,18 +139,13 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batch-size", type=positive_int, default=32, metavar="N", help="largest batch (default: %(default)s)"
     )
-    group.add_argument("--size", type=_size, metavar="S", help="center crop: 224, or height and width as 112x96")
-    group.add_argument("--resize", type=_size, metavar="S", help="first resize: shorter side, or height and width")
-    group.add_argument(
-        "--channels",
-        type=int,
-        choices=(1, 2, 3, 4),
-        help="of the images: gray, gray and alpha, RGB, RGBA (default: those of the first convolution)",
-    )
+    group.add_argument("--size", type=size, metavar="S", help="center crop: 224, or height and width as 112x96")
+    group.add_argument("--resize", type=size, metavar="S", help="first resize: shorter side, or height and width")
+    _add_channels(group)
     group.add_argument("--mean", type=float, nargs="+", metavar="X", help="mean of pixels in [0, 1]: one or three")
     group.add_argument(
         "--std",
-        type=_above_zero,
+        type=above_zero,
         nargs="+",
         metavar="X",
         help="deviation of pixels (default of these four: torchvision's for its model, else those of ImageNet)",
@@ -129,23 +162,23 @@ def _add_target_options(command: argparse.ArgumentParser) -> None:
     for name, what in (("flops", "FLOPs"), ("params", "parameters"), ("latency", "time of a call")):
         # Both of these can be met at once; prune() refuses the other pairs.
         (group if name == "params" else target).add_argument(
-            f"--{name}", type=_share, metavar="SHARE", help=f"share of the {what} that is kept: 0.5 for half"
+            f"--{name}", type=share, metavar="SHARE", help=f"share of the {what} that is kept: 0.5 for half"
         )
-    target.add_argument("--pruning-ratio", type=_share, metavar="SHARE", help="share of the channels to remove")
+    target.add_argument("--pruning-ratio", type=share, metavar="SHARE", help="share of the channels to remove")
     group.add_argument(
         "--neighbors", type=positive_int, metavar="T", help="of the rule: candidates per channel (default: 1)"
     )
     group.add_argument(
-        "--threshold", type=_unit_interval, metavar="S", help="of the rule: least similarity (default: 0)"
+        "--threshold", type=unit_interval, metavar="S", help="of the rule: least similarity (default: 0)"
     )
     group.add_argument(
         "--layer-ratio",
-        type=_layer_share,
+        type=layer_share,
         action="append",
         metavar="LAYER=SHARE",
         help="remove this share of a layer's channels, whatever the target; repeatable",
     )
-    group.add_argument("--max-pruning-ratio", type=_unit_interval, metavar="SHARE", help="most that a layer loses")
+    group.add_argument("--max-pruning-ratio", type=unit_interval, metavar="SHARE", help="most that a layer loses")
     group.add_argument("--ignore", action="append", metavar="LAYER", help="a layer that keeps all channels; repeatable")
 
 
@@ -180,13 +213,13 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max-trace-seconds",
-        type=_above_zero,
+        type=above_zero,
         metavar="S",
         help="keep layers whose coupled group is not collected in this time (default: 60 for all layers together)",
     )
     group.add_argument(
         "--max-memory",
-        type=_memory,
+        type=memory_limit,
         metavar="M",
         help="limit for the sums of similarities: bytes, or a share of the device's memory such as 0.1; more passes "
         "over the images, and no similarity in the report",
@@ -197,7 +230,7 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
 def _add_recovery_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--recover",
-        type=_above_zero,
+        type=above_zero,
         metavar="EPOCHS",
         help="then train it to give the original's outputs, without labels, on all images of --data for this long",
     )
@@ -205,71 +238,15 @@ def _add_recovery_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--out", type=_safetensors, metavar="FILE", help="the pruned model, as .safetensors; required without --dry-run"
+        "--out",
+        type=safetensors_file,
+        metavar="FILE",
+        help="the pruned model, as .safetensors; required without --dry-run",
     )
     group.add_argument("--report", type=Path, metavar="FILE", help="an HTML page of what was removed")
     group.add_argument("--dry-run", action="store_true", help="report what would be removed, and save no model")
     group.add_argument("--quiet", action="store_true", help="print only the report")
     group.add_argument("--traceback", action="store_true", help="print the traceback of an error")
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"a share between 0 and 1, such as 0.5 for half, got {text}")
-    return number
-
-
-def _unit_interval(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"a number from 0 to 1, got {text}")
-    return number
-
-
-def _above_zero(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"above 0, got {text}")
-    return number
-
-
-def _memory(text: str) -> float:
-    # A share where it is written with a point: 1 is a byte, and 1.0 all of the memory.
-    number = int(text) if text.isdecimal() else float(text)
-    if number <= 0 or (isinstance(number, float) and not number <= 1):
-        raise argparse.ArgumentTypeError(
-            f"bytes such as 500000000, or a share above 0 and at most 1.0 such as 0.1, got {text}"
-        )
-    return number
-
-
-def _size(text: str) -> tuple[int, ...]:
-    try:
-        sides = tuple(positive_int(side) for side in text.lower().split("x"))
-    except argparse.ArgumentTypeError:
-        sides = ()
-    if len(sides) not in (1, 2):
-        raise argparse.ArgumentTypeError(f"a size such as 224, or height and width as 112x96, got {text!r}")
-    return sides
-
-
-def _layer_share(text: str) -> tuple[str, float]:
-    layer, _, share = text.rpartition("=")
-    try:
-        number = float(share)
-    except ValueError:
-        number = -1.0
-    if not layer or not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"LAYER=SHARE with a share from 0 to below 1, got {text!r}")
-    return layer, number
-
-
-def _safetensors(text: str) -> Path:
-    path = Path(text)
-    if path.suffix != ".safetensors":
-        raise argparse.ArgumentTypeError(f"a file that ends in .safetensors, got {text!r}")
-    return path
 
 
 def own_version() -> str:

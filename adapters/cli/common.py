@@ -11,7 +11,7 @@ from typing import NoReturn, TextIO
 
 from ...utils.text import printable_lines
 
-__all__ = ["Parser", "positive_int", "warnings_in_one_line"]
+__all__ = ["Parser", "warnings_in_one_line"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,14 +20,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and how to see the options, and exit with status 2."""
         self.exit(2, f"{self.prog}: {printable_lines([message])} ({self.prog} --help shows the options)\n")
-
-
-def positive_int(text: str) -> int:
-    """A whole number of at least 1, as an argparse ``type``."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1, got {text}")
-    return number
 
 
 @contextmanager

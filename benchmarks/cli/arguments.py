@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ...adapters.cli.common import Parser, positive_int
+from ...adapters.cli.common import Parser
+from ...adapters.cli.option_types import positive_int
 
 Command = Callable[[argparse.Namespace], int]
 

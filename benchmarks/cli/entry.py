@@ -90,7 +90,3 @@ def _command(module: str, function: str) -> Callable[[argparse.Namespace], int]:
         return int(getattr(import_module(f".{module}", __package__), function)(arguments))
 
     return call
-
-
-if __name__ == "__main__":
-    sys.exit(main())

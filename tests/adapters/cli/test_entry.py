@@ -169,7 +169,11 @@ def test_a_wrong_limit_of_memory_is_refused(given, capsys):
 
 
 def test_the_choices_are_those_of_prune():
-    command = make_parser(lambda _: 0, lambda _: 0)._subparsers._group_actions[0].choices["prune"]
+    command = (
+        make_parser(dict.fromkeys(("prune", "export", "info"), lambda _: 0))
+        ._subparsers._group_actions[0]
+        .choices["prune"]
+    )
     choices = {action.dest: set(action.choices) for action in command._actions if action.choices}
     assert choices["order"] == set(ORDERS)
     assert choices["ranking"] == set(RANKINGS)
@@ -461,3 +465,37 @@ def test_info_prints_widths_parameters_and_versions(capsys):
     assert capsys.readouterr().err == "foad: 'nothing': No such file or directory\n"
     assert cli.main(["info", "."]) == 1
     assert capsys.readouterr().err == "foad: '.' is not a regular file\n"
+
+
+def test_a_pruned_model_is_exported(capsys):
+    model = network().eval()
+    prune(model, torch.rand(32, 3, 16, 16), flops=0.6)
+    checkpoint.save_pruned(model, "small.safetensors")
+    command = ["export", *CALL[1:3], "--weights", "small.safetensors", "--size", "16", "--out", "deep/small.pt2"]
+    assert cli.main(command) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("deep/small.pt2 (pt2): ")
+    assert captured.err.endswith("weights: the pruned model in small.safetensors\n")
+    batch = torch.rand(3, 3, 16, 16)
+    torch.testing.assert_close(torch.export.load("deep/small.pt2").module()(batch), model(batch))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--out", "small.exe"], 2, "a file that ends in .onnx, .pt2, .ts, .torchscript, got 'small.exe'"),
+        (["--weights", "nothing.safetensors"], 1, "there is no weights file"),
+        (["--out", "photos/00.pt2", "--size", "2x2"], 1, "cannot be exported as pt2"),
+    ],
+)
+def test_a_failed_export_is_one_line_and_nothing_is_written(arguments, status, message, capsys, folder):
+    (folder / "odd.py").write_text("from torch import nn\ndef build(): return nn.Conv2d(3, 4, 9)")
+    before = sorted(folder.rglob("*"))
+    command = ["export", "--model", "odd.py:build", "--as-built", "--out", "x.pt2", *arguments]
+    if "--weights" in arguments:
+        command.remove("--as-built")
+    assert cli.main(command) == status
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert [path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts] == before
