@@ -105,7 +105,7 @@ def test_the_stages_of_a_run(inputs: Inputs, data: ImageData, base: BaseModel) -
     models = []
     for moved in (False, True):
         models.append(copy.deepcopy(base.model))
-        options = {"compensate": "least_squares", "reestimate_bn": moved, "order": "rounds"}
+        options = {"compensate": "least_squares", "reestimate_bn": moved, "order": "rounds", "ranking": "local"}
         report = prune(models[-1], images, flops=0.6, measure_latency=False, **options)
     assert record.accuracy.base == base.accuracy
     assert record.accuracy.one_shot == evaluate(models[0], data)
