@@ -129,7 +129,7 @@ def prune_to_target(
     shares = shares_kept(model, images, target, layers)
     if not shares:
         raise ValueError("target: none is given; a criterion that stops by its own rule is pruned by prune_by_rule")
-    options = {**_FIXED, **shares, "importance": importance, "ignored_layers": layers, **options}
+    options = {**_FIXED, "ranking": "local", **shares, "importance": importance, "ignored_layers": layers, **options}
     try:
         if len(shares) == 2 and options.get("ranking") != "sensitivity":
             ratios = params_heavy_ratio(model, images, layers, tolerance=tolerance, **shares)

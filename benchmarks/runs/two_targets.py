@@ -69,6 +69,7 @@ def params_heavy_ratio(
             pruning_ratio_dict=ratios or None,
             importance=MagnitudeImportance(),
             ignored_layers=ignored_layers,
+            ranking="local",
             compensate=None,
             reestimate_bn=False,
             verify=False,

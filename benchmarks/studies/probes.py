@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import mean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,15 +81,16 @@ def accuracies(
     ]
     curves = None if probes is None else sensitivity(base, images, ignored_layers=fixed, probes=probes)
     found = []
+    plain: dict[str, Any] = {"compensate": "least_squares", "ignored_layers": fixed, "measure_latency": False}
     for share in shares:
         model = copy.deepcopy(base)
         if curves is None:
-            prune(model, images, flops=share, ignored_layers=fixed, measure_latency=False)
+            prune(model, images, flops=share, ranking="local", **plain)
         else:
             widths = curves.widths(flops=share)
             # A hair less, so that rounding removes no channel more.
             ratios: dict[nn.Module | str, float] = {one.name: max(0.0, one.ratio - 1e-9) for one in widths.groups}
-            prune(model, images, pruning_ratio_dict=ratios, ignored_layers=fixed, measure_latency=False)
+            prune(model, images, pruning_ratio_dict=ratios, **plain)
         found.append(100 * evaluate(model, data))
     return found
 

@@ -28,7 +28,9 @@ def main() -> None:
     torch.set_num_threads(1)
     model = load_weights(VGG16CIFAR(), options.data_root, "vgg16_cifar10_jpeg")
     images, _ = cifar_images(options.data_root, "train", _FIRST, _FIRST + _IMAGES)
-    report = prune(model, images, flops=0.5, dry_run=True, measure_latency=False)
+    report = prune(
+        model, images, flops=0.5, ranking="local", compensate="least_squares", dry_run=True, measure_latency=False
+    )
     pairs = clearest_pairs(report.groups)
     photo = images[0] - images[0].amin()
     options.out.parent.mkdir(parents=True, exist_ok=True)

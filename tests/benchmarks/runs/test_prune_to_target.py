@@ -109,7 +109,7 @@ def test_removed_channels_of_a_grouped_convolution_are_recorded_for_all_its_grou
 def test_foad_is_pruned_as_the_package_does_it(
     model: nn.Module, order: str, compensate: str | None, reestimate_bn: bool
 ) -> None:
-    options = {"compensate": compensate, "reestimate_bn": reestimate_bn}
+    options = {"compensate": compensate, "reestimate_bn": reestimate_bn, "ranking": "local"}
     expected = copy.deepcopy(model)
     report = prune(expected, IMAGES, flops=0.5, order=order, **options)
     ours = prune_to_target(model, IMAGES, book("foad", order=order), HALF, tolerance=0.01, **options)

@@ -21,7 +21,7 @@ def model() -> nn.Module:
 
 
 def test_layers_with_small_maps_hold_many_parameters_for_their_flops(model: nn.Module) -> None:
-    report = prune(model, IMAGES, flops=0.5, dry_run=True, measure_latency=False)
+    report = prune(model, IMAGES, flops=0.5, ranking="local", dry_run=True, measure_latency=False)
     # Maps of 8x8, 4x4 and 2x2: the middle of the logarithms is 4x4.
     assert dense_layers(report, model) in (["features.14", "features.17"], [f"features.{n}" for n in (7, 10, 14, 17)])
 
@@ -31,7 +31,9 @@ def test_the_ratio_found_meets_both(model: nn.Module) -> None:
     ratios = params_heavy_ratio(model, IMAGES, [], flops=0.5, params=0.25, tolerance=0.03)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert len(set(ratios.values())) == 1
-    report = prune(model, IMAGES, flops=0.5, pruning_ratio_dict=ratios, compensate=None, measure_latency=False)
+    report = prune(
+        model, IMAGES, flops=0.5, ranking="local", pruning_ratio_dict=ratios, compensate=None, measure_latency=False
+    )
     assert report.flops_before is not None
     assert report.flops_after is not None
     assert report.flops_after / report.flops_before == pytest.approx(0.5, abs=0.03)
