@@ -191,14 +191,14 @@ def _add_method_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--ranking",
         choices=("local", "global", "isomorphic", "sensitivity"),
-        help="how layers compete; sensitivity (default for a share of the cost): by what the output loses, measured on a "
-        "quarter of the images; local (default for --pruning-ratio): the same share of each",
+        help="how layers compete; sensitivity (default for a share of the cost): by what the output loses, measured on "
+        "a quarter of the images; local (default for --pruning-ratio): the same share of each",
     )
     group.add_argument("--round-to", type=positive_int, metavar="N", help="widths become multiples of this")
     group.add_argument(
         "--compensate",
         choices=("auto", "least_squares", "representative", "refit", "none"),
-        help="what is done to the layers that are left; refit (default with a target): they are solved again one by one",
+        help="what the remaining layers get; refit (default with a target): they are solved again one by one",
     )
     group.add_argument(
         "--reestimate-bn",
