@@ -96,6 +96,7 @@ def test_without_options(tiny: str, tiny_suite: Suite, calls: list[dict[str, Any
         "hardware": Hardware(),
         "fresh": False,
         "quiet": False,
+        "save_models": False,
         "on_record": None,
     }
 
