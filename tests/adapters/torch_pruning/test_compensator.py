@@ -190,6 +190,7 @@ def test_the_consumer_gets_the_regression_over_the_kept_channels():
         IMAGES,
         pruning_ratio=0.5,
         ignored_layers=["conv2"],
+        compensate="least_squares",
         reestimate_bn=False,
         importance=tp.importance.MagnitudeImportance(p=1),
     )
