@@ -22,7 +22,7 @@ STD = torch.tensor([0.2023, 0.1994, 0.2010]).view(3, 1, 1)
 
 
 def data_file(name: str) -> Path:
-    """A file of real data, or a skip that says which one is missing."""
+    """A file of real data, or a skip that names the missing one."""
     path = ROOT / name
     if not path.is_file():
         pytest.skip(f"needs {name} under FOAD_DATA (or ../shared), which is not there")

@@ -95,14 +95,7 @@ class CHIP(FeatureMapCriterion):
     activation, and at a residual sum before the sum.
 
     Only the layers that a group asks for are decomposed; until then C * min(C, H*W) numbers in double precision are
-    held of every image and layer, on the CPU.
-
-    Args:
-        context: gives the calibration images.
-        batch_size: images per forward pass; bounds memory, changes nothing else.
-
-    Raises:
-        ValueError: if ``batch_size`` is below 1 or there are no images.
+    held of every image and layer, on the CPU. Arguments and errors are those of :class:`FeatureMapCriterion`.
     """
 
     def keep(self, feature_map: torch.Tensor) -> MapMatrices:

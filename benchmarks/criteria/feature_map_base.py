@@ -21,14 +21,7 @@ class FeatureMapCriterion(DataDrivenCriterion):
 
     Maps are taken at the producer's side: after convolution, BN and activation, before any pooling. Where another
     operation follows BN, a residual sum for one, the map before that operation counts. Where several layers produce
-    a group, the mean of their scores.
-
-    Args:
-        context: gives the calibration images.
-        batch_size: images per forward pass; bounds memory, changes nothing else.
-
-    Raises:
-        ValueError: if ``batch_size`` is below 1 or there are no images.
+    a group, the mean of their scores. Arguments and errors are those of :class:`DataDrivenCriterion`.
     """
 
     def __init__(self, context: CriterionContext, batch_size: int = 128) -> None:

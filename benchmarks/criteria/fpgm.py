@@ -30,7 +30,7 @@ class FPGM(tp.importance.Importance):
     ``FPGMImportance`` takes the absolute value of every weight before it measures, so it is not used here.
 
     Where several layers produce a group (a residual stage) the mean of their sums is used; the paper does not
-    nothing of that case. No data is needed.
+    cover that case. No data is needed.
 
     Args:
         context: not used.

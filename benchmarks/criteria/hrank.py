@@ -34,14 +34,8 @@ class HRank(FeatureMapCriterion):
     """Mean rank of the feature maps over calibration images (HRank; Lin et al., CVPR 2020).
 
     From 0 to min(H, W). Maps are taken where the paper's code takes them, after convolution, BN and ReLU and before
-    any pooling; at a residual sum the paper's code takes the map after the sum, and this one before it.
-
-    Args:
-        context: gives the calibration images.
-        batch_size: images per forward pass; bounds memory, changes nothing else.
-
-    Raises:
-        ValueError: if ``batch_size`` is below 1 or there are no images.
+    any pooling; at a residual sum the paper's code takes the map after the sum, and this one before it. Arguments and
+    errors are those of :class:`FeatureMapCriterion`.
     """
 
     def keep(self, feature_map: torch.Tensor) -> tuple[torch.Tensor, int]:

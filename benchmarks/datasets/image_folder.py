@@ -87,20 +87,7 @@ def load_imagenet(
     """ImageNet in torchvision's layout: ``train/WNID`` and ``val/WNID``, read from the files for every epoch.
 
     Normalized and evaluated as torchvision's pretrained classifiers are by default; training crops parts of random
-    size (Szegedy et al. 2015).
-
-    Args:
-        root: folder with the user's files.
-        folder: under the data root, with ``train`` and ``val`` in it.
-        size: side of the square that is cropped from the middle of each image.
-        resize: length of the shorter side before the crop.
-        limit_train: number of training images to use, in equal parts of every class; all if None.
-        limit_test: the same for the test part, which is ``val``.
-
-    Raises:
-        MissingFileError: if a folder does not exist.
-        ImageFileError: if a class is empty or in one part only.
-        ValueError: a setting out of range.
+    size (Szegedy et al. 2015). Settings and errors as for ``image-folder``; the test part is ``val``.
     """
     shape = Shape(size, resize)
     train, test = _parts(root, folder, "val", limit_train, limit_test)

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 METHOD: Final = 1
 """Number of the way in which runs are made: raised by one with a change after which the same inputs give other results.
 
-Runs of another number do not count as done. The version of the package does not matter, so that results stay valid
-through a release that changes none.
+Runs of another number do not count as done. The version of the package does not matter, so that results remain
+valid after a release that changes none.
 """
 
 _FIRST_VERSION: Final = "0.1.0"

@@ -17,7 +17,7 @@ from .environment import Environment, Versions
 
 SCHEMA_VERSION: Final = 3
 READABLE_VERSIONS: Final = (1, 2, 3)
-"""Version 2 added fields; their defaults say what was the case before there was a choice. Version 3 put the target into
+"""Version 2 added fields; their defaults are what was the case before there was a choice. Version 3 put the target into
 a field of its own and added more; see :func:`upgraded`."""
 
 FLOPS_UNIT = "multiply-adds of one image, counted by fvcore (one multiply-add is one FLOP)"

@@ -140,7 +140,7 @@ def prune_to_target(
         raise UnreachableTargetError(str(error)) from error
     except ValueError as error:
         if isinstance(error.__cause__, BenchmarkError):
-            # That error names the criterion; prune's own names CachedScores. What the criterion raised stays its
+            # That error names the criterion; prune's own names CachedScores. The criterion's error remains its
             # cause: the traceback must lead into the user's code.
             raise error.__cause__ from error.__cause__.__cause__
         raise

@@ -109,8 +109,8 @@ def run_suite(
         suite: what to run.
         folder: gets ``records/*.json``, ``failures/*.json`` and, where base models are trained, ``base/*.safetensors``.
         data_root: as for :func:`prepare`, as are ``imports`` and ``hardware``.
-        imports: modules and Python files.
-        hardware: what networks are trained on.
+        imports: as there.
+        hardware: as there.
         executor: where runs take place; in this process if None. Closed at the end.
         fresh: delete this suite's records and base models first.
         quiet: no progress bars and no line for each run.
@@ -120,12 +120,9 @@ def run_suite(
         on_record: called in this process with each record, as soon as it is written or found.
 
     Raises:
-        SettingsError: if a setting is wrong.
-        MissingFileError: if data or weights do not exist.
-        WeightsError: if the weights are not those of the model.
-        HardwareError: if a device does not exist.
         WorkerLostError: if a worker process died.
         OSError: if a record cannot be written.
+        BenchmarkError: as for :func:`prepare`.
     """
     executor = executor or InProcess()
     try:

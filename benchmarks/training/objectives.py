@@ -47,7 +47,7 @@ class Distillation(Objective):
 
     For outputs s of the network and t of the teacher, (N, D) embeddings or logits, the loss is the mean over images of
     ``1 - cos(s, t)`` plus the squared error as a share of the teacher's mean square. With feature layers it
-    also is, times a weight, the mean over these layers of the squared error of their outputs, as a share likewise
+    also is, times a weight, the mean over these layers of the squared error of their outputs, also as a share
     (Romero et al. 2015, without their regressor: widths must agree).
 
     Args:

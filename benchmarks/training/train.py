@@ -62,7 +62,7 @@ def train(
             every batch, as if one had taken it whole; only statistics of batch normalization are those of the first
             one's share.
         teacher: whose outputs are distilled, if the recipe does; unchanged.
-        measure: measure accuracy on the test part as often as the recipe says, and return the epochs.
+        measure: measure accuracy on the test part as often as the recipe asks for, and return the epochs.
         limit_steps: largest number of steps of an epoch.
         state: a file that keeps the training's state after an epoch, no more often than every ten seconds, from which
             an interrupted training of the same key is resumed. It is not deleted.
@@ -186,7 +186,7 @@ class _Training:
 
 
 def _batches(data: ImageSource, recipe: Recipe, random: torch.Generator) -> Iterator[Batch]:
-    """One epoch, augmented as the recipe says."""
+    """One epoch, with the recipe's augmentation."""
     augmentation = recipe.augmentation
     for images, labels in data.train_batches(recipe.batch_size, random, augment=augmentation.startswith("crop-flip")):
         if augmentation == "flip":

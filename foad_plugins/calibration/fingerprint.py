@@ -12,7 +12,7 @@ __all__ = ["ModelFingerprint"]
 
 
 class ModelFingerprint:
-    """Tells whether a model is unchanged: the same tensors, not written to since.
+    """Detects whether a model is unchanged: the same tensors, not written to since.
 
     Writes through ``.data`` do not change a tensor's version, so one value of each tensor is compared as well. The
     fingerprint keeps no tensor of the model alive.

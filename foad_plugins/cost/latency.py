@@ -39,7 +39,7 @@ def measure_latency(
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
         min_seconds: calls are repeated for at least this time, 0.2 s if None; more gives a steadier median.
     """
-    # The import warns if there is no CUDA runtime, which says nothing about this measurement.
+    # The import warns if there is no CUDA runtime, which does not matter here.
     logger = logging.getLogger("torch.utils.cpp_extension")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -15,7 +15,7 @@ __all__ = ["output_tensors"]
 def output_tensors(output: Any) -> list[Tensor]:
     """All tensors in a model's output, each as often as it is there, in a fixed order.
 
-    Looked into are tensors, mappings, sequences, everything that ``torch.utils._pytree`` knows, dataclasses, and the
+    Searched are tensors, mappings, sequences, everything that ``torch.utils._pytree`` knows, dataclasses, and the
     attributes of other plain objects, at any depth.
 
     Args:

@@ -135,7 +135,7 @@ def add_criterion(monkeypatch: pytest.MonkeyPatch) -> AddCriterion:
 
 @pytest.fixture
 def make_record(tiny_suite: Suite) -> MakeRecord:
-    """A function that makes a record by hand; keyword arguments say what matters to a test."""
+    """A function that makes a record by hand; keyword arguments are what matters to a test."""
     versions = Versions(foad_plugins="1", torch="2", torch_pruning="3", fvcore="4")
     start = datetime(2024, 1, 1, tzinfo=timezone.utc)
 

@@ -121,7 +121,7 @@ class Sweep:
         """The same to its end; the exit status."""
         process = self.start(*options, out=out)
         process.join(300)
-        assert process.exitcode is not None, self.said()
+        assert process.exitcode is not None, self.output()
         return process.exitcode
 
     def hold(self, place: str) -> None:
@@ -131,7 +131,7 @@ class Sweep:
     def reached(self, place: str) -> None:
         """Wait until it is there, and let later ones pass."""
         note = self.folder / f"{place}-reached"
-        wait_until(note.exists, self.said)
+        wait_until(note.exists, self.output)
         note.unlink()
         (self.folder / place).unlink()
 
@@ -139,7 +139,7 @@ class Sweep:
         """What is finished."""
         return RecordStore(self.folder / out / "records").all()
 
-    def said(self) -> str:
+    def output(self) -> str:
         """All that the commands have printed so far."""
         log = self.folder / "log"
         return log.read_text() if log.exists() else ""

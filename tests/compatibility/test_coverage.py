@@ -1,4 +1,4 @@
-"""What people bring, through a pruner of Torch-Pruning and through prune(): it runs, trains, is smaller and right."""
+"""User-defined networks, through a pruner of Torch-Pruning and through prune(): they run, train and are smaller."""
 
 from __future__ import annotations
 

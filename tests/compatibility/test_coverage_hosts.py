@@ -1,4 +1,4 @@
-"""Precisions, memory formats, wrappers, compiled code, images in many forms: works, or says why and changes nothing."""
+"""Precisions, formats, wrappers, compiled code, many forms of images: they work, or an error names the reason."""
 
 from __future__ import annotations
 

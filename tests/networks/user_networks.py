@@ -1,4 +1,4 @@
-"""Networks as people bring them: other dimensions, norms, ways to share, to take inputs in and to give outputs."""
+"""User-defined networks: other dimensions, norms, ways to share, to take inputs and to give outputs."""
 
 from __future__ import annotations
 

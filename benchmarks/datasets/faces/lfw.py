@@ -98,7 +98,7 @@ def load_faces_and_lfw(
         fewest: smallest number of faces of a person.
         train_align: as ``align``, for these.
         train_landmarks: as ``landmarks``, for these.
-        images: LFW, as for ``lfw``; the other settings too.
+        images: LFW, as for ``lfw``, as are the settings that follow.
         pairs: the file of view 2.
         align: how faces are cut out of LFW's photographs.
         landmarks: a file of five points.
@@ -106,10 +106,8 @@ def load_faces_and_lfw(
         flip: whether embeddings are of a face and its mirror image.
 
     Raises:
-        MissingFileError: if a file or folder does not exist.
-        BenchmarkError: if photographs, pairs or landmarks cannot be used, a person has too few faces, or photographs of
-            the pairs are among the training images.
-        ValueError: a setting out of range.
+        BenchmarkError: a person has too few faces, or photographs of the pairs are among the training images; other
+            errors as for ``lfw``.
     """
     alignments = [_alignment(root, *how, size) for how in ((train_align, train_landmarks), (align, landmarks))]
     view = read_pairs(root.file(pairs))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tarfile
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -19,22 +19,30 @@ class PhotoError(BenchmarkError, ValueError):
     """A photograph that cannot be used, or none where some should be."""
 
 
-class Photos(ABC):
+@dataclass(frozen=True)
+class Photos:
     """Photographs by name.
 
     Attributes:
         names: ``PERSON/FILE`` without the file's ending, or ``FILE`` for one that is in no person's folder; sorted.
+        places: by name the file, the first byte of the photograph in it and how many there are; -1 for a whole file.
     """
 
     names: tuple[str, ...]
+    places: dict[str, tuple[Path, int, int]]
 
-    @abstractmethod
     def content(self, name: str) -> bytes:
-        """The file of that name."""
+        """The photograph's file."""
+        path, start, size = self.places[name]
+        # Opened for each, so that threads do not share a position in it.
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
-    @abstractmethod
     def where(self, name: str) -> str:
         """What errors call it."""
+        path, _, size = self.places[name]
+        return str(path) if size < 0 else f"{name} in {path}"
 
     def read(self, name: str) -> Image.Image:
         """The picture in RGB.
@@ -49,77 +57,35 @@ class Photos(ABC):
             raise PhotoError(f"{self.where(name)} is no readable image ({error})") from None
 
 
-class PhotosInFolder(Photos):
-    """Image files in a folder and in the folders in it.
+def open_photos(path: Path) -> Photos:
+    """The photographs in a folder and the folders in it, or in a tar file, which is read without unpacking it.
+
+    Of the path of a tar file's member only the last folder and the file count.
 
     Raises:
-        PhotoError: if there are none, or two have one name but for the ending.
+        PhotoError: if there is neither, the tar file is compressed, there are no photographs, or two have one name but
+            for the ending.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        inside = (path for path in folder.iterdir() if path.is_dir())
-        files = [file for place in (folder, *inside) for file in place.iterdir() if file.suffix.lower() in _ENDINGS]
-        self._files = _by_name((file.relative_to(folder).as_posix() for file in files), str(folder))
-        self.names = tuple(sorted(self._files))
-
-    def content(self, name: str) -> bytes:
-        """The file of that name."""
-        return (self._folder / self._files[name]).read_bytes()
-
-    def where(self, name: str) -> str:
-        """Its path."""
-        return str(self._folder / self._files[name])
-
-
-class PhotosInTar(Photos):
-    """Image files in a tar file that is not compressed, read without unpacking it.
-
-    Of a member's path only the last folder and the file count.
-
-    Raises:
-        PhotoError: if it is no such file, holds no images, or two have one name but for the ending.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    if path.is_dir():
+        inside = (each for each in path.iterdir() if each.is_dir())
+        found = {
+            file.relative_to(path).as_posix(): (file, 0, -1) for place in (path, *inside) for file in place.iterdir()
+        }
+    elif path.is_file():
         try:
             # Not compressed, because only then can members be read in any order.
             with tarfile.open(path, "r:") as archive:
-                members = {
-                    "/".join(PurePosixPath(member.name).parts[-2:]): (member.offset_data, member.size)
+                found = {
+                    "/".join(PurePosixPath(member.name).parts[-2:]): (path, member.offset_data, member.size)
                     for member in archive
-                    if member.isfile() and PurePosixPath(member.name).suffix.lower() in _ENDINGS
+                    if member.isfile()
                 }
         except tarfile.TarError:
             raise PhotoError(f"{path} is no tar file without compression: unpack it and name the folder") from None
-        self._members = {name: members[file] for name, file in _by_name(members, str(path)).items()}
-        self.names = tuple(sorted(self._members))
-
-    def content(self, name: str) -> bytes:
-        """The member of that name."""
-        start, size = self._members[name]
-        # Opened for each, so that threads do not share a place in it.
-        with self._path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
-
-    def where(self, name: str) -> str:
-        """Archive and member."""
-        return f"{name} in {self._path}"
-
-
-def open_photos(path: Path) -> Photos:
-    """The photographs in a folder or tar file.
-
-    Raises:
-        PhotoError: if there is neither, or no photographs are in it.
-    """
-    if path.is_dir():
-        return PhotosInFolder(path)
-    if path.is_file():
-        return PhotosInTar(path)
-    raise PhotoError(f"{path} is neither a folder of photographs nor a tar file")
+    else:
+        raise PhotoError(f"{path} is neither a folder of photographs nor a tar file")
+    names = _by_name((file for file in found if PurePosixPath(file).suffix.lower() in _ENDINGS), str(path))
+    return Photos(tuple(sorted(names)), {name: found[file] for name, file in names.items()})
 
 
 def _by_name(files: Iterable[str], source: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--data-root", type=Path, help="folder with data/ and weights/; without it both are random")
     parser.add_argument(
-        "--out", type=Path, default=Path("docs/measurements/speed-gpu.json"), help="the page goes beside it"
+        "--out", type=Path, default=Path("docs/measurements/speed-gpu.json"), help="the page is written beside it"
     )
     parser.add_argument("--rounds", type=int, default=7, help="how often the parts are timed, interleaved")
     parser.add_argument("--side", type=int, default=224, help="of the images of ResNet-50")

@@ -11,7 +11,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from foad_plugins import FOADImportance, FOADPruner
+from foad_plugins import FOADPruner
 from foad_plugins.adapters.checkpoint.api import CheckpointError, load_pruned, save_pruned
 from foad_plugins.adapters.checkpoint.file import encode, read_checkpoint
 from foad_plugins.adapters.checkpoint.layers import layer_problem
@@ -492,15 +492,6 @@ def test_real_architectures(name, path):
         model.hidden_dim = model.conv_proj.out_channels
     save_pruned(model, path)
     assert torch.equal(outputs(load_pruned(network, path), images), outputs(model, images))
-
-
-def test_pruned_by_foad_within_torch_pruning(path):
-    model = seeded_norms(Residual())
-    tp.pruner.MetaPruner(
-        model, (IMAGES[:1],), importance=FOADImportance(IMAGES), pruning_ratio=0.5, ignored_layers=[model.fc]
-    ).step()
-    save_pruned(model, path)
-    assert torch.equal(outputs(load_pruned(Residual, path), IMAGES), outputs(model, IMAGES))
 
 
 _VALUES = (0, -1, 1, 7, 2**63, 10**300, True, None, 0.5, "a" * 10**5, [], [1], [1, 2], [[1]], {}, {"a": 1}, [0, 0])

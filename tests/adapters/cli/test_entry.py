@@ -379,14 +379,6 @@ def test_the_command_line_starts_without_the_extra():
     assert "Traceback" not in done.stderr
 
 
-def test_version_and_help(capsys):
-    assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("foad-plugins ")
-    assert cli.main(["prune", "--help"]) == 0
-    assert "--flops SHARE" in capsys.readouterr().out
-    assert cli.main([]) == 2
-
-
 def test_a_model_that_cannot_be_written_is_saved_elsewhere(folder, calls, monkeypatch, capsys):
     def full(model, path):
         if path.parent == Path():

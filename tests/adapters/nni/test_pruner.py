@@ -192,26 +192,6 @@ def test_the_masked_model_is_the_speedup_model(network):
     assert host.distance(host.run(model.eval(), others), masked) < 1e-4
 
 
-@pytest.mark.parametrize("name", [*host.FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in host.SLOW)])
-def test_torchvision_models_through_speedup(name):
-    models = pytest.importorskip("torchvision.models")
-    from nni.compression.speedup import ModelSpeedup
-    from nni.compression.utils import auto_set_denpendency_group_ids
-
-    model = host.randomise(models.get_model(name, weights=None, **host.OPTIONS.get(name, {})))
-    size = host.SIZES.get(name, 64)
-    images, others = torch.randn(2, 2, 3, size, size).unbind()
-    before = sum(parameter.numel() for parameter in model.parameters())
-    config = auto_set_denpendency_group_ids(model, conv_config(0.5, exclude_op_names=host.HEADS.get(name, [])), images)
-    pruner = FOADPruner(model, config, data=images)
-    _, masks = pruner.compress()
-    masked = host.run(model, others)
-    pruner.unwrap_model()
-    ModelSpeedup(model, images, masks).speedup_model()
-    assert sum(parameter.numel() for parameter in model.parameters()) < 0.7 * before
-    assert host.distance(host.run(model.eval(), others), masked) < 1e-4
-
-
 def parity(model: nn.Module, images: torch.Tensor, names: list[str], ratio: float) -> None:
     """Both adapters keep the same channels, on the same data and at the same widths."""
     graph = tp.DependencyGraph().build_dependency(model, (images[:1],))

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch_pruning as tp
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from foad_plugins import (
     FOADImportance,
@@ -212,23 +211,6 @@ def test_part_of_a_group_gets_its_part_of_the_scores():
     assert torch.equal(scores(part), scores(whole)[[6, 2]])
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        (IMAGES,),
-        {"x": IMAGES},
-        [IMAGES[:4], IMAGES[4:]],
-        DataLoader(TensorDataset(IMAGES, torch.zeros(6)), batch_size=4),
-    ],
-    ids=["tuple", "dict", "list", "loader"],
-)
-def test_every_form_of_data_gives_the_same(data):
-    model = seeded_norms(Chain()).eval()
-    group = groups_of(model)["conv2"]
-    assert torch.equal(FOADImportance(data)(group), FOADImportance(IMAGES)(group))
-    assert torch.equal(FOADImportance().calibrate(model, data)(group), FOADImportance(IMAGES)(group))
-
-
 def test_a_batch_in_parts_and_out_of_order_selects_the_same():
     model = seeded_norms(Residual()).eval()
     for group in groups_of(model).values():
@@ -254,45 +236,6 @@ def test_calibrating_by_hand_reads_a_generator_once():
         model.conv1.weight.mul_(3)
     with pytest.raises(ValueError, match="can be read only once"):
         importance(group)
-
-
-def test_the_model_is_unchanged():
-    model = seeded_norms(Chain()).train()
-    model.conv2.eval()
-    model.fc.requires_grad_(False)
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    random = torch.get_rng_state()
-    FOADImportance(IMAGES).calibrate(model)
-    assert torch.equal(torch.get_rng_state(), random)
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert [module.training for module in model.children()] == [True, True, False, True, True]
-    assert not model.fc.weight.requires_grad
-    assert model.conv1.weight.requires_grad
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-
-
-def test_dropout_is_off_and_what_is_always_on_is_seeded():
-    class Noisy(Chain):
-        def forward(self, x):
-            return super().forward(nn.functional.dropout(x, 0.5, training=True))
-
-    model = nn.Sequential(Noisy())
-    group = groups_of(model)["0.conv1"]
-    assert torch.equal(FOADImportance(IMAGES)(group), FOADImportance(IMAGES)(group))
-
-
-def test_images_on_another_device_are_moved(monkeypatch):
-    # There is one real device here, so the model's is where the images must be sent.
-    sent = []
-    original = torch.Tensor.to
-    monkeypatch.setattr(
-        torch.Tensor,
-        "to",
-        lambda self, *args, **kwargs: (sent.append(args[:1]), original(self, *args, **kwargs))[1],
-    )
-    FOADImportance(IMAGES).calibrate(Chain())
-    assert (torch.device("cpu"),) in sent
 
 
 class _Sometimes(nn.Module):
@@ -343,45 +286,6 @@ def test_the_error_without_data_says_how_to_pass_it():
 def test_wrong_arguments_are_named(options, error, message):
     with pytest.raises(error, match=message):
         FOADImportance(**options)
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "message"),
-    [
-        ([], ValueError, "gave no batch"),
-        (IMAGES[0], ValueError, "without a batch dimension"),
-        (IMAGES * float("nan"), ValueError, "at the input of layer 'conv2'"),
-        (TensorDataset(IMAGES), TypeError, "DataLoader"),
-    ],
-)
-def test_bad_data_is_an_error_and_leaves_no_trace(data, error, message):
-    model = seeded_norms(Chain()).train()
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(error, match=message):
-        FOADImportance().calibrate(model, data)
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert all(module.training for module in model.modules())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-
-
-def test_an_exception_in_forward_comes_through():
-    class Fails(Chain):
-        def forward(self, x):
-            super().forward(x)
-            raise RuntimeError("no forward")
-
-    model = Fails().train()
-    with pytest.raises(RuntimeError, match="no forward"):
-        FOADImportance(IMAGES).calibrate(model)
-    assert model.training
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-
-
-def test_torch_pruning_cannot_prune_a_frozen_model():
-    for importance in (tp.importance.MagnitudeImportance(p=1), FOADImportance(IMAGES)):
-        model = Chain().requires_grad_(False)
-        pruner(model, importance).step()
-        assert model.conv1.out_channels == 8
 
 
 def test_layers_of_one_channel_are_no_error():

@@ -163,12 +163,6 @@ def test_ray_is_asked_for_what_a_job_takes(
     assert seen == [("auto", asked)]
 
 
-def test_a_suite_is_changed_before_it_is_checked(tiny: str, calls: list[dict[str, Any]]) -> None:
-    assert cli.main(["run", tiny, "--set", "conditions.calibration_images=8", "--set", "name=other"]) == 0
-    assert calls[0]["suite"].conditions.calibration_images == 8
-    assert calls[0]["folder"] == Path("results/other")
-
-
 def test_smoke_has_results_of_its_own(tiny: str, tmp_path: Path, plain_report: None) -> None:
     assert cli.main(["run", tiny, "--smoke", "--quiet", "--seeds", "5"]) == 0
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["tiny-smoke"]
@@ -312,11 +306,6 @@ def test_every_precision_can_be_asked_for() -> None:
         assert arguments.precision == precision
 
 
-def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--help"]) == 0
-    assert "report" in capsys.readouterr().out
-
-
 def test_list_has_a_line_for_each_thing_a_suite_can_name(
     tmp_path: Path, add_criterion: AddCriterion, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -384,15 +373,6 @@ def test_a_missing_extra_is_named_before_anything_happens(
         f"foad-bench: the benchmarks cannot run: packages are not installed ({name}); "
         'install them with: pip install "foad-plugins[bench]"\n'
     )
-
-
-def test_missing_ray_is_named_before_anything_happens(
-    tiny: str, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert cli.main(["run", tiny, "--executor", "ray"]) == 1
-    assert 'pip install "foad-plugins[ray]"' in capsys.readouterr().err
-    assert calls == []
 
 
 def test_the_command_line_starts_without_the_extra() -> None:

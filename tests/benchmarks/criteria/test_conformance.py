@@ -21,16 +21,12 @@ from ..conftest import GroupOf
 
 PLACES = [("chain", "conv1"), ("chain", "conv2"), ("residual", "stem"), ("depthwise", "depthwise")]
 RUNS_THE_NETWORK = {"chip", "foad", "hrank", "taylor", "thinet"}
+DATA_DRIVEN = pytest.mark.parametrize("name", sorted(RUNS_THE_NETWORK - {"foad"}))
 EVERY = pytest.mark.parametrize("name", CRITERIA.names())
 
 
 def build(name: str, context: CriterionContext) -> Callable[[tp.Group], torch.Tensor]:
     return build_criterion(CriterionSpec(name=name), context)
-
-
-def test_the_expected_criteria_are_there() -> None:
-    expected = {"foad", "l1", "l2", "lamp", "bn-scale", "fpgm", "hrank", "chip", "taylor", "thinet", "random"}
-    assert expected <= set(CRITERIA.names())
 
 
 @pytest.fixture(params=PLACES, ids=[f"{network}-{layer}" for network, layer in PLACES])
@@ -242,6 +238,42 @@ def test_a_group_after_the_last_layer_is_scored_or_gets_none(
 ) -> None:
     scores = build(name, context)(group_of(chain, "classifier"))
     assert scores is None or scores.shape == (3,)
+
+
+@DATA_DRIVEN
+def test_a_layer_that_never_runs_is_named(
+    name: str, group_of: GroupOf, chain: nn.Module, context: CriterionContext
+) -> None:
+    group = group_of(chain, "conv2")
+    chain.forward = lambda x: chain.conv1(x).mean((2, 3))
+    with pytest.raises(ValueError, match=r"'(conv2|classifier)'.*not run"):
+        build(name, context)(group)
+
+
+@DATA_DRIVEN
+def test_all_groups_share_one_pass_until_the_network_changes(
+    name: str, group_of: GroupOf, chain: nn.Module, context: CriterionContext
+) -> None:
+    groups = [group_of(chain, "conv1"), group_of(chain, "conv2")]
+    calls = []
+    chain.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    criterion = build_criterion(CriterionSpec(name=name, settings={"batch_size": 12}), context)
+    for group in groups:
+        criterion(group)
+    assert calls == [12]
+    with torch.no_grad():
+        chain.conv1.weight.mul_(2)
+    for group in groups:
+        criterion(group)
+    assert calls == [12, 12]
+
+
+@DATA_DRIVEN
+def test_images_are_needed_and_batches_of_them(name: str, context: CriterionContext) -> None:
+    with pytest.raises(ValueError, match="batch_size: at least 1"):
+        build_criterion(CriterionSpec(name=name, settings={"batch_size": 0}), context)
+    with pytest.raises(ValueError, match="images: .* needs at least one calibration image"):
+        build(name, CriterionContext(context.images[:0], 0, context.labels[:0]))
 
 
 @EVERY

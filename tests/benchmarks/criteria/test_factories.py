@@ -25,7 +25,7 @@ from ..conftest import GroupOf
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
-    """What a test registers is gone behind it."""
+    """What a test registers is removed after it."""
     known = dict(CRITERIA._factories)
     yield
     CRITERIA._factories.clear()

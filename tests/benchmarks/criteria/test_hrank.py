@@ -76,23 +76,6 @@ def test_a_residual_stage_gets_the_mean_of_stem_and_branch(
     assert HRank(context)(group_of(residual, "stem")).tolist() == pytest.approx(expected)
 
 
-def test_batches_add_up(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
-    group = group_of(chain, "conv1")
-    whole = HRank(context)(group)
-    assert torch.equal(HRank(context, batch_size=5)(group), whole)
-    assert torch.equal(HRank(context, batch_size=1)(group), whole)
-
-
-def test_all_groups_are_read_in_one_pass(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
-    groups = [group_of(chain, "conv1"), group_of(chain, "conv2")]
-    calls = []
-    chain.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
-    score = HRank(context)
-    score(groups[0])
-    score(groups[1])
-    assert calls == [12]
-
-
 @pytest.mark.parametrize("change", ["weight", "buffer", "shape"])
 def test_a_changed_network_is_read_again(
     group_of: GroupOf, chain: nn.Module, context: CriterionContext, change: str
@@ -110,25 +93,3 @@ def test_a_changed_network_is_read_again(
     after = score(group_of(chain, "conv2"))
     assert before.max() > 0
     assert after.tolist() == [0.0] * (4 if change == "shape" else 5)
-
-
-def test_maps_with_nan_name_the_layer(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
-    chain.conv2.weight.data[0, 0, 0, 0] = torch.nan
-    score = HRank(context)
-    assert score(group_of(chain, "conv1")) is not None
-    with pytest.raises(ValueError, match=r"'conv2'.*NaN"):
-        score(group_of(chain, "conv2"))
-
-
-def test_a_layer_that_never_runs_is_named(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
-    group = group_of(chain, "conv2")
-    chain.forward = lambda x: chain.conv1(x)
-    with pytest.raises(ValueError, match=r"'conv2'.*not run"):
-        HRank(context)(group)
-
-
-def test_bad_settings(context: CriterionContext) -> None:
-    with pytest.raises(ValueError, match="batch_size"):
-        HRank(context, batch_size=0)
-    with pytest.raises(ValueError, match="images"):
-        HRank(CriterionContext(images=torch.zeros(0, 1, 8, 8), seed=0))

@@ -108,16 +108,6 @@ def test_chunks_change_nothing(
     assert torch.equal(ThiNet(context)(group), whole)
 
 
-def test_part_of_a_group_keeps_its_order(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
-    whole = ThiNet(context)(group_of(chain, "conv1"))
-    part = ThiNet(context)(group_of(chain, "conv1", [4, 1]))
-    assert part.tolist() == [whole[4], whole[1]]
-
-
-def test_a_group_without_consumers_gets_none(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
-    assert ThiNet(context)(group_of(chain, "classifier")) is None
-
-
 def test_transposed_consumers_are_left_out(group_of: GroupOf, context: CriterionContext) -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 2, 2))
     assert ThiNet(context)(group_of(model, "0")) is None
@@ -131,17 +121,6 @@ def test_nan_names_the_consumer(where: str, group_of: GroupOf, chain: nn.Module,
         ThiNet(context)(group_of(chain, "conv1"))
 
 
-def test_a_consumer_that_never_runs_is_named(group_of: GroupOf, chain: nn.Module, context: CriterionContext) -> None:
-    group = group_of(chain, "conv1")
-    chain.forward = lambda x: chain.conv1(x)
-    with pytest.raises(ValueError, match=r"'conv2'.*not run"):
-        ThiNet(context)(group)
-
-
-def test_bad_settings(context: CriterionContext) -> None:
+def test_positions_out_of_range(context: CriterionContext) -> None:
     with pytest.raises(ValueError, match="positions"):
         ThiNet(context, positions=0)
-    with pytest.raises(ValueError, match="batch_size"):
-        ThiNet(context, batch_size=0)
-    with pytest.raises(ValueError, match="images"):
-        ThiNet(CriterionContext(torch.zeros(0, 1, 8, 8), 0))

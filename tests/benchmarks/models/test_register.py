@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from foad_plugins import count_params
 from foad_plugins.benchmarks.errors import SettingsError
 from foad_plugins.benchmarks.models import DigitsVGG, build_model
 from foad_plugins.benchmarks.registry.registry import Spec, UnknownNameError
@@ -41,13 +40,6 @@ def test_settings_out_of_range(wrong: dict[str, object]) -> None:
 def test_unknown_model() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'digits-vgg'"):
         build_model(Spec(name="digit-vgg"), seed=0)
-
-
-def test_the_authors_resnet_has_the_size_they_report() -> None:
-    model = build_model(Spec(name="foad-resnet56"), seed=0)
-    assert round(count_params(model) / 1e6, 4) == 0.8211
-    assert model.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-    assert build_model(Spec(name="foad-resnet56", settings={"num_classes": 3}), seed=0).fc.out_features == 3
 
 
 def test_a_user_defined_model(tmp_path: Path) -> None:

@@ -6,19 +6,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-import torch
 
-from foad_plugins.benchmarks.records.environment import Environment, Versions, git_commit
+from foad_plugins.benchmarks.records.environment import Versions, git_commit
 
 
 def test_versions_are_those_of_the_distributions() -> None:
     versions = Versions.installed()
     assert versions.torch_pruning == metadata.version("torch-pruning")
     assert versions.foad_plugins == metadata.version("foad-plugins")
-
-
-def test_the_current_environment_has_the_threads_of_torch() -> None:
-    assert Environment.current().threads == torch.get_num_threads()
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")

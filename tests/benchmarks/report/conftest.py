@@ -12,6 +12,11 @@ from ..conftest import MakeRecord
 MakeFailure: TypeAlias = Callable[..., FailureRecord]
 
 
+def cells(line: str) -> list[str]:
+    """The cells of a line of a Markdown table."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 @pytest.fixture
 def make_failure(make_record: MakeRecord) -> MakeFailure:
     """As ``make_record``, for a run that failed."""

@@ -14,7 +14,7 @@ from foad_plugins.benchmarks.records.store import RecordWarning
 from foad_plugins.benchmarks.registry.registry import Spec
 from foad_plugins.benchmarks.runs import base_models
 from foad_plugins.benchmarks.runs.base_models import base_path, load_base, read_base, train_base
-from foad_plugins.benchmarks.runs.weights_file import WeightsError, WeightsFile
+from foad_plugins.benchmarks.runs.weights_file import WeightsFile
 from foad_plugins.benchmarks.suites.schema import Suite
 from foad_plugins.benchmarks.suites.targets import Target
 from foad_plugins.benchmarks.training.recipe import Recipe
@@ -111,16 +111,6 @@ def test_a_factory_far_down_makes_no_file_name_that_is_too_long(tmp_path: Path, 
         (tmp_path / f".{path.name}.lock").touch()
 
 
-def test_a_user_defined_model_has_a_file_in_the_folder_too(setup: Setup, tmp_path: Path) -> None:
-    paths = [
-        base_path(tmp_path, conditions_changed(setup, model=Spec(name=name)), 0)
-        for name in ("nets/mine.py:make", "nets-mine.py-make")
-    ]
-    assert [path.parent for path in paths] == [tmp_path, tmp_path]
-    assert paths[0].name.startswith("nets-mine.py-make-seed0-")
-    assert paths[0] != paths[1]
-
-
 def test_given_weights_are_used_as_they_are(
     tmp_path: Path, setup: Setup, data: ImageData, given_suite: Suite, data_root: Path
 ) -> None:
@@ -129,11 +119,6 @@ def test_given_weights_are_used_as_they_are(
     assert load_base(setup, given, data).weights_hash == given.hash
     with pytest.raises(ValueError, match="given and not trained"):
         base_path(tmp_path, setup, 0)
-
-
-def test_weights_of_another_model_are_refused(setup: Setup, data: ImageData) -> None:
-    with pytest.raises(WeightsError, match="base does not fit DigitsVGG"):
-        load_base(setup, WeightsFile.parse(save({"weight": torch.zeros(3)}), "base"), data)
 
 
 class Tied(nn.Module):

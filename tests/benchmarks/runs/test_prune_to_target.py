@@ -80,10 +80,10 @@ def test_removed_channels_and_the_widths_that_are_left_make_up_the_model(model: 
     pruned = prune_to_target(model, IMAGES, book("foad"), HALF, tolerance=0.02)
     before, after = layer_widths(model), layer_widths(pruned.model)
     assert set(pruned.removed) == set(before) - {"classifier"}
-    for name, gone in pruned.removed.items():
-        assert before[name] - len(gone) == after[name]
-        assert list(gone) == sorted(set(gone))
-        assert all(0 <= channel < before[name] for channel in gone)
+    for name, channels in pruned.removed.items():
+        assert before[name] - len(channels) == after[name]
+        assert list(channels) == sorted(set(channels))
+        assert all(0 <= channel < before[name] for channel in channels)
     widths = [before[name] for name in pruned.removed]
     assert pruned.pruning_ratio == pytest.approx(sum(map(len, pruned.removed.values())) / sum(widths))
 
@@ -99,7 +99,7 @@ def test_removed_channels_of_a_grouped_convolution_are_recorded_for_all_its_grou
     pruned = prune_to_target(model, IMAGES, book(), HALF, tolerance=0.1)
     before, after = layer_widths(model), layer_widths(pruned.model)
     assert pruned.removed.keys() == {"0", "1"}
-    assert all(before[name] - len(gone) == after[name] for name, gone in pruned.removed.items())
+    assert all(before[name] - len(channels) == after[name] for name, channels in pruned.removed.items())
     kept = [channel for channel in range(12) if channel not in pruned.removed["1"]]
     assert torch.equal(pruned.model[1].bias, model[1].bias[kept])
 
@@ -195,12 +195,6 @@ def test_targets_for_flops_and_parameters_both(model: nn.Module) -> None:
     assert layer_widths(found[0].model) == layer_widths(found[1].model)
 
 
-def test_targets_that_exclude_each_other(model: nn.Module) -> None:
-    target = Target(flops_reduction=0.1, params_reduction=0.99)
-    with pytest.raises(UnreachableTargetError, match=r"no widths end at 90.0% of the FLOPs and 1.0% of the"):
-        prune_to_target(model, IMAGES, book(), target, tolerance=0.02)
-
-
 def test_ignored_layers_keep_all_channels(model: nn.Module) -> None:
     target = Target(flops_reduction=0.3)
     pruned = prune_to_target(model, IMAGES, book(), target, tolerance=0.05, ignored_layers=("features.?", "*.17"))
@@ -216,11 +210,6 @@ def test_patterns_name_layers(model: nn.Module) -> None:
     assert ignored(model, ("features.1*", "classifier")) == ["features.10", "features.14", "features.17", "classifier"]
     with pytest.raises(BenchmarkError, match=r"ignored_layers: 'feature\.\*' fits no layer of DigitsVGG"):
         ignored(model, ("features.*", "feature.*"))
-
-
-def test_widths_name_every_layer(model: nn.Module) -> None:
-    assert list(layer_widths(model).values()) == [16, 16, 24, 24, 32, 32, 10]
-    assert list(layer_widths(model))[-1] == "classifier"
 
 
 def test_a_target_between_two_widths_cannot_be_met_exactly(model: nn.Module) -> None:

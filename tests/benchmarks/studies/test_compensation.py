@@ -21,7 +21,7 @@ def test_the_stages_of_one_criterion() -> None:
             second.weight.data[:, 0] *= 3
     images = torch.randn(64, 3, 32, 32)
     with torch.no_grad():
-        # So that the network does not say one class of them all.
+        # So that the network does not give one class for all.
         base.fc.bias -= base(images).mean(0)
         labels = base(images).argmax(1)
     before = {name: value.clone() for name, value in base.state_dict().items()}

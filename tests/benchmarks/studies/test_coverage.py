@@ -1,4 +1,4 @@
-"""The coverage study: a trial's checks find what they look for, a sweep goes on where it stopped, the page tells."""
+"""The coverage study: the checks of a trial find faults, a sweep continues where it stopped, the page shows both."""
 
 from __future__ import annotations
 

@@ -31,19 +31,9 @@ def test_all_are_released(tmp_path: Path) -> None:
     assert second.acquire("b")
 
 
-def test_what_was_never_locked_cannot_be_released(tmp_path: Path) -> None:
-    with pytest.raises(KeyError):
-        Locks(tmp_path).release("a")
-
-
 def test_nothing_is_made_before_the_first_lock(tmp_path: Path) -> None:
     Locks(tmp_path / "locks").release_all()
     assert not list(tmp_path.iterdir())
-
-
-def test_old_lock_files_lock_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a.lock").touch()
-    assert Locks(tmp_path).acquire("a")
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])

@@ -11,7 +11,7 @@ from foad_plugins import load_pruned
 from foad_plugins.benchmarks.criteria import CRITERIA, CriterionSpec
 from foad_plugins.benchmarks.datasets import load_digits
 from foad_plugins.benchmarks.datasets.data_root import MissingFileError
-from foad_plugins.benchmarks.errors import BenchmarkError, SettingsError
+from foad_plugins.benchmarks.errors import BenchmarkError
 from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.records.environment import Versions
 from foad_plugins.benchmarks.records.store import RecordStore
@@ -37,19 +37,12 @@ class Watched(InProcess):
         self.closed = True
 
 
-@pytest.fixture
-def finished(tiny_suite: Suite, tmp_path: Path) -> Path:
-    """A results folder in which the tiny suite has run."""
-    run_suite(tiny_suite, tmp_path / "out", quiet=True)
-    return tmp_path / "out"
-
-
 def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     torch.set_num_threads(2)
     suite = tiny_suite.model_copy(update={"seeds": 2})
     executor = Watched()
-    outcome = run_suite(suite, tmp_path, executor=executor, write=said.append)
+    outcome = run_suite(suite, tmp_path, executor=executor, write=lines.append)
     assert (outcome.executed, outcome.failures, executor.closed) == (4, (), True)
     assert [(record.inputs.seed, record.inputs.criterion.name) for record in outcome.records] == [
         (0, "foad"),
@@ -60,8 +53,8 @@ def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
     assert RecordStore(tmp_path / "records").all() == sorted(
         outcome.records, key=lambda record: record.inputs.file_name
     )
-    assert len(said) == 4
-    assert said[1].startswith("seed 0  l1 ")
+    assert len(lines) == 4
+    assert lines[1].startswith("seed 0  l1 ")
     assert torch.get_num_threads() == 2
     for record in outcome.records:
         assert record.environment.threads == suite.conditions.threads == 1
@@ -80,10 +73,10 @@ def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
 
 def test_a_second_run_reuses_all_and_needs_no_base_model(tiny_suite: Suite, finished: Path) -> None:
     shutil.rmtree(finished / "base")
-    said: list[str] = []
-    outcome = run_suite(tiny_suite, finished, write=said.append)
+    lines: list[str] = []
+    outcome = run_suite(tiny_suite, finished, write=lines.append)
     assert outcome.executed == 0
-    assert all("there already" in line for line in said)
+    assert all("there already" in line for line in lines)
     assert not (finished / "base").exists()
 
 
@@ -112,13 +105,6 @@ def test_other_conditions_make_other_records(tiny_suite: Suite, finished: Path) 
     assert outcome.executed == 2
     assert len(RecordStore(finished / "records").all()) == 4
     assert len(list((finished / "base").iterdir())) == 1
-
-
-def test_without_fine_tuning_its_accuracy_is_empty(tiny_suite: Suite, tmp_path: Path) -> None:
-    recipe = tiny_suite.conditions.finetune_recipe.model_copy(update={"epochs": 0})
-    conditions = tiny_suite.conditions.model_copy(update={"finetune_recipe": recipe})
-    outcome = run_suite(tiny_suite.model_copy(update={"conditions": conditions}), tmp_path, quiet=True)
-    assert [record.accuracy.fine_tuned for record in outcome.records] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -153,11 +139,6 @@ def test_a_device_that_is_not_there_is_missed_where_it_should_be(tiny_suite: Sui
     assert {run.setup.device for run in prepared.runs} == {"cuda"}
 
 
-def test_what_the_user_registers_is_found(tiny_suite: Suite, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"import: there is no file .*mine\.py"):
-        run_suite(tiny_suite, tmp_path, imports=(str(tmp_path / "mine.py"),), quiet=True)
-
-
 def test_every_criterion_of_a_seed_gets_the_same_calibration_images(
     tiny_suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,9 +156,9 @@ def test_every_criterion_of_a_seed_gets_the_same_calibration_images(
 
 
 def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     suite = given_suite.model_copy(update={"seeds": 2})
-    outcome = run_suite(suite, tmp_path / "out", data_root=data_root, fresh=True, write=said.append)
+    outcome = run_suite(suite, tmp_path / "out", data_root=data_root, fresh=True, write=lines.append)
     assert outcome.executed == 4
     assert not (tmp_path / "out" / "base").exists()
     plain, compensated = outcome.records[:2]
@@ -187,8 +168,8 @@ def test_a_suite_on_given_weights(given_suite: Suite, data_root: Path, tmp_path:
     assert all(record.accuracy.one_shot_bn is not None for record in outcome.records)
     assert plain.accuracy != compensated.accuracy
     assert plain.inputs.setup.reference == "l1"
-    assert said[0] == f"base weights: {data_root / 'weights' / 'small.safetensors'}"
-    assert all("BN adjusted" in line for line in said[1:])
+    assert lines[0] == f"base weights: {data_root / 'weights' / 'small.safetensors'}"
+    assert all("BN adjusted" in line for line in lines[1:])
     again = run_suite(suite, tmp_path / "out", data_root=data_root, quiet=True)
     assert (again.executed, again.records) == (0, outcome.records)
 

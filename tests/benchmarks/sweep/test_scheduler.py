@@ -1,11 +1,7 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
-import subprocess
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -15,7 +11,6 @@ import pytest
 import torch
 
 from foad_plugins.benchmarks.criteria import CriterionSpec
-from foad_plugins.benchmarks.records.schema import RunRecord
 from foad_plugins.benchmarks.records.store import FailureStore, RecordStore, RecordWarning
 from foad_plugins.benchmarks.suites.schema import Suite
 from foad_plugins.benchmarks.sweep import scheduler as sweep
@@ -26,13 +21,6 @@ from foad_plugins.benchmarks.sweep.runner import Outcome, run_suite
 from foad_plugins.benchmarks.training.train import TrainingDivergedError
 
 from ..conftest import AddCriterion
-
-
-@pytest.fixture
-def finished(tiny_suite: Suite, tmp_path: Path) -> Path:
-    """A results folder in which the tiny suite has run."""
-    run_suite(tiny_suite, tmp_path / "out", quiet=True)
-    return tmp_path / "out"
 
 
 def with_criteria(suite: Suite, *criteria: CriterionSpec) -> Suite:
@@ -49,31 +37,18 @@ def by_norm(group: Any) -> torch.Tensor:
     return group[0].dep.layer.weight.detach().flatten(1).norm(dim=1)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda scores: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda scores: scores * torch.nan, "scores are NaN or Inf"),
-        (lambda scores: scores[1:], r"expected a tensor of shape \(4,\), got \(3,\)"),
-        (lambda scores: scores.tolist(), "got list"),
-    ],
-)
 def test_a_failing_criterion_fails_alone_and_is_tried_again(
-    tiny_suite: Suite,
-    tmp_path: Path,
-    add_criterion: AddCriterion,
-    spoil: Callable[[torch.Tensor], Any],
-    reason: str,
+    tiny_suite: Suite, tmp_path: Path, add_criterion: AddCriterion
 ) -> None:
-    bad = add_criterion("bad", lambda group: spoil(by_norm(group)))
+    bad = add_criterion("bad", lambda group: 1 / 0)
     suite = with_criteria(tiny_suite, bad, CriterionSpec(name="l1"))
-    said: list[str] = []
-    outcome = run_suite(suite, tmp_path, write=said.append)
+    lines: list[str] = []
+    outcome = run_suite(suite, tmp_path, write=lines.append)
     assert names(outcome) == (["l1-0"], ["bad-0"])
     (failure,) = outcome.failures
     assert outcome.executed == 1
-    assert re.search(f"criterion 'bad', group of layer 'features.0': .*{reason}", failure.reason)
-    assert said[0] == f"seed 0  {'bad':<19} FAILED: {failure.reason}"
+    assert failure.reason == "criterion 'bad', group of layer 'features.0': ZeroDivisionError: division by zero"
+    assert lines[0] == f"seed 0  {'bad':<19} FAILED: {failure.reason}"
     store = FailureStore(tmp_path / "failures")
     assert store.all() == [failure]
 
@@ -101,15 +76,6 @@ def test_what_cannot_be_kept_is_not_begun(tiny_suite: Suite, tmp_path: Path, mon
         run_suite(tiny_suite, tmp_path, quiet=True)
 
 
-def test_a_target_out_of_reach_is_the_reason(tiny_suite: Suite, tmp_path: Path) -> None:
-    conditions = tiny_suite.conditions.model_copy(update={"tolerance": 0.0})
-    outcome = run_suite(tiny_suite.model_copy(update={"conditions": conditions}), tmp_path, quiet=True)
-    assert names(outcome) == ([], ["foad-0", "l1-0"])
-    for failure in outcome.failures:
-        assert "of the network's flops, not within 0.00% of 60.00%" in failure.reason
-        assert "Traceback" in failure.details
-
-
 def test_one_base_model_for_all_seeds_is_trained_once(
     tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,18 +95,6 @@ def test_one_base_model_for_all_seeds_is_trained_once(
     assert len({record.inputs.seed for record in outcome.records}) == 2
     assert run_suite(suite, tmp_path, quiet=True, fresh=True).executed == 4
     assert trained == [7, 7]
-
-
-def test_one_base_model_for_all_seeds_that_diverges_fails_all(
-    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def diverges(*args: Any, **options: Any) -> bytes:
-        raise TrainingDivergedError("the loss became nan")
-
-    monkeypatch.setattr(jobs, "train_base", diverges)
-    conditions = tiny_suite.conditions.model_copy(update={"base_seed": 0})
-    outcome = run_suite(tiny_suite.model_copy(update={"seeds": 2, "conditions": conditions}), tmp_path, quiet=True)
-    assert names(outcome) == ([], ["foad-0", "l1-0", "foad-1", "l1-1"])
 
 
 def test_a_base_model_that_diverges_fails_the_runs_of_its_seed(
@@ -164,24 +118,10 @@ def test_a_base_model_that_diverges_fails_the_runs_of_its_seed(
     assert FailureStore(tmp_path / "failures").all() == []
 
 
-def cut(content: bytes) -> bytes:
-    return content[:50]
-
-
-def of_version(version: int) -> Callable[[bytes], bytes]:
-    return lambda content: json.dumps({**json.loads(content), "schema_version": version}).encode()
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [(cut, "not a whole JSON file"), (of_version(99), "schema version 99"), (of_version(0), "schema version 0")],
-)
-def test_a_record_that_cannot_be_read_is_made_again(
-    tiny_suite: Suite, finished: Path, damage: Callable[[bytes], bytes], message: str
-) -> None:
+def test_a_record_that_cannot_be_read_is_made_again(tiny_suite: Suite, finished: Path) -> None:
     path = next((finished / "records").glob("foad-*"))
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.warns(RecordWarning, match=f"{path.name}: ignored, {message}"):
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.warns(RecordWarning, match=f"{path.name}: ignored, not a whole JSON file"):
         assert run_suite(tiny_suite, finished, quiet=True).executed == 1
     assert run_suite(tiny_suite, finished, quiet=True).executed == 0
 
@@ -215,42 +155,20 @@ def test_an_interrupt_keeps_what_is_finished(tiny_suite: Suite, tmp_path: Path, 
         run_suite(suite, tmp_path, quiet=True)
     assert [record.inputs.criterion.name for record in RecordStore(tmp_path / "records").all()] == ["l1"]
     assert FailureStore(tmp_path / "failures").all() == []
-    # Its claims are free again.
+    # Its locks are free again.
     add_criterion("late", by_norm)
     assert run_suite(suite, tmp_path, quiet=True).executed == 1
 
 
-@pytest.mark.parametrize("place", ["write", "fsync"])
 def test_a_full_disk_is_an_error_and_leaves_no_part_of_a_record(
-    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    tiny_suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_suite(with_criteria(tiny_suite, CriterionSpec(name="l1")), tmp_path, quiet=True)
 
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    class Full:
-        def __init__(self, stream: Any) -> None:
-            self._stream = stream
-
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self._stream.close()
-
-        write = full
-
-    if place == "fsync":
-        monkeypatch.setattr(os, "fsync", full)
-    else:
-        fdopen = os.fdopen
-
-        def writing(number: int, mode: str, *arguments: Any) -> Any:
-            stream = fdopen(number, mode, *arguments)
-            return Full(stream) if "w" in mode else stream
-
-        monkeypatch.setattr("foad_plugins.utils.files.os.fdopen", writing)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         run_suite(tiny_suite, tmp_path, quiet=True)
     monkeypatch.undo()
@@ -258,33 +176,8 @@ def test_a_full_disk_is_an_error_and_leaves_no_part_of_a_record(
     assert run_suite(tiny_suite, tmp_path, quiet=True).executed == 1
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB, which holds the base model and a record or two."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        pytest.skip(f"needs to mount a small file system: {error}")
-    if mounted.returncode:
-        pytest.skip(f"needs to mount a small file system: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_on_a_disk_that_really_is_full(tiny_suite: Suite, small_disk: Path) -> None:
-    suite = tiny_suite.model_copy(update={"seeds": 9})
-    with pytest.raises(OSError, match="No space left"):
-        run_suite(suite, small_disk, quiet=True)
-    for path in small_disk.rglob("*.json"):
-        RunRecord.model_validate_json(path.read_bytes())
-    assert not list(small_disk.rglob("*.tmp"))
-
-
 class Slow(Executor):
-    """Two slots, in which jobs end at the next look, the last one first; remembers what ran."""
+    """Two slots, in which jobs end together, the last one first; remembers what ran."""
 
     slots = 2
 
@@ -356,17 +249,17 @@ def test_what_another_sweep_is_at_is_waited_for(
     store.remove([foad.inputs])
     other = Locks(finished / ".locks")
     assert other.acquire(foad.inputs.file_name)
-    looks = []
+    waits = []
 
-    def other_goes_on(seconds: float) -> None:
-        looks.append(seconds)
-        if len(looks) == 3:
+    def finish_elsewhere(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
             store.save(foad)
             other.release_all()
 
-    monkeypatch.setattr(sweep.time, "sleep", other_goes_on)
+    monkeypatch.setattr(sweep.time, "sleep", finish_elsewhere)
     outcome = run_suite(tiny_suite, finished, quiet=True)
-    assert (outcome.executed, len(outcome.records), len(looks)) == (0, 2, 3)
+    assert (outcome.executed, len(outcome.records), len(waits)) == (0, 2, 3)
 
 
 def test_a_base_model_that_another_sweep_trains_is_waited_for(
@@ -379,10 +272,10 @@ def test_a_base_model_that_another_sweep_trains_is_waited_for(
     other = Locks(finished / ".locks")
     assert other.acquire(base.name)
 
-    def other_is_done(seconds: float) -> None:
+    def finish_elsewhere(seconds: float) -> None:
         base.write_bytes(content)
         other.release_all()
 
-    monkeypatch.setattr(sweep.time, "sleep", other_is_done)
+    monkeypatch.setattr(sweep.time, "sleep", finish_elsewhere)
     monkeypatch.setattr(jobs, "train_base", lambda *arguments, **options: 1 / 0)
     assert run_suite(tiny_suite, finished, quiet=True).executed == 2

@@ -45,14 +45,6 @@ def test_a_job_needs_nothing_but_its_arguments_and_repeats_itself(inputs: RunInp
     assert lasting(first) == lasting(second)
 
 
-def test_threads_are_the_suites_and_then_what_they_were(inputs: RunInputs, weights: bytes) -> None:
-    torch.set_num_threads(2)
-    record = do_run(inputs, weights, WorkerContext(quiet=True))
-    assert isinstance(record, RunRecord)
-    assert record.environment.threads == 1
-    assert torch.get_num_threads() == 2
-
-
 def test_the_base_model_of_a_seed_is_loaded_once(
     inputs: RunInputs, weights: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,8 +66,6 @@ def test_the_base_model_of_a_seed_is_loaded_once(
     ("error", "reason"),
     [
         (RuntimeError("it\n  broke"), "criterion 'raises', group of layer 'features.0': RuntimeError: it broke"),
-        (KeyError("x"), "criterion 'raises', group of layer 'features.0': KeyError: 'x'"),
-        (ValueError(), "criterion 'raises', group of layer 'features.0': ValueError:"),
         (SystemExit(3), "SystemExit: 3"),
     ],
 )
@@ -85,8 +75,8 @@ def test_whatever_a_criterion_raises_is_the_reason(
     def raises(group: object) -> torch.Tensor:
         raise error
 
-    entry = add_criterion("raises", raises)
-    failed = do_run(inputs.model_copy(update={"criterion": entry}), weights, WorkerContext(quiet=True))
+    spec = add_criterion("raises", raises)
+    failed = do_run(inputs.model_copy(update={"criterion": spec}), weights, WorkerContext(quiet=True))
     assert isinstance(failed, JobFailure)
     assert failed.reason == reason
     assert "in raises" in failed.details
@@ -116,17 +106,6 @@ def test_the_reason_is_one_line(error: Exception, reason: str) -> None:
 def test_a_failure_that_names_an_undecodable_file_can_be_kept(inputs: RunInputs) -> None:
     record = JobFailure.from_error(OSError(os.fsdecode(b"caf\xe9.png"))).record(inputs)
     assert FailureRecord.model_validate_json(record.model_dump_json()) == record
-
-
-def test_an_interrupt_is_no_failure(inputs: RunInputs, weights: bytes, add_criterion: AddCriterion) -> None:
-    def interrupts(group: object) -> torch.Tensor:
-        raise KeyboardInterrupt
-
-    entry = add_criterion("interrupts", interrupts)
-    torch.set_num_threads(2)
-    with pytest.raises(KeyboardInterrupt):
-        do_run(inputs.model_copy(update={"criterion": entry}), weights, WorkerContext(quiet=True))
-    assert torch.get_num_threads() == 2
 
 
 def test_a_worker_that_finds_other_data_fails(inputs: RunInputs, weights: bytes) -> None:

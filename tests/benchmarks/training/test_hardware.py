@@ -5,15 +5,8 @@ import sys
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from foad_plugins.benchmarks.training.hardware import Hardware, HardwareError
-
-
-@pytest.mark.parametrize("wrong", [{"device": "tpu"}, {"devices": 0}, {"precision": "8"}, {"x": 1}])
-def test_impossible_hardware(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        Hardware.model_validate(wrong)
 
 
 def test_gpus_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:

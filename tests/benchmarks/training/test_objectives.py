@@ -176,14 +176,14 @@ def gap(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
 
 def test_arcface_separates_people_on_new_images() -> None:
     labels = torch.arange(24) % 3
-    train_images, unseen = striped(labels, 1), striped(labels, 2)
+    train_images, new_images = striped(labels, 1), striped(labels, 2)
     model = Embedder()
-    data = ImageData(train_images, labels, unseen, labels)
+    data = ImageData(train_images, labels, new_images, labels)
     recipe = Recipe(epochs=30, learning_rate=0.05, batch_size=8, objective="arcface", scale=8, margin=0.2)
     names = set(model.state_dict())
-    before = gap(model, unseen, labels)
+    before = gap(model, new_images, labels)
     train(model, data, recipe, seed=0, quiet=True)
-    assert before < 0 < 0.3 < gap(model, unseen, labels)
+    assert before < 0 < 0.3 < gap(model, new_images, labels)
     # The class centres are not the network's.
     assert set(model.state_dict()) == names
 

@@ -18,7 +18,7 @@ FAST = Recipe(epochs=3, learning_rate=0.05, batch_size=8)
 
 
 class Streamed(ImageSource):
-    """The images of another source, read anew for every batch, on the CPU."""
+    """The images of another source, read again for every batch, on the CPU."""
 
     def __init__(self, inner: ImageData) -> None:
         self.inner = inner

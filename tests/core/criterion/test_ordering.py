@@ -74,9 +74,9 @@ def test_later_rounds_repeat_the_pass_over_the_survivors():
     alive = list(range(30))
     for number in range(max(ranked.round)):
         expected = [alive[place] for place in greedy_select(table[alive][:, alive]).removed]
-        gone = [channel for channel, when in zip(ranked.sequence, ranked.round, strict=True) if when == number]
-        assert sorted(gone) == expected
-        alive = [channel for channel in alive if channel not in gone]
+        removed = [channel for channel, when in zip(ranked.sequence, ranked.round, strict=True) if when == number]
+        assert sorted(removed) == expected
+        alive = [channel for channel in alive if channel not in removed]
     assert len(alive) == 1
 
 

@@ -28,14 +28,14 @@ def literal(terms: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[list[int], 
             cost += weight[alive].square().sum(1) / inverse.diagonal()
             shares.append(-inverse / inverse.diagonal())
         place = int(cost.argmin())
-        gone = alive[place]
+        removed = alive[place]
         for weight, share in zip(weights, shares, strict=True):
             for other, channel in enumerate(alive):
-                if channel != gone:
-                    weight[channel] += share[other, place] * weight[gone]
-        sequence.append(gone)
+                if channel != removed:
+                    weight[channel] += share[other, place] * weight[removed]
+        sequence.append(removed)
         costs.append(float(cost[place]) / total)
-        alive.remove(gone)
+        alive.remove(removed)
     return sequence, costs
 
 

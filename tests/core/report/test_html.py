@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from html.parser import HTMLParser
 
 import pytest
 import torch
@@ -12,50 +11,18 @@ from foad_plugins import GroupReport, LayerWidth, PruneReport, Selection
 from foad_plugins.report.data import ChannelPair, LatencyTrial
 from foad_plugins.report.html import group_views
 
+from ...helpers.html_page import HTMLPage
 from ...helpers.reports import HOSTILE, bare, group, report
 
 MINUS = "\N{MINUS SIGN}"
-_VOID = {"meta", "img", "link", "br", "hr", "input"}
-
-
-class _Page(HTMLParser):
-    """The elements with their attributes, and the visible text; unbalanced tags are an error."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.cells: list[str] = []
-        self._open: list[str] = []
-        self._words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-        self.text = re.sub(r"\s+", " ", "".join(self._words))
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] == "td":
-            self.cells.append(data)
-        if not {"style", "script"} & set(self._open):
-            self._words.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture
 def written(tmp_path):
-    def write(what: PruneReport) -> _Page:
+    def write(what: PruneReport) -> HTMLPage:
         path = tmp_path / "folder" / "report.html"
         assert what.to_html(str(path)) == path
-        return _Page(path.read_text("utf-8"))
+        return HTMLPage(path.read_text("utf-8"))
 
     return write
 
@@ -93,7 +60,7 @@ def test_the_page_has_the_values_of_the_report(written):
         ["conv", "8", "5", f"{MINUS}37.5 %", "4.0 k", "2.5 k", f"{MINUS}37.5 %"],
         ["fc", "10", "10", "0 %", "80", "50", f"{MINUS}37.5 %"],
     ]
-    assert page.cells[3:] == [*layers[0], *layers[1]]
+    assert [[cell for cell in row if cell] for row in page.tables[-1][1:]] == layers
     for channel, representative, similarity in zip(
         shown.selection.removed, shown.selection.representative, shown.selection.similarity, strict=True
     ):

@@ -61,7 +61,7 @@ def test_a_layer_of_which_one_run_removes_nothing(make_record: MakeRecord) -> No
 
 
 def test_what_was_not_kept_cannot_be_compared(make_record: MakeRecord) -> None:
-    told = make_record(removed={"conv": (1,)})
-    assert agreement([(told, told), (told, make_record())]) is None
+    known = make_record(removed={"conv": (1,)})
+    assert agreement([(known, known), (known, make_record())]) is None
     assert agreement([]) is None
     assert agreement([(make_record(removed={}), make_record(removed={}))]) is None

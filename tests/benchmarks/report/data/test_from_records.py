@@ -112,18 +112,6 @@ def test_rows_that_lack_seeds_stand_behind_the_others(make_record: MakeRecord) -
     assert board.seeds == (0, 1)
 
 
-def test_setups_are_never_mixed(make_record: MakeRecord) -> None:
-    records = [
-        make_record(),
-        make_record(seed=1, conditions=target(0.75)),
-        make_record(seed=2, setup={"ranking": "global"}),
-        make_record(seed=3, setup={"device": "cuda"}),
-    ]
-    boards = leaderboards(records)
-    assert [len(board.rows[0].runs) for board in boards] == [1, 1, 1, 1]
-    assert len({board.setup.key for board in boards}) == 4
-
-
 def test_targets_and_rankings_of_one_suite_follow_each_other(make_record: MakeRecord) -> None:
     rule = {"target": Target(operating_point=Rule())}
     records = [

@@ -20,6 +20,7 @@ from foad_plugins.benchmarks.report.text.stability import (
 )
 
 from ...conftest import MakeRecord
+from ..conftest import cells
 
 # What "moody" removes of eight channels, by number of images and draw; "steady" always removes the same.
 MOODY = {(16, 0): (0, 1), (16, 1): (2, 3), (64, 0): (0, 2), (64, 1): (1, 2)}
@@ -44,10 +45,6 @@ def records(make_record: MakeRecord) -> list[RunRecord]:
 def report(records: list[RunRecord]) -> StabilityReport:
     (report,) = stability_reports(leaderboards(records))
     return report
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_numbers_of_images_are_compared_within_a_sample(report: StabilityReport) -> None:

@@ -100,13 +100,13 @@ def test_columns_sort_both_ways_filters_hide_rows_and_points_tell(
         page.get_by_label("compensation", exact=True).select_option("least_squares")
         assert column(page, "criterion") == ["l1+ls"]
 
-        # One series is left: its point tells all about it.
+        # One series is left: hovering over its point shows its values.
         plot.scroll_into_view_if_needed()
         plot.locator(".scatterlayer .trace .points path").first.hover(force=True)
-        told = plot.locator(".hoverlayer .hovertext")
-        told.wait_for(timeout=10_000)
+        text = plot.locator(".hoverlayer .hovertext")
+        text.wait_for(timeout=10_000)
         for words in ("l1+ls", "±", "FLOPs", "parameters", "3 seeds"):
-            assert words in told.text_content()
+            assert words in text.text_content()
 
 
 def test_a_heading_is_reached_and_pressed_by_keyboard(

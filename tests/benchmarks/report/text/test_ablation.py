@@ -11,7 +11,7 @@ from foad_plugins.benchmarks.report.text.tables import table
 from foad_plugins.benchmarks.suites.targets import Target
 
 from ...conftest import MakeRecord
-from ..conftest import MakeFailure
+from ..conftest import MakeFailure, cells
 
 ABLATION = {"setup": {"kind": "ablation"}, "conditions": {"target": Target()}}
 
@@ -33,10 +33,6 @@ def records(make_record: MakeRecord) -> list[RunRecord]:
         for seed in range(2)
         if not (t == 10 and seed)
     ]
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_rows_are_sorted_by_t_and_s(records: list[RunRecord]) -> None:

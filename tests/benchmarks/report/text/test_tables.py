@@ -16,11 +16,7 @@ from foad_plugins.benchmarks.report.text.tables import (
 )
 
 from ...conftest import MakeRecord
-from ..conftest import MakeFailure
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
+from ..conftest import MakeFailure, cells
 
 
 def test_a_markdown_row_shows_the_records(make_record: MakeRecord) -> None:
