@@ -36,10 +36,10 @@ class UnavailableError(Exception):
 
 @contextmanager
 def unavailable(method: str) -> Iterator[None]:
-    """Turn a failure inside into :class:`UnavailableError`, except where memory is used up."""
+    """Turn a failure inside into :class:`UnavailableError`, but not used-up memory or a warning that is an error."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, Warning):
         raise
     except Exception as error:
         raise UnavailableError(method, error) from error

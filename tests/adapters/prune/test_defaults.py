@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from foad_plugins import prune
+from foad_plugins import InsufficientDataWarning, prune
 from foad_plugins.recovery import refit_step
 from foad_plugins.recovery.refit import refit
 from foad_plugins.recovery.refitting.memory import NotEnoughMemoryError
@@ -97,7 +97,7 @@ def test_a_refit_that_fails_is_replaced(original, monkeypatch):
     assert equal(original, before)
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError, InsufficientDataWarning])
 def test_what_is_no_failure_of_the_refit_ends_the_call(original, monkeypatch, stop):
     def ends(*arguments, **settings):
         raise stop
