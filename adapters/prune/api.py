@@ -152,7 +152,7 @@ def prune(
         TypeError: data or an argument of another form.
         ValueError: two targets other than ``flops`` and ``params``; a parameter out of its range; a name that is no
             layer of the model; no data, or data that the model does not run on; NaN or Inf in a feature map; a model
-            without layers to prune or that Torch-Pruning cannot trace; layers to prune that share parameters. As
+            without layers to prune or that Torch-Pruning cannot trace. As
             :class:`~foad_plugins.TargetError`, a target that cannot be met.
         RuntimeError: with ``on_wrong_removal="error"``, Torch-Pruning cannot remove channels of a group, or removes
             the wrong ones.

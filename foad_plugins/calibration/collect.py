@@ -22,7 +22,7 @@ from .distributed import all_reduce_statistics, raise_on_all_ranks
 from .observers import ChannelSet, DeferredFiniteCheck, GramObserver, Observer, SimilarityObserver
 from .preserve import preserve_state
 
-__all__ = ["MissingBatchDimError", "calibrate", "require_batch_dim"]
+__all__ = ["MissingBatchDimError", "calibrate", "not_finite_state", "require_batch_dim"]
 
 _IMAGES_AT_ONCE = 64
 
@@ -77,7 +77,7 @@ def calibrate(
             for observer in observers[module, side]:
                 observer.observe(module, side, tensor)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{_not_finite(model)}") from None
+            raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{not_finite_state(model)}") from None
 
     with (
         raise_on_all_ranks(data.distributed, ignore=EmptyDataError),
@@ -125,7 +125,7 @@ def _parts(call: Call, forward_fn: ForwardFn | None) -> Iterable[Call]:
     return [Call((part,), part) for part in images.split(_IMAGES_AT_ONCE)]
 
 
-def _not_finite(model: nn.Module) -> str:
+def not_finite_state(model: nn.Module) -> str:
     """An addition to a message if the model itself contains NaN or Inf."""
     state = [*model.named_parameters(), *model.named_buffers()]
     names = [name for name, value in state if value.is_floating_point() and not value.isfinite().all()]
@@ -147,7 +147,7 @@ def _check(model: nn.Module, unchecked: Sequence[DeferredFiniteCheck], names: Ma
     for check, finite in zip(unchecked, torch.stack(sums).isfinite().tolist(), strict=True):
         if not finite:
             where = f"at the {check.side} of layer {names[check.module]!r}"
-            raise ValueError(f"{where}: {check.problem}{_not_finite(model)}")
+            raise ValueError(f"{where}: {check.problem}{not_finite_state(model)}")
 
 
 def _length(data: CalibrationData) -> int | None:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .collect import MissingBatchDimError, require_batch_dim
+from ..utils.outputs import output_tensors
+from .collect import MissingBatchDimError, not_finite_state, require_batch_dim
 from .data import Call, ForwardFn
 from .preserve import preserve_state
 
@@ -24,11 +25,12 @@ def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = N
         forward_fn: called as ``forward_fn(model, batch)`` instead of the model itself.
 
     Raises:
-        ValueError: the model raises. The message contains a description of the inputs and the model's error.
+        ValueError: the model raises; the message contains a description of the inputs and the model's error. Or its
+            output is not finite because its parameters or buffers are not.
     """
     with preserve_state(model), require_batch_dim(model), torch.no_grad():
         try:
-            call.run(model, forward_fn)
+            output = call.run(model, forward_fn)
         except MissingBatchDimError:
             raise
         except Exception as error:
@@ -37,6 +39,9 @@ def check_forward(model: nn.Module, call: Call, forward_fn: ForwardFn | None = N
             else:
                 what = f"the model does not run on the calibration data ({describe_inputs(call.kwargs or call.args)})"
             raise ValueError(f"data: {what}: {type(error).__name__}: {error}") from error
+        finite = all(bool(tensor.isfinite().all()) for tensor in output_tensors(output))
+        if not finite and (reason := not_finite_state(model)):
+            raise ValueError(f"the model's output contains NaN or Inf{reason}")
 
 
 def describe_inputs(value: Any) -> str:
