@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 from ..datasets import ImageData
 from ..datasets.cifar_npz import read_cifar10
 from ..models.foad_resnet import FOADResNet
+from ..records.schema import RunRecord
+from ..records.store import RecordStore
+from ..report.data.estimates import Estimate
 from ..runs.weights_file import WeightsFile
 
 
@@ -42,6 +47,31 @@ def resnet56_cifar10(root: Path, count: int) -> tuple[nn.Module, ImageData]:
     """The FOAD authors' ResNet-56, and ``count`` training and 1,017 test images."""
     parts = *cifar_images(root, "train", 0, count), *cifar_images(root, "test", 0, 1017)
     return load_weights(FOADResNet(), root, "resnet56_cifar10"), ImageData(*parts)
+
+
+def leaderboard_records(leaderboards: Path, suites: Iterable[str]) -> list[RunRecord]:
+    """The records in ``leaderboards/SUITE/records`` of some suites; none of a suite without that folder."""
+    folders = [leaderboards / suite / "records" for suite in suites]
+    return [record for folder in folders if folder.is_dir() for record in RecordStore(folder).all()]
+
+
+def read_lines(path: Path, key: str) -> list[dict[str, Any]]:
+    """The results in a file of JSON lines, of several with one ``key`` the last; none if there is no file."""
+    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    return list({line[key]: line for line in lines}.values())
+
+
+def format_estimate(found: Estimate | None, sign: str = "") -> str:
+    """A number with one decimal and its interval, if there is one; blank for None."""
+    if found is None:
+        return ""
+    return f"{found.mean:{sign}.1f}" + (f" ± {found.margin:.1f}" if found.margin is not None else "")
+
+
+def compact_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """A Markdown table without padding; all columns but the first ones are aligned to the right."""
+    rules = ["---" if place < left else "---:" for place in range(len(heads))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rules, *rows))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean
 
 from ..records.schema import RunRecord
-from ..records.store import RecordStore
-from ..report.data.estimates import Estimate, estimate
+from ..report.data.estimates import estimate
+from .common import compact_table, format_estimate, leaderboard_records
 from .without_training import NAMES
 
 SUITES = {
@@ -35,15 +35,7 @@ def main() -> None:
     parser.add_argument("--leaderboards", type=Path, default=Path("docs/leaderboards"))
     parser.add_argument("--out", type=Path, default=Path("docs/measurements/without_labels.md"))
     options = parser.parse_args()
-    records = {
-        network: [
-            record
-            for suite in suites
-            if (options.leaderboards / suite / "records").is_dir()
-            for record in RecordStore(options.leaderboards / suite / "records").all()
-        ]
-        for network, suites in SUITES.items()
-    }
+    records = {network: leaderboard_records(options.leaderboards, suites) for network, suites in SUITES.items()}
     options.out.write_text(page(records), encoding="utf-8")
 
 
@@ -90,21 +82,18 @@ def _table(runs: Mapping[Key, Mapping[int, RunRecord]]) -> str:
         both = sorted(trained.keys() & plain.keys()) if found is not reference else []
         difference = estimate([trained[seed] - plain[seed] for seed in both]) if both else None
         epochs = {record.inputs.setup.conditions.finetune_recipe.epochs for record in found.values()}
-        cells = [_cell(estimate(before)), _cell(estimate(list(trained.values()))), _cell(difference, "+")]
+        cells = [
+            format_estimate(estimate(before)),
+            format_estimate(estimate(list(trained.values()))),
+            format_estimate(difference, "+"),
+        ]
         rows.append((way, NAMES.get(name, name), str(len(found)), ", ".join(map(str, sorted(epochs))), *cells))
     order = list(_WAYS.values())
     rows.sort(
         key=lambda row: (order.index(row[0]), list(NAMES.values()).index(row[1]) if row[1] in NAMES.values() else 9)
     )
     head = ("way", "criterion", "seeds", "epochs", "after pruning", "trained", "difference")
-    lines = [head, ("---", "---", *["---:"] * 5), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(found: Estimate | None, sign: str = "") -> str:
-    if found is None:
-        return ""
-    return f"{found.mean:{sign}.1f}" + (f" ± {found.margin:.1f}" if found.margin is not None else "")
+    return compact_table(head, rows, left=2)
 
 
 if __name__ == "__main__":

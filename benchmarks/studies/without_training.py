@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import fmean
 
 from ..records.schema import RunRecord
-from ..records.store import RecordStore
-from ..report.data.estimates import estimate
+from ..report.data.estimates import estimate_all
+from .common import compact_table, format_estimate, leaderboard_records
 
 _SUITES = {
     "cifar10-resnet56-oneshot": "ResNet-56, CIFAR-10",
@@ -42,11 +42,8 @@ def main() -> None:
     parser.add_argument("--leaderboards", type=Path, default=Path("docs/leaderboards"))
     parser.add_argument("--out", type=Path, default=Path("docs/measurements/without_training.md"))
     options = parser.parse_args()
-    records = {
-        suite: RecordStore(options.leaderboards / suite / "records").all()
-        for suite in _SUITES
-        if (options.leaderboards / suite / "records").is_dir()
-    }
+    records = {suite: leaderboard_records(options.leaderboards, [suite]) for suite in _SUITES}
+    records = {suite: found for suite, found in records.items() if found}
     options.out.write_text(page(records), encoding="utf-8")
 
 
@@ -90,17 +87,11 @@ def table(records: list[RunRecord]) -> str:
             value = record.accuracy.one_shot_bn or record.accuracy.one_shot
             cells[NAMES.get(criterion.name, criterion.name), column].append(100 * value)
     columns = [column for column in _COLUMNS.values() if any(key[1] == column for key in cells)]
-    rows = [[name, *(_cell(cells.get((name, column))) for column in columns)] for name in NAMES.values()]
+    rows = [
+        [name, *(format_estimate(estimate_all(cells[name, column])) for column in columns)] for name in NAMES.values()
+    ]
     rows = [row for row in rows if any(row[1:])]
-    lines = [["criterion", *columns], ["---", *("---:" for _ in columns)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(values: list[float] | None) -> str:
-    if not values:
-        return ""
-    found = estimate(values)
-    return f"{found.mean:.1f}" + (f" ± {found.margin:.1f}" if found.margin is not None else "")
+    return compact_table(["criterion", *columns], rows)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..common import read_lines
 from . import trial as coverage_trial
 from .models import OTHERS, classifiers
 from .page import passed, write_coverage
@@ -38,14 +39,14 @@ def main() -> None:
         leave_out(models, options.lines, options.leave_out)
     else:
         sweep(models, options.lines, options.seconds, options.memory)
-    write_coverage(read_lines(options.lines), options.out)
+    write_coverage(read_lines(options.lines, "model"), options.out)
 
 
 def sweep(models: list[str], lines: Path, seconds: float, memory: float) -> None:
     """Add a line to a file for every model that has none with the same versions and limits; one after another."""
     limits = {"seconds": seconds, "memory": memory}
     versions = {name: version(name) for name in ("torch", "torchvision", "torch-pruning")}
-    done = {line["model"] for line in read_lines(lines) if line.get("versions") == versions}
+    done = {line["model"] for line in read_lines(lines, "model") if line.get("versions") == versions}
     for number, name in enumerate(models, 1):
         if name in done:
             continue
@@ -84,14 +85,6 @@ def trial(name: str, importance: str, seconds: float, memory: float) -> dict[str
         return {"checks": {"pruned": f"exit status {done.returncode}: {last[:300]}"}}
     assert isinstance(result, dict)
     return result
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The results in a file, of several for one model the last; none if there is no file."""
-    if not path.exists():
-        return []
-    lines = map(json.loads, path.read_text().splitlines())
-    return list({line["model"]: line for line in lines}.values())
 
 
 if __name__ == "__main__":

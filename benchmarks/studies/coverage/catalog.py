@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LIBRARIES", "Network", "catalog"]
-
 LIBRARIES = ("torchvision", "timm", "transformers", "ultralytics")
 CLASSES = 10
 """Classes of every network, where the library takes a number."""

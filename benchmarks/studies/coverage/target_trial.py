@@ -20,8 +20,6 @@ from ....utils.outputs import output_tensors
 from ...files import hash_tensors
 from .catalog import Network, catalog
 
-__all__ = ["FLOPS", "IMAGES", "run_target_trial"]
-
 FLOPS = 0.7
 IMAGES = 8
 

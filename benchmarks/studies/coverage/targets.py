@@ -10,11 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..common import read_lines
 from . import target_trial
 from .catalog import LIBRARIES, catalog
 from .targets_page import write_targets
-
-__all__ = ["read_lines", "sweep", "trial"]
 
 # On a machine with other work a process has to wait for the processor.
 _WAIT = 10
@@ -37,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.page_only:
         sweep(_chosen(options.networks), options.lines, options.seconds, options.memory, json.loads(options.options))
-    write_targets(read_lines(options.lines), options.out)
+    write_targets(read_lines(options.lines, "network"), options.out)
 
 
 def _chosen(names: list[str]) -> list[str]:
@@ -49,7 +48,7 @@ def sweep(networks: list[str], lines: Path, seconds: float, memory: float, optio
     """Add a line to a file for every network that has none with the same versions; one after another."""
     _PROCESSES.set_forkserver_preload([target_trial.__name__, *LIBRARIES])
     versions = {name: _version(name) for name in ("torch", "torch-pruning", *LIBRARIES)}
-    done = {line["network"] for line in read_lines(lines)}
+    done = {line["network"] for line in read_lines(lines, "network")}
     for number, name in enumerate(networks, 1):
         if name in done:
             continue
@@ -88,14 +87,6 @@ def trial(name: str, seconds: float, memory: float, options: dict[str, Any]) -> 
         process.join()
     assert isinstance(result, dict)
     return result
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The results in a file, of several for one network the last; none if there is no file."""
-    if not path.exists():
-        return []
-    lines = map(json.loads, path.read_text().splitlines())
-    return list({line["network"]: line for line in lines}.values())
 
 
 def _version(name: str) -> str | None:

@@ -8,13 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from ....utils.text import enumerate_some
+from ..common import table
 from .catalog import LIBRARIES, catalog
 from .target_trial import FLOPS, IMAGES
-
-__all__ = ["reached", "verdict", "write_targets"]
 
 TOLERANCE = 0.01
 _COMMAND = "python -m foad_plugins.benchmarks.studies.coverage.targets"
@@ -115,8 +112,7 @@ def _missed(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
 
 
 def _table(rows: Sequence[Sequence[object]], heads: Sequence[str]) -> str:
-    cells = [[_cell(value) for value in row] for row in rows]
-    return str(tabulate(cells, heads, tablefmt="github", disable_numparse=True)) if rows else "None."
+    return table(heads, [[_cell(value) for value in row] for row in rows]) if rows else "None."
 
 
 def _cell(value: object) -> str:

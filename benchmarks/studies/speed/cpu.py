@@ -118,7 +118,10 @@ def _cost(
     """Seconds of reading, by the model of the cost and measured, and MiB of the sums."""
     reads = reads_of(model, images[:1])
     data = CalibrationData(images)
-    parts = {"forward": partial(forward, model, [images]), "read": partial(calibrate, model, data, reads)}
+    parts: dict[str, Callable[[], object]] = {
+        "forward": partial(forward, model, [images]),
+        "read": partial(calibrate, model, data, reads),
+    }
     times = interleaved(parts, rounds, cpu_seconds)
     tensors, sums = machine.seen(model, reads, images)
     return name, machine.seconds(tensors), median(times["read"]) - median(times["forward"]), sums / _MIB

@@ -15,6 +15,7 @@ from torch import nn
 pytest.importorskip("torchvision")
 
 from foad_plugins import FOADImportance
+from foad_plugins.benchmarks.studies.common import read_lines
 from foad_plugins.benchmarks.studies.coverage import __main__ as coverage
 from foad_plugins.benchmarks.studies.coverage import trial as coverage_trial
 from foad_plugins.benchmarks.studies.coverage.models import OTHERS, Case, case_of, classifiers, flat
@@ -118,7 +119,7 @@ def test_a_sweep_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
     tried.clear()
     coverage.sweep(["both"], lines, 1, 1)
     assert tried == [("both", "l1"), ("both", "foad")]
-    assert [line["model"] for line in coverage.read_lines(lines)] == ["both", "foad only"]
+    assert [line["model"] for line in read_lines(lines, "model")] == ["both", "foad only"]
 
 
 def test_a_trial_in_a_process_of_its_own_is_stopped():
@@ -166,7 +167,7 @@ def test_what_is_left_out_is_tried_later(tmp_path, monkeypatch):
     coverage.leave_out(["a", "b"], lines, "for want of time")
     monkeypatch.setattr(coverage, "trial", lambda *_: GOOD)
     coverage.sweep(["a"], lines, 1, 1)
-    assert [line.get("left_out") for line in coverage.read_lines(lines)] == [None, "for want of time"]
+    assert [line.get("left_out") for line in read_lines(lines, "model")] == [None, "for want of time"]
 
 
 def test_every_model_has_a_case():
@@ -182,7 +183,7 @@ def test_every_model_has_a_case():
 
 
 def test_the_committed_page_is_what_the_committed_lines_give(tmp_path):
-    lines = coverage.read_lines(DOCS / "measurements" / "coverage.jsonl")
+    lines = read_lines(DOCS / "measurements" / "coverage.jsonl", "model")
     write_coverage(lines, tmp_path / "page.md")
     # The machine's name is of where it is written.
     assert (tmp_path / "page.md").read_text().splitlines()[:-1] == (
