@@ -165,14 +165,13 @@ def conv(inputs: int = 3, outputs: int = 4, **options: Any) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, **options)
 
 
+def two_norms() -> Net:
+    layers = {"conv1": conv(), "norm1": nn.BatchNorm2d(4), "conv2": conv(4), "norm2": nn.BatchNorm2d(4)}
+    return Net(lambda n, x: n.norm2(n.conv2(n.norm1(n.conv1(x)).relu())), **layers)
+
+
 def test_the_norm_after_a_masked_layer() -> None:
-    net = Net(
-        lambda n, x: n.norm2(n.conv2(n.norm1(n.conv1(x)).relu())),
-        conv1=conv(),
-        norm1=nn.BatchNorm2d(4),
-        conv2=conv(4),
-        norm2=nn.BatchNorm2d(4),
-    )
+    net = two_norms()
     assert find(net, {"conv1": {0, 2}}) == {"norm1": {0, 2}, "norm2": set()}
     assert find(net, {"conv1": {0, 2}, "conv2": {3}}) == {"norm1": {0, 2}, "norm2": {3}}
 
@@ -284,13 +283,7 @@ def test_a_norm_without_parameters_gets_a_mask_of_its_output() -> None:
 
 
 def test_values_of_weights_and_images_are_ignored() -> None:
-    net = Net(
-        lambda n, x: n.norm2(n.conv2(n.norm1(n.conv1(x)).relu())),
-        conv1=conv(),
-        norm1=nn.BatchNorm2d(4),
-        conv2=conv(4),
-        norm2=nn.BatchNorm2d(4),
-    )
+    net = two_norms()
     state = net.state_dict()
     state["conv1.weight"][1] = 0
     state["norm1.bias"].fill_(-100)

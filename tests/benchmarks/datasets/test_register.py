@@ -49,26 +49,6 @@ def test_a_fraction_out_of_range(fraction: float) -> None:
         load_dataset(Spec(name="digits", settings={"test_fraction": fraction}))
 
 
-def test_calibration_images_are_different_training_images(digits: ImageData) -> None:
-    drawn = digits.calibration(64, seed=0)[0]
-    assert drawn.shape == (64, 1, 8, 8)
-    assert rows(drawn) <= rows(digits.train_images)
-    assert len(rows(drawn)) == 64
-    assert torch.equal(drawn, digits.calibration(64, seed=0)[0])
-    assert not torch.equal(drawn, digits.calibration(64, seed=1)[0])
-
-
-@pytest.mark.parametrize("count", [0, 1348])
-def test_more_calibration_images_than_there_are(digits: ImageData, count: int) -> None:
-    with pytest.raises(SettingsError, match=f"1347.*{count}"):
-        digits.calibration(count, seed=0)[0]
-
-
-def test_images_and_labels_must_pair_up(digits: ImageData) -> None:
-    with pytest.raises(ValueError, match="test part has 450 images but 3 labels"):
-        ImageData(digits.train_images, digits.train_labels, digits.test_images, digits.test_labels[:3])
-
-
 def test_user_defined_data(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(

@@ -138,17 +138,6 @@ def test_a_record_counts_before_and_after(inputs: Inputs, data: ImageData, base:
     assert RunRecord.model_validate_json(record.model_dump_json()) == record
 
 
-def test_equal_inputs_give_equal_results_and_other_seeds_others(
-    inputs: Inputs, data: ImageData, base: BaseModel
-) -> None:
-    runs = inputs(seeds=2, criteria=[CriterionSpec(name="random", reestimate_bn=True)])
-    first, again, other = (run_one(run, data, base, quiet=True) for run in (runs[0], runs[0], runs[1]))
-    for part in ("accuracy", "after", "removed", "pruning_ratio"):
-        assert getattr(first, part) == getattr(again, part)
-    assert [epoch.train_loss for epoch in first.epochs] == [epoch.train_loss for epoch in again.epochs]
-    assert first.removed != other.removed
-
-
 def test_without_fine_tuning_and_adjusted_statistics(inputs: Inputs, data: ImageData, base: BaseModel) -> None:
     run = inputs(conditions={"finetune_recipe": Recipe(epochs=0, learning_rate=1)})[1]
     accuracy = run_one(run, data, base).accuracy

@@ -19,7 +19,6 @@ from foad_plugins.benchmarks.models import build_model
 from foad_plugins.benchmarks.records.store import RecordStore
 from foad_plugins.benchmarks.registry.registry import Spec
 from foad_plugins.benchmarks.report import render
-from foad_plugins.benchmarks.suites.loader import find_suite
 from foad_plugins.benchmarks.suites.schema import Suite
 from foad_plugins.benchmarks.sweep.runner import run_suite
 from tests.helpers.faces_folder import PAIRED, PAIRS, make_faces
@@ -177,24 +176,3 @@ def test_embeddings_trained_by_arcface_are_pruned_and_trained_again(root: Path, 
     assert {stage for record in outcome.records for stage in record.evaluations} >= {"base", "fine_tuned"}
     render(tmp_path / "out")
     assert "fine-tuning by ArcFace 2 epochs" in (tmp_path / "out" / "leaderboard.md").read_text("utf-8")
-
-
-def test_a_failed_run_names_the_wrong_layer(root: Path, tmp_path: Path) -> None:
-    suite = a_suite(root, feature_layers=["1"])
-    outcome = run_suite(suite.model_copy(update={"seeds": 1}), tmp_path / "out", data_root=root, quiet=True)
-    assert len(outcome.failures) == 2
-    assert all("1 is of two widths in network and teacher" in failure.reason for failure in outcome.failures)
-
-
-def test_a_missing_photograph_shows_before_anything_runs(root: Path, tmp_path: Path) -> None:
-    (root / "lfw" / "Ann" / "Ann_0002.png").unlink()
-    with pytest.raises(Exception, match=r"Ann_0002\.jpg"):
-        run_suite(a_suite(root), tmp_path / "out", data_root=root, quiet=True)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", ["lfw-mobilefacenet", "faces-arcface"])
-def test_the_suites_that_come_with_the_package_are_valid(name: str) -> None:
-    suite = find_suite(name)
-    assert suite.targets[0].params_reduction == 0.58
-    assert suite.conditions.dataset.settings["size"] == [112, 96]

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from foad_plugins.benchmarks.criteria import CriterionSpec
 from foad_plugins.benchmarks.criteria.spec import Rule
-from foad_plugins.benchmarks.suites.schema import Conditions, Suite
+from foad_plugins.benchmarks.suites.schema import Suite
 from foad_plugins.benchmarks.suites.targets import Target
 
 HALF = Target(flops_reduction=0.5)
@@ -48,19 +48,10 @@ def test_labels_distinguish_variants_of_one_criterion(tiny_suite: Suite) -> None
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"seeds": 0},
-        {"criteria": []},
-        {"name": "../x"},
-        {"name": ""},
-        {"extra": 1},
-        {"reference": "l2"},
-        {"kind": "contest"},
         {"targets": []},
-        {"targets": [Target()]},
         {"targets": [HALF, HALF]},
         {"rankings": []},
         {"rankings": ["local", "local"]},
-        {"rankings": ["layerwise"]},
         {"rankings": ["local", "global"], "targets": [Target(flops_reduction=0.5, params_reduction=0.7)]},
         {"image_counts": [16, 32]},
         {"criteria": [BY_RULE, CriterionSpec(name="l1")]},
@@ -110,13 +101,6 @@ def test_every_target_with_every_ranking_is_a_table_of_the_criteria_that_fit(tin
     assert all(dict(conditions) == {**dict(suite.conditions), "target": conditions.target} for conditions, _ in tables)
     assert [entry.title for entry in suite.criteria_for(HALF)] == ["foad", "l1"]
     assert [entry.title for entry in suite.criteria_for(POINT)] == ["paper", "foad", "l1"]
-
-
-def test_a_suite_survives_json(tiny_suite: Suite) -> None:
-    for suite in (tiny_suite, tiny_suite.smoke()):
-        assert Suite.model_validate_json(suite.model_dump_json()) == suite
-    for conditions, _ in tiny_suite.tables():
-        assert Conditions.model_validate_json(conditions.model_dump_json()) == conditions
 
 
 def test_smoke_is_short_and_keeps_what_is_compared(tiny_suite: Suite) -> None:

@@ -59,13 +59,7 @@ def test_a_suite_from_start_to_end(tiny_suite: Suite, tmp_path: Path) -> None:
     for record in outcome.records:
         assert record.environment.threads == suite.conditions.threads == 1
         assert record.accuracy.fine_tuned is not None
-        assert record.after.params < record.before.params
-        assert record.flops_target == pytest.approx(0.6 * record.before.flops)
-        assert abs(record.after.flops - record.flops_target) <= 0.1 * record.before.flops
-        assert list(record.after.widths) == list(record.before.widths)
-        assert record.inputs.setup.pruner == "prune"
         assert record.accuracy.one_shot_bn is None
-        assert record.after.widths["classifier"] == 10
     hashes = [record.base_weights_hash for record in outcome.records]
     assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
     assert not (tmp_path / "failures").exists()
