@@ -27,6 +27,7 @@ from .utils.warnings import (
     FOADWarning,
     InsufficientDataWarning,
     NoEffectWarning,
+    OutputWidthWarning,
     UnscoredGroupWarning,
 )
 
@@ -64,6 +65,7 @@ __all__ = [
     "LayerFlops",
     "LayerWidth",
     "NoEffectWarning",
+    "OutputWidthWarning",
     "PruneCallback",
     "PruneReport",
     "PrunedModel",

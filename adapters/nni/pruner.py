@@ -24,6 +24,7 @@ from ...utils.warnings import UnscoredGroupWarning, warn
 from ..torch_pruning.groups import mean_over_channel_groups
 from ..torch_pruning.guards import check_prunable
 from .batch_norm_masks import batch_norm_masks, batch_norm_wrappers
+from .by_rule import by_rule, keep_at_least_one, rule_masks
 from .compat import repair_nni
 from .config import check_config
 from .hook_points import channels_by_layer, check_traceable, model_call
@@ -190,29 +191,29 @@ class FOADPruner(_NormPruner):
             blocks = [self._target_spaces[name]["weight"].internal_metric_block or 1 for name in members]
             known = [self._channels[name].channel_groups for name in members if name in self._channels]
             channel_groups = math.lcm(*blocks, *known)
-            by_rule = _by_rule(self._target_spaces[members[0]]["weight"])
+            is_by_rule = by_rule(self._target_spaces[members[0]]["weight"])
             joint = mean_over_channel_groups(similarity, channel_groups)
             alive = self._alive(members[0]).view(channel_groups, -1).any(0).nonzero().flatten().to(joint.device)
             rule: dict[str, Any] = {"neighbors": self.neighbors, "threshold": self.threshold}
             left = joint[alive][:, alive]
             scores = torch.full((len(joint),), -1.0, dtype=torch.float64)
-            scores[alive.cpu()] = elimination_order(left, "rounds" if by_rule else self.order, **rule).importance()
+            scores[alive.cpu()] = elimination_order(left, "rounds" if is_by_rule else self.order, **rule).importance()
             for name in members:
                 dims = self._target_spaces[name]["weight"].target.dim()
                 metrics[name] = {"weight": scores.repeat(channel_groups).view(-1, *[1] * (dims - 1))}
-                if by_rule:
+                if is_by_rule:
                     removed = len(joint) - len(alive) + len(greedy_select(left, **rule).removed)
                     self._rule_counts[name] = removed * channel_groups
         return metrics
 
     def _generate_sparsity(self, metrics: _ByTarget) -> _ByTarget:
         spaces = {name: self._target_spaces[name] for name in metrics}
-        by_ratio = {name: targets for name, targets in spaces.items() if not _by_rule(targets["weight"])}
+        by_ratio = {name: targets for name, targets in spaces.items() if not by_rule(targets["weight"])}
         masks = {name: dict(found) for name, found in generate_sparsity(metrics, by_ratio).items()}
         for name in spaces.keys() - by_ratio.keys():
-            masks[name] = _rule_masks(spaces[name], metrics[name]["weight"], self._rule_counts[name])
+            masks[name] = rule_masks(spaces[name], metrics[name]["weight"], self._rule_counts[name])
         for name, found in masks.items():
-            _keep_at_least_one(found, metrics[name]["weight"])
+            keep_at_least_one(found, metrics[name]["weight"])
         norms = batch_norm_masks(self.bound_model, masks, self._call)
         return {**masks, **{name: found for name, found in norms.items() if name in self._module_wrappers}}
 
@@ -277,30 +278,3 @@ class FOADPruner(_NormPruner):
     def _alive(self, name: str) -> Tensor:
         mask: Tensor = self._target_spaces[name]["weight"].mask
         return mask.flatten(1).ne(0).any(1).cpu()
-
-
-def _by_rule(space: Any) -> bool:
-    """Whether the published rule decides how many channels are removed."""
-    return space.sparse_ratio is None and space.sparse_threshold is None and space.global_group_id is None
-
-
-def _keep_at_least_one(masks: dict[str, Tensor], scores: Tensor) -> None:
-    """Keep the best channel of each part in a layer that a threshold or a global ratio would empty."""
-    if not masks["weight"].any():
-        best = scores == scores.max()
-        masks["weight"] = masks["weight"].masked_fill(best.to(masks["weight"].device), 1)
-        if masks.get("bias") is not None:
-            masks["bias"] = masks["bias"].masked_fill(best.flatten().to(masks["bias"].device), 1)
-
-
-def _rule_masks(targets: dict[str, Any], scores: Tensor, removed: int) -> dict[str, Tensor]:
-    """Masks without the ``removed`` channels of lowest score, within the bounds of the config."""
-    space = targets["weight"]
-    least, most = space.min_sparse_ratio or 0.0, 1.0 if space.max_sparse_ratio is None else space.max_sparse_ratio
-    count = min(max(removed, int(least * len(scores))), int(most * len(scores)))
-    kept = torch.ones_like(scores)
-    kept[scores.flatten().argsort(stable=True)[:count]] = 0
-    masks = {"weight": space._scaler.expand(kept, space.shape, keepdim=True, full_expand=False)}
-    if "bias" in targets and targets["bias"].target is not None:
-        masks["bias"] = kept.flatten()
-    return masks

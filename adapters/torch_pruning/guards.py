@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,12 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from ...calibration.preserve import check_model
+from ...utils.layers import layer_width
+from ...utils.text import enumerate_some
+from ...utils.warnings import OutputWidthWarning, warn
 from .groups import CoupledGroup
 
-__all__ = ["check_no_parametrization", "check_prunable", "groups_with_shared_parameters"]
+__all__ = ["OutputWidths", "check_no_parametrization", "check_prunable", "groups_with_shared_parameters"]
 
 # Hooks of torch that compute a weight before each call, and the functions that end this.
 _OLD_STYLE = {"WeightNorm": "remove_weight_norm", "SpectralNorm": "remove_spectral_norm"}
@@ -122,3 +125,27 @@ def groups_with_shared_parameters(model: nn.Module, groups: Sequence[CoupledGrou
 
 def _members(groups: Sequence[CoupledGroup]) -> dict[nn.Module | nn.Parameter, None]:
     return {item.dep.target.module: None for group in groups for item in group.group}
+
+
+class OutputWidths:
+    """The widths of the layers that produce a model's output."""
+
+    def __init__(self) -> None:
+        self._known: dict[nn.Module, tuple[str, int]] = {}
+
+    def check(self, groups: Iterable[CoupledGroup]) -> None:
+        """Warn of layers that have become narrower since the last call, and remember those of some groups.
+
+        Warns:
+            OutputWidthWarning: names them.
+        """
+        now = [(*known, layer_width(layer, "output")) for layer, known in self._known.items()]
+        lost = [f"{name!r} ({width} to {left})" for name, width, left in now if left is not None and left < width]
+        if lost:
+            warn(
+                f"the model's output has lost channels, at {enumerate_some(lost)}: name the layers that produce it, "
+                "such as the classifier, in ignored_layers of the pruner",
+                OutputWidthWarning,
+            )
+        roots = ((group, group.group[0].dep.target.module) for group in groups if group.is_output)
+        self._known = {root: (group.name, group.num_channels) for group, root in roots}

@@ -19,7 +19,7 @@ from ...utils.warnings import UnscoredGroupWarning, warn
 from .calibration import Calibration, CalibrationPlan
 from .graph import build_graph, prunable_groups
 from .groups import CoupledGroup, mean_over_channel_groups
-from .guards import check_prunable
+from .guards import OutputWidths, check_prunable
 
 __all__ = ["FOADImportance"]
 
@@ -83,6 +83,7 @@ class FOADImportance(tp.importance.Importance):
         self._parts = {"products": products or patches or self.order == "reconstruction", "patches": patches}
         self._max_memory = check_max_memory(max_memory)
         self._calibration: Calibration | None = None
+        self._output_widths = OutputWidths()
 
     @property
     def data(self) -> Any:
@@ -114,6 +115,7 @@ class FOADImportance(tp.importance.Importance):
         groups = prunable_groups(graph, [])
         if not groups:
             raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
+        self._output_widths.check(groups)
         plan = CalibrationPlan.of(groups, products=self._parts["products"])
         # In a network with many concatenations graph and groups need more memory than the statistics.
         del groups, graph
@@ -147,6 +149,7 @@ class FOADImportance(tp.importance.Importance):
             As for scoring.
         """
         model = groups[0].group._DG.model
+        self._output_widths.check(groups)
         plan = CalibrationPlan.of(groups, products=self._parts["products"])
         source = self._source(model)
         self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)

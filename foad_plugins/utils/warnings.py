@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["AmbiguousDataWarning", "FOADWarning", "InsufficientDataWarning", "NoEffectWarning", "UnscoredGroupWarning"]
+__all__ = [
+    "AmbiguousDataWarning",
+    "FOADWarning",
+    "InsufficientDataWarning",
+    "NoEffectWarning",
+    "OutputWidthWarning",
+    "UnscoredGroupWarning",
+]
 
 
 class FOADWarning(UserWarning):
@@ -22,6 +29,10 @@ class AmbiguousDataWarning(FOADWarning):
 
 class InsufficientDataWarning(FOADWarning):
     """Fewer calibration samples than channels, for a regression between channels."""
+
+
+class OutputWidthWarning(FOADWarning):
+    """A model whose output has lost channels since the last calibration."""
 
 
 class UnscoredGroupWarning(FOADWarning):

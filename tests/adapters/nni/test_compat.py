@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from foad_plugins.adapters.nni import compat as nni_repairs
+from foad_plugins.adapters.nni import repairs_of_tracer
 from foad_plugins.adapters.nni.compat import repair_nni, undo_nni_repairs
 
 # NNI 3.0 pins a release of typeguard that imports what Python 3.12 deprecates.
@@ -35,6 +35,7 @@ NEEDED = tuple(
         "lightning_steps": importlib.util.find_spec("pytorch_lightning") is not None,
         "size_leaves": type(tree_map(lambda value: value, torch.Size([1]))) is not torch.Size,
         "one_output_convolutions": True,
+        "fused_batch_norms": True,
     }.items()
     if is_needed
 )
@@ -131,8 +132,9 @@ def fit_loop() -> Any:
     return importlib.import_module("pytorch_lightning.loops.fit_loop")._FitLoop
 
 
-def speedup() -> tuple[types.ModuleType, types.ModuleType]:
-    return tuple(importlib.import_module(f"nni.compression.speedup.{name}") for name in ("utils", "dependency"))
+def speedup() -> tuple[types.ModuleType, ...]:
+    modules = ("speedup.utils", "speedup.dependency", "base.compressor")
+    return tuple(importlib.import_module(f"nni.compression.{name}") for name in modules)
 
 
 def contents(tracer: types.ModuleType, proxy: types.ModuleType) -> dict[tuple[str, str], Any]:
@@ -158,6 +160,7 @@ def test_nothing_else_changes_and_all_of_it_can_be_undone(tracer: types.ModuleTy
         "lightning_steps": "max_steps",
         "size_leaves": "tree_map",
         "one_output_convolutions": "find_adjacent_layers",
+        "fused_batch_norms": "register_wrappers",
     }
     assert repaired.keys() == shipped.keys()
     assert changed - {"tree_flatten"} == {places[name] for name in NEEDED}
@@ -192,6 +195,7 @@ def test_no_repair_without_its_fault(
         "lightning_steps": (fit_loop(), "max_steps"),
         "size_leaves": (speedup()[0], "tree_map"),
         "one_output_convolutions": (speedup()[1], "find_adjacent_layers"),
+        "fused_batch_norms": (speedup()[2], "register_wrappers"),
     }
     owner, attribute = cures[fixed]
     cured = getattr(owner, attribute)
@@ -233,7 +237,7 @@ def test_tensor_methods_get_their_place(tracer: types.ModuleType) -> None:
 
 def test_every_code_unit_has_an_instruction() -> None:
     for function in (dis._get_instructions_bytes, importlib.import_module, dis.dis):
-        shown = list(nni_repairs._instruction_of_each_unit(function.__code__))
+        shown = list(repairs_of_tracer._instruction_of_each_unit(function.__code__))
         assert len(shown) == len(function.__code__.co_code) // 2
         for instruction in dis.get_instructions(function):
             if instruction.opname not in ("CACHE", "EXTENDED_ARG"):
