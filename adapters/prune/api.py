@@ -101,7 +101,8 @@ def prune(
             channel.
         threshold: s of the published rule, in [0, 1] (default 0): the least similarity at which a channel is removed.
         ignored_layers: layers whose output channels are all kept, as modules or dotted names.
-        flops: share of the original's FLOPs to keep, in (0, 1); met within 1 % of the original's, where widths allow.
+        flops: share of the original's FLOPs to keep, in (0, 1); met within 1 % of the original's, and within a tenth of
+            the target, where widths allow.
         params: the same for parameters. With ``flops`` both targets are met, with widths by sensitivity.
         latency: share of the original's time for a call on the first calibration batch, at most 64 images of it, in
             (0, 1), measured on the model's device. Widths in multiples that run fast are tried too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import itemgetter, mul
+from operator import mul
 
 from torch import nn
 from tqdm.auto import tqdm
@@ -16,7 +16,7 @@ from ...utils.text import enumerate_some
 from ..torch_pruning.groups import CoupledGroup
 from .arguments import Target, ratios_of
 from .by_sensitivity import CurveCache, schedule_by_sensitivity
-from .cost_model import CostModel
+from .cost_model import CostModel, TargetDistance, corrected_aim, tolerance_of, unreachable
 from .latency_search import narrowed_copy, search_latency
 from .model_size import ModelSize
 from .plan import GroupDecision, Plan
@@ -35,10 +35,7 @@ from .search import (
 )
 from .settings import PruneConfig
 
-__all__ = ["TOLERANCE", "Planner"]
-
-TOLERANCE = 0.01
-"""How far from a target FLOPs and parameters may end, as a share of the original's."""
+__all__ = ["Planner"]
 
 
 class Planner:
@@ -47,11 +44,15 @@ class Planner:
     Args:
         config: of the call.
         base: size of the network before the first step; targets are shares of it.
+
+    Attributes:
+        aim: how far sizes are from targets.
     """
 
     def __init__(self, config: PruneConfig, base: ModelSize) -> None:
         self._config = config
         self._base = base
+        self.aim = TargetDistance(base)
         # The report shows similarities; with a limit of memory it has none.
         self._rankings = RankingCache(config.importance, config.ranker, keep_similarity=config.max_memory is None)
         self._sensitivity = CurveCache(config)
@@ -148,35 +149,6 @@ class Planner:
         curves = self._sensitivity.curves
         return replace(plan, decisions=decided, similarity=similarities, curves=curves, notes=notes)
 
-    def correction(
-        self, target: Target, plan: Plan, size: ModelSize, previous_attempts: Sequence[Attempt]
-    ) -> Attempt | None:
-        """The outcome of a plan, if a corrected target may end nearer; None if it is met or nothing is left to try."""
-        known = {attempt.predicted for attempt in previous_attempts}
-        measured = self._excess(target, size.table.params, size.flops)
-        if plan.predicted is None or abs(measured) <= TOLERANCE or plan.predicted in known:
-            return None
-        exact = not previous_attempts and abs(plan.predicted - measured) < 1e-3
-        return None if exact and not plan.at_minimum else Attempt(plan.predicted, measured)
-
-    def note(self, target: Target, size: ModelSize) -> str | None:
-        """For the report, if FLOPs or parameters ended away from the target."""
-        left = {name: size.cost(name) / self._base.cost(name) for name in target.shares}
-        missed = [name for name, share in target.shares.items() if abs(left[name] - share) > TOLERANCE]
-        if not missed:
-            return None
-        if len(missed) < len(target.shares) and all(left[name] < target.shares[name] for name in missed):
-            (name,) = missed
-            return f"{name}={target.shares[name]:g} follows from the other target: it ended at {left[name]:.3f}"
-        ended = " and ".join(f"{left[name]:.3f}" for name in target.shares)
-        return f"{target} is met to {ended} only: no widths were found that end nearer"
-
-    def _excess(self, target: Target, params: float, flops: float | None) -> float:
-        """How far a cost is above the target, as a share of the original's; of two targets the one further away."""
-        costs = {"params": params, "flops": flops or 0.0}
-        shares = target.shares.items()
-        return max((costs[name] / self._base.cost(name) - share for name, share in shares), default=0.0)
-
     def _count(
         self,
         model: nn.Module,
@@ -196,17 +168,17 @@ class Planner:
 
         def excess(counts: Sequence[int]) -> float:
             found = costs.at(counts)
-            return self._excess(target, found.params, found.flops)
+            return self.aim.excess(target, found.params, found.flops)
 
-        aim = _corrected_target(self._excess(target, size.table.params, size.flops), previous_attempts)
+        aim = corrected_aim(self.aim.excess(target, size.table.params, size.flops), previous_attempts)
         try:
-            counts = search(start, steps, excess, aim, TOLERANCE)
+            counts = search(start, steps, excess, aim, tolerance_of(target))
             return counts, Plan(predicted=excess(counts))
         except TargetError:
             counts = counts_after(start, steps)
         least = dict(previous_attempts).get(excess(counts))
         if least is not None:
-            raise TargetError(_unreachable(target, least))
+            raise TargetError(unreachable(target, least))
         return counts, Plan(predicted=excess(counts), at_minimum=True)
 
     def _check_removable(self, model: nn.Module, candidates: Sequence[Candidate]) -> None:
@@ -302,30 +274,3 @@ class Planner:
 
 def _cost_model(candidates: Sequence[Candidate], size: ModelSize) -> CostModel:
     return CostModel([candidate.group for candidate in candidates], size.table, counted=size.counted)
-
-
-def _unreachable(target: Target, excess: float) -> str:
-    limits = "limited by ignored_layers, the output's layers, round_to, pruning_ratio_dict and max_pruning_ratio"
-    shares = target.shares
-    if len(shares) > 1:
-        least = " and ".join(f"{name}={min(1.0, share + excess):.3f}" for name, share in shares.items())
-        return f"{target} cannot be met: the least that can is {least} ({limits})"
-    ((name, share),) = shares.items()
-    unit = "parameters" if name == "params" else "FLOPs"
-    return (
-        f"{target} cannot be met: with everything removed that may be removed, {share + excess:.1%} of the original's "
-        f"{unit} are left ({limits})"
-    )
-
-
-def _corrected_target(now: float, previous_attempts: Sequence[Attempt]) -> float:
-    """The predicted excess to plan for: 0, corrected by the errors of earlier predictions (regula falsi)."""
-    if not previous_attempts:
-        return 0.0
-    below = [attempt for attempt in previous_attempts if attempt.measured <= 0]
-    above = [attempt for attempt in [*previous_attempts, Attempt(now, now)] if attempt.measured > 0]
-    if below and above:
-        (low, little), (high, much) = max(below, key=itemgetter(1)), min(above, key=itemgetter(1))
-        return low + (high - low) * -little / (much - little)
-    predicted, measured = previous_attempts[-1]
-    return predicted - measured

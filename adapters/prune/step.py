@@ -98,7 +98,7 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
         return plan
 
     def correction(plan: Plan, result: StepResult, previous_attempts: Sequence[Attempt]) -> Attempt | None:
-        return planner.correction(target, plan, result.size, previous_attempts)
+        return planner.aim.correction(target, plan, result.size, previous_attempts)
 
     def kept_layers() -> dict[str, str]:
         outputs = [group for group in found if group.is_output]
@@ -124,7 +124,7 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
             with unavailable("refit"):
                 report = refit(model, result.kept)
             result = replace(result, refit=report, notes=(*result.notes, *report.notes))
-    note = planner.note(target, result.size)
+    note = planner.aim.note(target, result.size)
     notes = (*result.notes, *notes, *planner.notes, *([note] if note else []))
     return replace(result, notes=notes, kept_layers=kept_layers())
 

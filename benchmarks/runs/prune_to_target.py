@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ... import PruneReport, TargetError, prune
-from ...adapters.prune.planner import TOLERANCE
+from ...adapters.prune.cost_model import TOLERANCE
 from ...utils.layers import layer_width
 from ..criteria.spec import Rule
 from ..errors import BenchmarkError

@@ -10,13 +10,14 @@ import torch_pruning as tp
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from foad_plugins import FOADImportance, InsufficientDataWarning, NoEffectWarning, count_flops, count_params
+from foad_plugins import FOADImportance, InsufficientDataWarning, NoEffectWarning, count_flops, count_params, prune
 from foad_plugins.adapters.prune.planner import Planner
 from foad_plugins.adapters.prune.search import TargetError
 from foad_plugins.adapters.torch_pruning.calibration import Calibration
 from tests.adapters.prune.test_api import snapshot
 from tests.helpers.pruned import IMAGES, PLAIN, run, shares, widths
 from tests.helpers.seeds import SEED, generator
+from tests.helpers.state_fingerprint import fingerprint
 from tests.networks.small_networks import Attention, Chain, Residual, Tokens, Wide, seeded_norms
 
 
@@ -466,3 +467,23 @@ def test_groups_of_different_numbers_meet():
     run(model, pruning_ratio=0.5)
     assert [model[0].out_channels, model[1].out_channels, model[3].out_channels] == [6, 12, 12]
     model(IMAGES).sum().backward()
+
+
+@pytest.mark.parametrize("kind", ["flops", "params"])
+@pytest.mark.parametrize("share", [1e-4, 0.004, 0.02, 0.06])
+def test_a_target_that_takes_nearly_all_is_refused_or_met(kind, share):
+    model = seeded_norms(Wide()).eval()
+    before = fingerprint(model)
+    images = torch.rand(64, 3, 8, 8, generator=generator())
+    report, refusal = None, ""
+    try:
+        report = prune(model, images, **{kind: share}, ranking="local", compensate=None, measure_latency=False)
+    except TargetError as error:
+        refusal = str(error)
+    if report is None:
+        assert f"{kind}={share:g} cannot be met" in refusal
+        assert fingerprint(model) == before
+        assert share < 0.02
+    else:
+        left = getattr(report, f"{kind}_after") / getattr(report, f"{kind}_before")
+        assert abs(left - share) <= share / 10 or any("is met to" in note for note in report.notes)
