@@ -61,7 +61,8 @@ def page(records: Mapping[str, Sequence[RunRecord]]) -> str:
             other = criterion.name == "foad" and criterion.settings.get("order") != "reconstruction"
             if way is not None and not other and record.accuracy.fine_tuned is not None:
                 by_target[str(setup.conditions.target)][way, criterion.name][record.inputs.seed] = record
-        compared = {target: runs for target, runs in by_target.items() if len({way for way, _ in runs}) > 1}
+        ours = _WAYS["sensitivity", "recovery"]
+        compared = {target: runs for target, runs in by_target.items() if any(way == ours for way, _ in runs)}
         if not compared:
             continue
         base = fmean(record.accuracy.base for record in found)

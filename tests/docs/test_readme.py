@@ -56,6 +56,17 @@ def test_the_nni_guide_runs_from_beginning_to_end(tmp_path, monkeypatch):
     assert (tmp_path / "small.pt").is_file()
 
 
+def test_the_readme_gives_accuracies_after_recovery_of_the_page_without_labels():
+    page = (ROOT / "docs" / "measurements" / "without_labels.md").read_text(encoding="utf-8")
+    half = page.partition("### FLOPs -50%")[2].partition("###")[0].splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in half if line.count("|") > 5]
+    trained = {(row[0], row[1]): row[5].partition(" ")[0] for row in rows}
+    shown = re.search(r"without labels, lead to ([\d.]+) %; L1 .* labels, has ([\d.]+) %", README, flags=re.DOTALL)
+    assert shown is not None
+    ours = trained["sensitivity, refit, without labels", "FOAD"]
+    assert shown.groups() == (ours, trained["same share, with labels", "L1"])
+
+
 def test_the_readme_shows_rows_of_the_page_without_training():
     rendered = (ROOT / "docs" / "measurements" / "without_training.md").read_text(encoding="utf-8").splitlines()
     shown = README.partition("<!-- table -->")[2].partition("<!-- end -->")[0].strip().splitlines()
