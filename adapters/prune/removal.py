@@ -20,6 +20,7 @@ from ..torch_pruning.groups import CoupledGroup, root_channels
 from .model_size import output_shapes
 from .plan import GroupDecision
 from .settings import PruneConfig
+from .unflatten import adapted_unflatten
 from .verify import outputs, outputs_differ, outputs_with_zeroed_channels
 
 __all__ = ["WrongRemovalError", "failing_groups", "remove_verified"]
@@ -75,7 +76,8 @@ def remove_verified(
     for one in verifiable:
         _remove(one, kept, graph)
     if expected is not None:
-        actual = _as_wrong_removal(_FAILS, lambda: outputs(model, config.sample, config.forward_fn))
+        with adapted_unflatten(model):
+            actual = _as_wrong_removal(_FAILS, lambda: outputs(model, config.sample, config.forward_fn))
         if outputs_differ(expected, actual):
             raise WrongRemovalError("the outputs differ from those of the original with the removed channels zeroed")
         if len(verifiable) == len(decisions):
@@ -84,7 +86,7 @@ def remove_verified(
     for one in decisions:
         if not one.group.verifiable:
             _remove(one, kept, graph)
-    with preserve_state(model):
+    with preserve_state(model), adapted_unflatten(model):
         if _as_wrong_removal(_FAILS, lambda: output_shapes(model, config.example, config.forward_fn)) != shapes:
             raise WrongRemovalError("the shape of the model's output changed")
     return kept

@@ -22,6 +22,7 @@ from ...utils.outputs import output_tensors
 from .broadcasts import separate_broadcasts
 from .collect import collect_group
 from .groups import CoupledGroup
+from .index_maps import ChannelPadding, TrackingGraph, correct_index_maps
 from .layer_pruners import custom_pruners, opaque_recurrent_layers, parameters_like_maps
 from .nonterminating import nonterminating_layers
 from .time_limit import MAX_TRACE_SECONDS, TraceTimeoutError, limit_time, too_slow, within_limit
@@ -70,7 +71,7 @@ def build_graph(
         pruners = custom_pruners(model, call, forward_fn)
         try:
             with opaque_recurrent_layers(model):
-                graph = DependencyGraph().build_dependency(
+                graph = TrackingGraph().build_dependency(
                     model,
                     call.batch,
                     forward_fn=forward,
@@ -79,6 +80,7 @@ def build_graph(
                     verbose=False,
                 )
             separate_broadcasts(graph)
+            correct_index_maps(graph)
             # Nodes hold each other and, through autograd, the parameters before a removal.
             finalize(graph, _disconnect, graph.module2node).atexit = False
             return limit_time(graph, max_seconds)
@@ -122,7 +124,28 @@ def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> 
     """All groups of a graph, except those with an ignored layer and those that Torch-Pruning cannot collect."""
     recurrent = [layer for layer in graph.module2node if isinstance(layer, nn.RNNBase)]
     left_out = [*ignored_layers, *recurrent, *nonterminating_roots(graph, ignored_layers)]
-    return [CoupledGroup.of(group) for group in _all_groups(graph, left_out)]
+    groups = (CoupledGroup.of(_at_narrowest_layer(group)) for group in _all_groups(graph, left_out))
+    return [group.by_blocks() or group for group in groups]
+
+
+def _at_narrowest_layer(group: Group) -> Group:
+    """The same group rooted at its narrowest layer, where channels are padded with zeros.
+
+    The channels beside those of the narrowest layer are combined with zeros, whose number the model has written down.
+    """
+    if not any(isinstance(item.dep.target.module, ChannelPadding) for item in group):
+        return group
+    graph = group._DG
+    layers = [
+        item.dep.target.module
+        for item in group
+        if isinstance(item.dep.target.module, _ROOTS) and graph.is_out_channel_pruning_fn(item.dep.handler)
+    ]
+    root = min(layers, key=graph.get_out_channels)
+    if root is group[0].dep.target.module:
+        return group
+    channels = range(graph.get_out_channels(root))
+    return collect_group(graph, root, graph.get_pruner_of_module(root).prune_out_channels, channels, refresh=False)
 
 
 def blocked_layers(graph: DependencyGraph) -> dict[nn.Module, nn.Module]:

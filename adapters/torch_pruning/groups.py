@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,26 @@ class CoupledGroup(ChannelSet):
             len({index for index, _ in pairs}) * self.channel_groups < len({root for _, root in pairs})
             for pairs in self.consumers.values()
         )
+
+    def by_blocks(self) -> CoupledGroup | None:
+        """The group whose channels are those that blocks of features form, each removed with its whole block.
+
+        Returns:
+            None where features do not form channels, or not equally many each.
+        """
+        if not self.features_form_channels:
+            return None
+        graph = self.group._DG
+        items = [item for item in self.group if _consumes(self.group, item)]
+        for item in items:
+            layer, handler = item.dep.target.module, item.dep.handler
+            width = int(graph.get_in_channels(item.dep.target))
+            blocks = CoupledGroup.of(collect_group(graph, layer, handler, range(width), refresh=False))
+            features = sorted({root for _, root in self.consumers[layer]})
+            whole = features == list(range(self.num_channels)) and self.num_channels % width == 0
+            if whole and blocks.hook_points and not blocks.features_form_channels:
+                return replace(blocks, name=self.name)
+        return None
 
     @property
     def producer_names(self) -> list[str]:
@@ -203,6 +223,8 @@ def _is_verifiable(group: Group, consumers: Mapping[nn.Module, Sequence[tuple[in
         return False
     if not any(root == 0 for pairs in consumers.values() for _, root in pairs):
         return False
+    if not _is_output_side(group, group[0]):
+        return True
     # Where one root channel is several of a layer's, as in queries, keys and values, they also meet in products.
     return all(
         len(set(item.root_idxs)) == len(item.root_idxs)

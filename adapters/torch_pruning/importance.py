@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -175,8 +176,23 @@ class FOADImportance(tp.importance.Importance):
                 :meth:`calibrate`.
         """
         coupled = CoupledGroup.of(group)
+        blocks = coupled.by_blocks()
+        if blocks is not None:
+            return self._scores_by_block(group, coupled, blocks)
         order = self.ranking(coupled)
         return None if order is None else order.importance().repeat(coupled.channel_groups)[list(group[0].idxs)]
+
+    def _scores_by_block(self, group: tp.Group, coupled: CoupledGroup, blocks: CoupledGroup) -> Tensor | None:
+        """Scores of features that are removed with a whole block of them: those of the block."""
+        order = self.ranking(blocks)
+        if order is None:
+            return None
+        scores, above = order.importance(), -math.inf
+        for block in order.sequence:
+            # Torch-Pruning may take features of several blocks in turn where their scores are equal.
+            above = scores[block] = max(float(scores[block]), math.nextafter(above, math.inf))
+        of_feature = {feature: block for block, feature in coupled.consumers[blocks.group[0].dep.target.module]}
+        return scores[[of_feature[feature] for feature in group[0].idxs]]
 
     def ranking(self, group: tp.Group | CoupledGroup, similarity: Tensor | None = None) -> ChannelOrder | None:
         """The channels of a group in the order of removal, as relative indices; None as for scoring.
@@ -212,6 +228,7 @@ class FOADImportance(tp.importance.Importance):
         """Mean similarity of the channels of a group's root, (C, C) float32; None as for scoring."""
         group = CoupledGroup.of(group)
         if group.features_form_channels:
+            # Not equally many each, or the layer that consumes the channels has not run.
             warn(
                 f"several features of layer {group.name!r} become one channel, as by view or Unflatten, and can only "
                 "be removed together. The group gets no score and is not pruned.",

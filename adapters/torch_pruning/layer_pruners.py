@@ -14,6 +14,7 @@ from torch_pruning.pruner.function import BasePruningFunc
 
 from ...calibration.data import Call, ForwardFn
 from ...utils.layers import first_input
+from .index_maps import ChannelPadding, ChannelPaddingPruner
 
 __all__ = ["custom_pruners", "opaque_recurrent_layers", "parameters_like_maps"]
 
@@ -97,6 +98,7 @@ def custom_pruners(
     found: dict[type[nn.Module], BasePruningFunc] = {
         type(module): recurrent for module in model.modules() if isinstance(module, nn.RNNBase)
     }
+    found[ChannelPadding] = ChannelPaddingPruner()
     candidates = [
         module
         for module in model.modules()

@@ -267,21 +267,45 @@ def features_as_maps():
     ).eval()
 
 
-@pytest.mark.parametrize("ratio", [0.1, 0.5])
-def test_features_that_form_channels_get_no_score(ratio):
+@pytest.mark.parametrize(("ratio", "left"), [(0.1, 28), (0.5, 16)])
+def test_features_that_form_channels_are_removed_in_blocks(ratio, left):
     model, data = features_as_maps(), torch.rand(64, 16)
-    with pytest.warns(UnscoredGroupWarning, match="several features of layer '0' become one channel"):
-        tp.pruner.MetaPruner(
-            model, (data[:1],), importance=FOADImportance(data), pruning_ratio=ratio, ignored_layers=[model[5]]
-        ).step()
-    assert (model[0].out_features, model[3].in_channels) == (128, 32)
-    assert model[3].out_channels < 16
+    group = (
+        tp.DependencyGraph()
+        .build_dependency(model, data[:1])
+        .get_pruning_group(model[0], tp.prune_linear_out_channels, list(range(128)))
+    )
+    scores = FOADImportance(data)(group)
+    assert scores.shape == (128,)
+    assert scores.unique().numel() == 32
+    assert torch.equal(scores.view(32, 4), scores[::4, None].expand(-1, 4))
+    tp.pruner.MetaPruner(
+        model, (data[:1],), importance=FOADImportance(data), pruning_ratio=ratio, ignored_layers=[model[5]]
+    ).step()
+    # Torch-Pruning rounds up.
+    assert (model[0].out_features, model[3].in_channels) == (4 * left, left)
 
 
-def test_features_that_form_channels_are_kept_with_a_note():
+def test_features_that_form_channels_are_pruned_and_reshaped():
     model, data = features_as_maps(), torch.rand(64, 16)
     report = prune(model, data, pruning_ratio=0.5, measure_latency=False)
-    assert (model[0].out_features, model[3].out_channels) == (128, 8)
-    assert report.notes == (
-        "all channels of '0' are kept: several features become one channel, as by view or Unflatten",
-    )
+    assert (model[0].out_features, model[2].unflattened_size, model[3].in_channels) == (64, (16, 2, 2), 16)
+    assert [(group.name, group.layers, group.verification) for group in report.groups][0] == ("0", ("0",), "verified")
+    assert report.notes == ()
+    assert model(data).shape == (64, 3, 2, 2)
+
+
+class _WrittenDown(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.conv, self.head = nn.Linear(16, 128), nn.Conv2d(32, 16, 1), nn.Conv2d(16, 3, 1)
+
+    def forward(self, x):
+        return self.head(self.conv(self.fc(x).relu().view(-1, 32, 2, 2)).relu())
+
+
+def test_features_that_form_channels_by_numbers_in_the_code_are_kept_with_a_note():
+    model, data = _WrittenDown(), torch.rand(64, 16)
+    report = prune(model, data, pruning_ratio=0.5, measure_latency=False)
+    assert (model.fc.out_features, model.conv.out_channels) == (128, 8)
+    assert report.kept_layers["fc"].startswith("the pruned network fails")
