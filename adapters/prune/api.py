@@ -134,8 +134,9 @@ def prune(
         on_wrong_removal: where Torch-Pruning cannot remove channels of a group, or removes the wrong ones, ``"keep"``
             keeps all channels of that group, with the reason in the report's notes, and goes on to the target with the
             other groups; ``"error"`` raises.
-        max_trace_seconds: how long Torch-Pruning may take to collect the coupled groups of all layers, above 0; one
-            layer may take a sixth of it. Layers whose group is not complete then keep all channels, with a note.
+        max_trace_seconds: how long Torch-Pruning may take to collect the coupled groups of all layers, in seconds of
+            the processor, above 0; one layer may take a sixth of it. Layers whose group is not complete then keep all
+            channels, with a note.
         dry_run: leave the model unchanged; the report is of what would have been done.
         measure_latency: time a call on the first calibration batch, at most 64 images of it, before and after, for the
             report.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from tqdm.auto import tqdm
 
 from ...calibration.preserve import preserve_state
 from ...recovery.refitting.patches import LayerMatrix, is_linear_map
+from ...utils.layers import first_input
 from ...utils.memory import is_out_of_memory
 from ...utils.rollback import Rollback, rollback_on_error
 from ..torch_pruning.graph import build_graph
@@ -20,7 +23,6 @@ from ..torch_pruning.groups import CoupledGroup, root_channels
 from .model_size import output_shapes
 from .plan import GroupDecision
 from .settings import PruneConfig
-from .unflatten import adapted_unflatten
 from .verify import outputs, outputs_differ, outputs_with_zeroed_channels
 
 __all__ = ["WrongRemovalError", "failing_groups", "remove_verified"]
@@ -76,7 +78,7 @@ def remove_verified(
     for one in verifiable:
         _remove(one, kept, graph)
     if expected is not None:
-        with adapted_unflatten(model):
+        with _adapted_unflatten(model):
             actual = _as_wrong_removal(_FAILS, lambda: outputs(model, config.sample, config.forward_fn))
         if outputs_differ(expected, actual):
             raise WrongRemovalError("the outputs differ from those of the original with the removed channels zeroed")
@@ -86,7 +88,7 @@ def remove_verified(
     for one in decisions:
         if not one.group.verifiable:
             _remove(one, kept, graph)
-    with preserve_state(model), adapted_unflatten(model):
+    with preserve_state(model), _adapted_unflatten(model):
         if _as_wrong_removal(_FAILS, lambda: output_shapes(model, config.example, config.forward_fn)) != shapes:
             raise WrongRemovalError("the shape of the model's output changed")
     return kept
@@ -202,3 +204,28 @@ def _as_wrong_removal(what: str, call: Callable[[], _T]) -> _T:
 def _described(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _adapted_unflatten(model: nn.Module) -> Iterator[None]:
+    """Inside, a call of the model sets the channels of ``nn.Unflatten`` to those that its input has.
+
+    Args:
+        model: changed by a call inside, where features were removed before an ``nn.Unflatten`` of another size.
+    """
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, nn.Unflatten):
+                stack.callback(module.register_forward_pre_hook(_adapt, with_kwargs=True).remove)
+        yield
+
+
+def _adapt(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    assert isinstance(module, nn.Unflatten)
+    sizes, features = module.unflattened_size, first_input(args, kwargs)
+    if not isinstance(sizes, tuple) or not all(type(size) is int and size > 0 for size in sizes):
+        # Named dimensions, or a size that follows from the input.
+        return
+    width, block = features.shape[module.dim], math.prod(sizes[1:])
+    if width != math.prod(sizes) and width % block == 0:
+        module.unflattened_size = (width // block, *sizes[1:])

@@ -18,11 +18,10 @@ from ...utils.rollback import rollback_on_error
 from ..torch_pruning.channel_pairs import channel_pairs
 from ..torch_pruning.compensator import Removal, WeightUpdate
 from ..torch_pruning.consumers import layers_without_compensation
-from ..torch_pruning.graph import blocked_layers, build_graph, prunable_groups
+from ..torch_pruning.graph import build_graph, prunable_groups
 from ..torch_pruning.groups import CoupledGroup
 from ..torch_pruning.guards import check_no_parametrization, groups_with_shared_parameters
-from ..torch_pruning.kept_layers import reasons_to_keep
-from ..torch_pruning.skipped_layers import skipped_layer_notes
+from ..torch_pruning.skipped_layers import reasons_to_keep, skipped_layer_notes
 from ..torch_pruning.time_limit import too_slow
 from .arguments import Target
 from .model_size import ModelSize, measure, output_shapes
@@ -68,10 +67,11 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
     found = _trace(model, config)
     first = [group for group in found if not group.is_output]
     graph = first[0].group._DG
-    blocked = blocked_layers(graph)
+    never = reasons_to_keep(model, graph, [group for group in found if group.is_output], config.ignored)
+    del found, graph
     traced: list[CoupledGroup] | None = first
     check_no_parametrization(model, first)
-    notes = skipped_layer_notes(model, graph, config.ignored)
+    notes = skipped_layer_notes(model, first[0].group._DG, config.ignored)
     # One pass over the data for all groups.
     config.importance.calibrate_groups(first)
     planner.start_step()
@@ -101,8 +101,8 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
         return planner.aim.correction(target, plan, result.size, previous_attempts)
 
     def kept_layers() -> dict[str, str]:
-        outputs = [group for group in found if group.is_output]
-        return reasons_to_keep(model, graph, outputs, config.ignored, blocked, planner.kept_whole)
+        whole = {name: why for group, why in planner.kept_whole.items() for name in group.layer_names}
+        return {name: why for name in size.widths if (why := never.get(name) or whole.get(name))}
 
     with ExitStack() as stack:
         if refit is not None:

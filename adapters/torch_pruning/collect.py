@@ -11,7 +11,6 @@ from torch_pruning._helpers import GroupItem, _HybridIndex
 from torch_pruning.dependency import DependencyGraph, Group
 from torch_pruning.dependency.dependency import Dependency
 from torch_pruning.dependency.index_mapping import update_index_mapping
-from torch_pruning.pruner import function
 
 from .time_limit import check_time
 
@@ -38,7 +37,7 @@ def collect_group(
         TraceTimeoutError: within :func:`~.time_limit.within_limit`, it is not complete in time.
     """
     if isinstance(root, ops.TORCH_CONV) and root.groups == root.out_channels > 1:
-        handler = function.prune_depthwise_conv_out_channels
+        handler = graph.get_pruner_of_module(root).prune_out_channels
     if refresh:
         update_index_mapping(graph)
     node = graph.module2node[root]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -58,11 +60,23 @@ class ChannelPaddingPruner(BasePruningFunc):
     get_in_channels = get_out_channels
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    """The sizes of a reshaped map under the name that Torch-Pruning knows; torch has given them another one."""
+
+    _saved_self_sizes: tuple[int, ...]
+
+
 class TrackingGraph(DependencyGraph):
-    """Torch-Pruning's graph, which knows how wide a map is after channels of zeros were added."""
+    """Torch-Pruning's graph, which knows what was reshaped, and how wide a map is with channels of zeros."""
 
     def _trace(self, *args: Any, **kwargs: Any) -> dict[Any, Node]:
         found: dict[Any, Node] = super()._trace(*args, **kwargs)
+        for node in found.values():
+            sizes: Any = getattr(node.grad_fn, "_saved_self_sym_sizes", ())
+            if node.type == ops.OPTYPE.RESHAPE and len(sizes) >= 4:
+                # Only a map that is flattened as a whole gives several features for each channel.
+                node.grad_fn = _Sizes((*map(int, sizes[:3]), math.prod(map(int, sizes[3:]))))
         # From the images to the output: a padded map may be padded again.
         for module, node in reversed(list(found.items())):
             before, after = _channel_padding(node)

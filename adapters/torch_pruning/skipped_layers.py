@@ -1,4 +1,4 @@
-"""Notes on layers that are not pruned because Torch-Pruning does not trace them, or cannot collect their group."""
+"""Layers that are not pruned, each with the reason, and notes on those for which Torch-Pruning is the reason."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.dependency import DependencyGraph
 
 from ...utils.text import enumerate_some
-from .graph import nonterminating_roots
+from .graph import blocked_layers, nonterminating_roots
+from .groups import CoupledGroup
 from .time_limit import limit_of, too_slow
 
-__all__ = ["skipped_layer_notes"]
+__all__ = ["reasons_to_keep", "skipped_layer_notes"]
 
 _LAYERS = (_ConvNd, nn.Linear, _NormBase)
 _MOST_NAMES = 50
@@ -55,3 +56,45 @@ def skipped_layer_notes(model: nn.Module, graph: DependencyGraph, ignored: Seque
             f"max_trace_seconds={limit_of(graph):g} allows, so they are not pruned"
         )
     return tuple(notes)
+
+
+def reasons_to_keep(
+    model: nn.Module, graph: DependencyGraph, outputs: Sequence[CoupledGroup], ignored: Sequence[nn.Module]
+) -> dict[str, str]:
+    """The convolutions and linear layers whose channels are in no group to prune, by name, each with the reason.
+
+    Args:
+        model: the model.
+        graph: traced from it, its groups collected without ``ignored``.
+        outputs: the groups whose channels are the model's output.
+        ignored: layers that the user has ignored.
+    """
+    names = {layer: name for name, layer in model.named_modules()}
+    nonterminating, user = set(nonterminating_roots(graph, list(ignored))), set(ignored)
+    of_output = {layer for group in outputs for layer in group.layers}
+    traced = {part for module in graph.module2node if isinstance(module, nn.Module) for part in module.modules()}
+    blocked = blocked_layers(graph)
+
+    def reason(layer: nn.Module) -> str | None:
+        if layer in user:
+            return "it is in ignored_layers"
+        if layer not in traced:
+            return "it did not run as a layer when the model was traced"
+        if isinstance(layer, nn.RNNBase):
+            return "it is recurrent"
+        if layer in nonterminating:
+            return "Torch-Pruning does not finish to collect its group"
+        if too_slow(graph, layer):
+            return f"Torch-Pruning takes longer to collect its group than max_trace_seconds={limit_of(graph):g} allows"
+        return "its channels are the model's output" if layer in of_output else None
+
+    found: dict[str, str] = {}
+    for layer, name in names.items():
+        if not isinstance(layer, (_ConvNd, nn.Linear)):
+            continue
+        why, other = reason(layer), blocked.get(layer)
+        if why is None and other is not None:
+            why = f"its channels are combined with those of {names.get(other)!r}: {reason(other)}"
+        if why is not None:
+            found[name] = why
+    return found

@@ -13,7 +13,7 @@ from torch_pruning.dependency import DependencyGraph
 __all__ = ["MAX_TRACE_SECONDS", "TraceTimeoutError", "check_time", "limit_of", "limit_time", "too_slow", "within_limit"]
 
 MAX_TRACE_SECONDS = 60.0
-"""How long it may take by default to collect the groups of all layers of a model."""
+"""How long it may take by default to collect the groups of all layers of a model, in seconds of the processor."""
 
 # No single layer may use up the time of all others.
 _SHARE_OF_ONE = 1 / 6
@@ -38,7 +38,8 @@ def limit_time(graph: DependencyGraph, seconds: float) -> DependencyGraph:
 
     Args:
         graph: the graph.
-        seconds: for the groups of all layers together; one layer gets a part of it.
+        seconds: of the processor, so that other work on the machine does not count, for the groups of all layers
+            together; one layer gets a part of it.
     """
     _LIMITS[graph] = _Limit(seconds)
     return graph
@@ -51,7 +52,7 @@ def check_time(graph: DependencyGraph) -> None:
         TraceTimeoutError: the collection began within :func:`within_limit`, and its time is up.
     """
     limit = _LIMITS.get(graph)
-    if limit is not None and limit.deadline is not None and time.perf_counter() > limit.deadline:
+    if limit is not None and limit.deadline is not None and time.thread_time() > limit.deadline:
         raise TraceTimeoutError
 
 
@@ -78,7 +79,7 @@ def within_limit(graph: DependencyGraph, layer: nn.Module) -> Iterator[None]:
     if limit is None:
         yield
         return
-    started = time.perf_counter()
+    started = time.thread_time()
     limit.deadline = started + min(limit.left, limit.seconds * _SHARE_OF_ONE)
     try:
         yield
@@ -87,4 +88,4 @@ def within_limit(graph: DependencyGraph, layer: nn.Module) -> Iterator[None]:
         raise
     finally:
         limit.deadline = None
-        limit.left = max(0.0, limit.left - (time.perf_counter() - started))
+        limit.left = max(0.0, limit.left - (time.thread_time() - started))

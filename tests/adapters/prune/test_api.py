@@ -223,12 +223,15 @@ def test_errors_leave_the_model_unchanged(build, arguments, error, message):
     assert snapshot(model) == before
 
 
-def test_a_model_that_torch_pruning_cannot_trace():
-    models = pytest.importorskip("torchvision.models")
-    model = models.shufflenet_v2_x0_5()
+def test_a_model_that_torch_pruning_cannot_trace(monkeypatch):
+    def fail(*arguments, **options):
+        raise ZeroDivisionError("no width")
+
+    monkeypatch.setattr("torch_pruning.dependency.graph.index_mapping.update_index_mapping", fail)
+    model = Chain()
     before = snapshot(model)
-    with pytest.raises(ValueError, match="Torch-Pruning cannot trace the model"):
-        prune(model, torch.rand(2, 3, 64, 64))
+    with pytest.raises(ValueError, match="Torch-Pruning cannot trace the model: ZeroDivisionError"):
+        prune(model, IMAGES)
     assert snapshot(model) == before
 
 

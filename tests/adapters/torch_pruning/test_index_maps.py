@@ -75,3 +75,26 @@ def test_features_that_are_concatenated_after_a_class_token_was():
     assert (model.embed.out_channels, model.token.shape[2], model.head.in_features) == (6, 6, 12)
     assert model.up.out_features == 12
     assert all(group.verification == "verified" for group in report.groups)
+
+
+class Shuffle(nn.Module):
+    """Channels that are shuffled between the groups, as in ShuffleNet: no place that can be followed."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.left, self.right = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 6, 1)
+        self.last, self.head = nn.Conv2d(6, 4, 1), nn.Linear(8, 5)
+
+    def forward(self, x):
+        left, right = self.stem(x).chunk(2, 1)
+        both = torch.cat([self.left(left), self.last(self.right(right).relu())], 1)
+        shuffled = both.view(len(x), 2, 4, 8, 8).transpose(1, 2).reshape(len(x), 8, 8, 8)
+        return self.head(shuffled.mean((2, 3)))
+
+
+def test_shuffled_channels_are_kept_and_the_others_pruned():
+    model = Shuffle().eval()
+    report = prune(model, IMAGES, pruning_ratio=0.5, measure_latency=False)
+    assert (model.right.out_channels, model.left.out_channels, model.last.out_channels) == (3, 4, 4)
+    assert {"left", "last", "head"} <= set(report.kept_layers)
+    assert model(IMAGES).shape == (32, 5)
