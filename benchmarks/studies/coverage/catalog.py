@@ -241,12 +241,16 @@ def _transformers_model(name: str, options: dict[str, Any]) -> Callable[[], nn.M
 
 def _ultralytics() -> list[Network]:
     files = ("yolov5n.yaml", "yolov8n.yaml", "yolo11n.yaml", "yolov8n-seg.yaml", "yolov8n-cls.yaml")
-    return [
-        Network(
-            file.removesuffix(".yaml"), "ultralytics", lambda file=file: import_module("ultralytics").YOLO(file).model
-        )
-        for file in files
-    ]
+    return [Network(file.removesuffix(".yaml"), "ultralytics", _yolo(file)) for file in files]
+
+
+def _yolo(file: str) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        model = import_module("ultralytics").YOLO(file).model
+        assert isinstance(model, nn.Module)
+        return model
+
+    return make
 
 
 def _call(function: str, *args: Any, **options: Any) -> Callable[[], nn.Module]:

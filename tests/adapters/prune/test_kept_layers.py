@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch_pruning as tp
 from torch import nn
 
-from foad_plugins import TargetError, prune
+from foad_plugins import FOADImportance, TargetError, prune
+from tests.helpers.seeds import generator
 from tests.networks.small_networks import Chain
 
-IMAGES = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(16, 3, 8, 8, generator=generator())
 
 
 class Tied(nn.Module):
@@ -75,3 +77,37 @@ def test_nothing_is_kept_without_need():
     report = prune(Chain(), IMAGES, flops=0.5, measure_latency=False)
     assert set(report.kept_layers.values()) == {"its channels are the model's output"}
     assert len(report.kept_layers) == 1
+
+
+class Heads(nn.Module):
+    """Attention whose code has the size of a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(*sizes) for sizes in ((12, 8), (12, 8), (12, 8), (8, 12))
+        )
+
+    def forward(self, x):
+        x = self.stem(x)
+        query, key, value = (
+            layer(x).view(len(x), -1, 2, 4).transpose(1, 2) for layer in (self.query, self.key, self.value)
+        )
+        mixed = (query @ key.transpose(2, 3)).softmax(3) @ value
+        return self.head((x + self.out(mixed.transpose(1, 2).reshape(len(x), -1, 8))).mean(1))
+
+
+def test_the_kept_layers_of_a_dry_run_are_what_torch_prunings_own_pruner_has_to_ignore():
+    model, tokens = Heads().eval(), torch.rand(32, 5, 6, generator=generator())
+    report = prune(model, tokens, pruning_ratio=0.5, ranking="local", compensate=None, dry_run=True)
+    assert set(report.kept_layers) == {"query", "key", "value", "head"}
+    tp.pruner.MetaPruner(
+        model,
+        (tokens[:1],),
+        importance=FOADImportance(tokens),
+        pruning_ratio=0.5,
+        ignored_layers=[model.get_submodule(name) for name in report.kept_layers],
+    ).step()
+    assert (model.stem.out_features, model.query.out_features, model.head.out_features) == (6, 8, 3)
+    assert model(tokens).shape == (32, 3)
