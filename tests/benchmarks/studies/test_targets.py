@@ -62,4 +62,4 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     for _ in range(2):
         targets.sweep(names, tmp_path / "lines", 1, 1, {})
     assert tried == [names[0], names[2]]
-    assert {line["network"] for line in targets.read_lines(tmp_path / "lines")} == set(names)
+    assert {line["network"] for line in targets.read_lines(tmp_path / "lines", "network")} == set(names)
