@@ -58,7 +58,6 @@ def calibrate(
         ValueError: no batch, images without a batch dimension, or NaN or Inf in a feature map (names the layer).
         RuntimeError: another rank failed, or torch.distributed is not initialized.
     """
-    names = {module: name or type(module).__name__ for name, module in model.named_modules()}
     products = GramObserver(grams)
     similarities = [SimilarityObserver(channels, products) for channels in channel_sets]
     # Similarities first: they may give the products as well.
@@ -77,7 +76,7 @@ def calibrate(
             for observer in observers[module, side]:
                 observer.observe(module, side, tensor)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"at the {side} of layer {names[module]!r}: {error}{not_finite_state(model)}") from None
+            raise type(error)(f"at the {side} of layer {_name(model, module)!r}: {error}{not_finite_state(model)}") from None
 
     with (
         raise_on_all_ranks(data.distributed, ignore=EmptyDataError),
@@ -110,7 +109,7 @@ def calibrate(
                 with nullcontext() if form in checked else require_batch_dim(model):
                     part.run(model, data.forward_fn)
                 checked.add(form)
-                _check(model, [check for observer in all_observers for check in observer.end_batch()], names)
+                _check(model, [check for observer in all_observers for check in observer.end_batch()])
     statistics = [similarity.statistics for similarity in similarities]
     if data.distributed:
         all_reduce_statistics([*statistics, *products.statistics], model_device(model) or torch.device("cpu"))
@@ -125,6 +124,11 @@ def _parts(call: Call, forward_fn: ForwardFn | None) -> Iterable[Call]:
     return [Call((part,), part) for part in images.split(_IMAGES_AT_ONCE)]
 
 
+def _name(model: nn.Module, module: nn.Module) -> str:
+    """For an error message."""
+    return next((name for name, other in model.named_modules() if other is module), "") or type(module).__name__
+
+
 def not_finite_state(model: nn.Module) -> str:
     """An addition to a message if the model itself contains NaN or Inf."""
     state = [*model.named_parameters(), *model.named_buffers()]
@@ -132,7 +136,7 @@ def not_finite_state(model: nn.Module) -> str:
     return f"; there is NaN or Inf in the model's own {enumerate_some(map(repr, names), 3)}" if names else ""
 
 
-def _check(model: nn.Module, unchecked: Sequence[DeferredFiniteCheck], names: Mapping[nn.Module, str]) -> None:
+def _check(model: nn.Module, unchecked: Sequence[DeferredFiniteCheck]) -> None:
     """Make the finite checks of a batch, all at once: each answer that the host waits for keeps a GPU idle.
 
     Raises:
@@ -146,7 +150,7 @@ def _check(model: nn.Module, unchecked: Sequence[DeferredFiniteCheck], names: Ma
         sums = [one.to(first.device, torch.float64) for one in sums]
     for check, finite in zip(unchecked, torch.stack(sums).isfinite().tolist(), strict=True):
         if not finite:
-            where = f"at the {check.side} of layer {names[check.module]!r}"
+            where = f"at the {check.side} of layer {_name(model, check.module)!r}"
             raise ValueError(f"{where}: {check.problem}{not_finite_state(model)}")
 
 
@@ -168,8 +172,8 @@ def require_batch_dim(model: nn.Module) -> Iterator[None]:
         ValueError: a convolution gets maps without a batch dimension (names it).
     """
     handles = [
-        module.register_forward_pre_hook(_batched(name or type(module).__name__), with_kwargs=True)
-        for name, module in model.named_modules()
+        module.register_forward_pre_hook(_batched(model), with_kwargs=True)
+        for module in model.modules()
         if isinstance(module, _ConvNd)
     ]
     try:
@@ -179,13 +183,13 @@ def require_batch_dim(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def _batched(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+def _batched(model: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
     def check(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         maps = first_input(args, kwargs)
         spatial = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0
         if isinstance(maps, Tensor) and maps.dim() == spatial + 1:
             raise MissingBatchDimError(
-                f"layer {name!r} got an input of {maps.dim()} dimensions, without a batch dimension: "
+                f"layer {_name(model, layer)!r} got an input of {maps.dim()} dimensions, without a batch dimension: "
                 f"give calibration images as (N, C, ...), {spatial + 2} dimensions"
             )
 

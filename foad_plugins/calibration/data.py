@@ -173,7 +173,7 @@ def is_iterator(data: Any) -> bool:
 
 def model_device(model: nn.Module) -> torch.device | None:
     """The device of the model's first parameter or buffer; None for a model without any."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in chain(model.parameters(), model.buffers()):
         return tensor.device
     return None
 

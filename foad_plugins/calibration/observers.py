@@ -134,7 +134,7 @@ class SimilarityObserver:
         self._hook_points: dict[tuple[nn.Module, str], list[HookPoint]] = {}
         for point in {point.key(): point for point in channels.hook_points}.values():
             self._hook_points.setdefault((point.module, point.side), []).append(point)
-        self._observed: list[_TensorIdentity] = []
+        self._observed: dict[_Key, weakref.ref[Tensor]] = {}
         self._unchecked: list[DeferredFiniteCheck] = []
 
     def hook_points(self) -> Iterable[tuple[nn.Module, str]]:
@@ -144,17 +144,18 @@ class SimilarityObserver:
     def observe(self, module: nn.Module, side: str, tensor: Tensor) -> None:
         """As :meth:`Observer.observe`."""
         for point in self._hook_points[module, side]:
-            identity = _TensorIdentity.of(tensor, point)
-            if any(identity.same(other) for other in self._observed):
+            base, key = _identity(tensor, point)
+            known = self._observed.get(key)
+            if known is not None and known() is base:
                 continue
-            self._observed.append(identity)
+            self._observed[key] = weakref.ref(base)
             maps = point.maps(tensor)
             products = self._grams is not None and self._grams.needs(module, side, point)
             sums = self.statistics.update_async(maps, products=products)
             self._unchecked += _check(module, side, maps, sums.sum_of_squares)
             if self._grams is not None and sums.products is not None:
                 samples = maps.numel() // maps.shape[1]
-                self._grams.add(identity, GramStatistics.from_packed(sums.products, maps.shape[1], samples))
+                self._grams.add(tensor, point, GramStatistics.from_packed(sums.products, maps.shape[1], samples))
 
     def end_batch(self) -> list[DeferredFiniteCheck]:
         """As :meth:`Observer.end_batch`."""
@@ -172,7 +173,7 @@ class GramObserver:
         for number, channels in enumerate(channel_sets):
             for point in channels.hook_points:
                 self._hook_points.setdefault((point.module, point.side), []).append((number, point))
-        self._observed: list[tuple[_TensorIdentity, GramStatistics]] = []
+        self._observed: dict[_Key, tuple[weakref.ref[Tensor], GramStatistics]] = {}
         self._unchecked: list[DeferredFiniteCheck] = []
 
     def hook_points(self) -> Iterable[tuple[nn.Module, str]]:
@@ -184,20 +185,23 @@ class GramObserver:
         wanted = self._hook_points.get((module, side), ())
         return any(other.index_bytes == point.index_bytes for _, other in wanted)
 
-    def add(self, identity: _TensorIdentity, products: GramStatistics) -> None:
+    def add(self, tensor: Tensor, point: HookPoint, products: GramStatistics) -> None:
         """Take the products of a tensor that was multiplied elsewhere; :meth:`observe` finds them."""
-        self._observed.append((identity, products))
+        base, key = _identity(tensor, point)
+        self._observed[key] = weakref.ref(base), products
 
     def observe(self, module: nn.Module, side: str, tensor: Tensor) -> None:
         """As :meth:`Observer.observe`."""
         for number, point in self._hook_points[module, side]:
-            identity = _TensorIdentity.of(tensor, point)
-            added = next((gram for other, gram in self._observed if identity.same(other)), None)
-            if added is None:
+            base, key = _identity(tensor, point)
+            known = self._observed.get(key)
+            if known is not None and known[0]() is base:
+                added = known[1]
+            else:
                 maps = point.maps(tensor)
                 added = GramStatistics(self.statistics[number].num_channels)
                 self._unchecked += _check(module, side, maps, added.update_async(maps))
-                self._observed.append((identity, added))
+                self._observed[key] = weakref.ref(base), added
             self.statistics[number].merge(added)
 
     def end_batch(self) -> list[DeferredFiniteCheck]:
@@ -220,19 +224,14 @@ def _check(module: nn.Module, side: str, maps: Tensor, sum_of_squares: Tensor) -
     return []
 
 
-@dataclass(frozen=True, eq=False)
-class _TensorIdentity:
-    """Identifies a tensor that two layers observe: views of it share their base and its version."""
+_Key = tuple[Any, ...]
 
-    base: weakref.ref[Tensor]
-    extent: tuple[Any, ...]
 
-    @classmethod
-    def of(cls, tensor: Tensor, point: HookPoint) -> _TensorIdentity:
-        base = tensor if tensor._base is None else tensor._base
-        version = 0 if tensor.is_inference() else tensor._version
-        return cls(weakref.ref(base), (version, tensor.storage_offset(), tensor.numel(), point.index_bytes))
+def _identity(tensor: Tensor, point: HookPoint) -> tuple[Tensor, _Key]:
+    """What identifies a tensor that two layers observe: views of it share their base and its version.
 
-    def same(self, other: _TensorIdentity) -> bool:
-        mine = self.base()
-        return mine is not None and mine is other.base() and self.extent == other.extent
+    Keys are equal for the same values of the same base, as long as that is alive; another tensor may get its id then.
+    """
+    base = tensor if tensor._base is None else tensor._base
+    version = 0 if tensor.is_inference() else tensor._version
+    return base, (id(base), version, tensor.storage_offset(), tensor.numel(), point.index_bytes)

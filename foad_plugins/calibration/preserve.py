@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -52,17 +52,26 @@ def preserve_state(model: nn.Module, seed: int = 0, *, compiled: bool = False) -
             the model is compiled, and torch is older than 2.6.
     """
     check_model(model)
-    _check_initialized(model)
+    # One walk through the model: a calibration of few images takes little longer than several.
+    modules = list(model.modules())
+    _check_initialized(model, modules)
     with _MEASURING:
-        flags = [(module, module.training) for module in model.modules()]
+        flags = [(module, module.training) for module in modules]
         buffers = [
             (module, name, buffer)
-            for module in model.modules()
+            for module in modules
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
         saved = SavedValues([buffer for _, _, buffer in buffers])
-        devices = sorted({tensor.device.index or 0 for tensor in model.parameters() if tensor.is_cuda})
+        devices = sorted(
+            {
+                parameter.device.index or 0
+                for module in modules
+                for parameter in module._parameters.values()
+                if parameter is not None and parameter.is_cuda
+            }
+        )
         python_state, numpy_state = random.getstate(), np.random.get_state()
         fast_path = torch.backends.mha.get_fastpath_enabled()
         try:
@@ -123,8 +132,8 @@ def check_model(model: object) -> None:
         raise TypeError(f"model must be a torch.nn.Module, got {given}")
 
 
-def _check_initialized(model: nn.Module) -> None:
-    for module in model.modules():
+def _check_initialized(model: nn.Module, modules: Sequence[nn.Module]) -> None:
+    for module in modules:
         for tensors in (module._parameters, module._buffers):
             if any(isinstance(tensor, (UninitializedParameter, UninitializedBuffer)) for tensor in tensors.values()):
                 name = next(name for name, other in model.named_modules() if other is module)

@@ -1,11 +1,17 @@
-"""Time of calibration beside forward passes and other criteria, its memory, and a model of both."""
+"""Time of calibration beside forward passes and other criteria on a CPU, and a model of it."""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 from statistics import median
+from unittest import mock
 
 import torch
 import torchvision
@@ -14,14 +20,15 @@ from torch import Tensor, nn
 from .... import FOADImportance, channel_similarity, greedy_select
 from ....calibration.collect import calibrate
 from ....calibration.data import CalibrationData
+from ....criterion.kernels.dispatch import NUMBA_SWITCH
 from ...criteria.hrank import rank_sums
-from ...criteria.spec import CriterionContext
-from ...criteria.taylor import Taylor
+from ...models.foad_resnet import foad_resnet56
 from ...models.vgg_cifar import VGG16CIFAR
+from ...records.environment import git_commit
 from ..common import arguments, cifar_images, load_weights
 from .cost_model import Machine, reads_of
 from .cpu_page import write_page
-from .peak_memory import peak_memory
+from .parts import parts_of
 from .timing import cpu_seconds, forward, interleaved, relu_maps, shown
 
 _MIB = 2**20
@@ -29,32 +36,68 @@ _HRANK_IMAGES = 4
 
 
 def main() -> None:
-    """Measure and write docs/measurements/speed.md; run from a checkout, whose tests/ hold the literal loop."""
-    parser = arguments(main.__doc__ or "", "speed.md")
+    """Measure, write docs/measurements/speed.json and render speed.md beside it; tests/ hold the literal loop."""
+    parser = arguments(main.__doc__ or "", "speed.json")
     parser.add_argument("--rounds", type=int, default=5, help="how often the parts are timed, interleaved")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--images", type=int, default=16, help="in the batch at 224x224")
+    parser.add_argument("--small", type=int, default=128, help="images in the batch at 32x32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rounds, machine = options.rounds, Machine.measured()
     vgg = load_weights(VGG16CIFAR(), options.data_root, "vgg16_cifar10_jpeg")
-    cifar, _ = cifar_images(options.data_root, "train", 0, 128)
-    resnet = torchvision.models.resnet50().eval()
+    resnet56 = load_weights(foad_resnet56(), options.data_root, "resnet56_cifar10")
+    resnet50 = torchvision.models.resnet50().eval()
+    cifar, _ = cifar_images(options.data_root, "train", 0, options.small)
     images = torch.randn(options.images, 3, 224, 224)
-    figures = list(shown(chain(_on_vgg(vgg, cifar, rounds), _on_resnet(resnet, images, rounds), _selection(rounds))))
-    cases: list[tuple[str, nn.Module, Tensor, int]] = [
-        ("VGG-16, 32x32", vgg, cifar, rounds),
-        ("ResNet-50, 224x224", resnet, images, rounds),
-    ]
+    networks: dict[str, tuple[nn.Module, Tensor]] = {
+        f"ResNet-56, {len(cifar)} images of 32x32, trained": (resnet56, cifar),
+        f"VGG-16, {len(cifar)} images of 32x32, trained": (vgg, cifar),
+        f"ResNet-50, {len(images)} images of 224x224, random weights": (resnet50, images),
+    }
+    parts = {
+        name: list(shown(chain(parts_of(name, *case, rounds, cpu_seconds), _numba(*case, rounds))))
+        for name, case in ((name, (model, [batch])) for name, (model, batch) in networks.items())
+    }
+    others = chain(_literal(vgg, cifar, rounds), _hrank("ResNet-50", relu_maps(resnet50, images), rounds))
+    cases = [(name, *case, rounds) for name, case in networks.items()]
     for name in ("resnet18", "mobilenet_v2", "densenet121"):
-        cases.append((f"{name}, 224x224", torchvision.models.get_model(name).eval(), images[:4], max(2, rounds // 2)))
-    costs = list(shown(_cost(machine, *case) for case in cases))
-    memory = list(shown(map(_memory, ("resnet50", "densenet201", "convnext_base"))))
-    write_page(options.out, machine, figures, costs, memory)
+        model = torchvision.models.get_model(name).eval()
+        cases.append((f"{name}, 224x224, random weights", model, images[:4], max(2, rounds // 2)))
+    record = {
+        "torch": torch.__version__,
+        "torch-pruning": version("torch-pruning"),
+        "threads": options.threads,
+        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "commit": git_commit(Path(__file__)),
+        "constants": [machine.rate, machine.pair, machine.call],
+        "parts": parts,
+        "others": list(shown(chain(others, _selection(rounds)))),
+        "costs": list(shown(_cost(machine, *case) for case in cases)),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    write_page(record, options.out.with_suffix(".md"))
 
 
-def _on_vgg(model: nn.Module, images: Tensor, rounds: int) -> Iterator[tuple[str, float]]:
+def _numba(model: nn.Module, batches: list[Tensor], rounds: int) -> Iterator[tuple[str, float, str]]:
+    """Whole calibrations with Numba's loops, which fewer images than those of a usual calibration do not import."""
+    with mock.patch.dict(os.environ, {NUMBA_SWITCH: "1"}):
+        times = interleaved(
+            {
+                "forward": partial(forward, model, batches),
+                "whole": lambda: FOADImportance(batches).calibrate(model),
+                "all": lambda: FOADImportance(batches, products=True).calibrate(model),
+            },
+            rounds,
+            cpu_seconds,
+        )
+    yield f"whole calibration, {NUMBA_SWITCH}=1", _ratio(times, "whole", "forward"), ""
+    yield f"whole calibration with products, {NUMBA_SWITCH}=1", _ratio(times, "all", "forward"), ""
+
+
+def _literal(model: nn.Module, images: Tensor, rounds: int) -> Iterator[tuple[str, float]]:
     from tests.helpers.reference_implementation import literal_similarity
 
     maps = relu_maps(model, images)
@@ -62,32 +105,14 @@ def _on_vgg(model: nn.Module, images: Tensor, rounds: int) -> Iterator[tuple[str
         {
             "forward": partial(forward, model, [images]),
             "criterion": lambda: _each(channel_similarity, maps),
-            "whole": lambda: FOADImportance(images).calibrate(model),
         },
         rounds,
         cpu_seconds,
     )
     literal = cpu_seconds(lambda: _each(literal_similarity, maps))
-    yield "whole calibration of VGG-16, 128 images of 32x32", _ratio(times, "whole", "forward")
-    yield "criterion alone on its 13 feature maps, in forward passes", _ratio(times, "criterion", "forward")
+    yield "criterion alone on VGG-16's 13 feature maps, in forward passes", _ratio(times, "criterion", "forward")
     yield "literal loop, in criteria on the same maps", literal / median(times["criterion"])
     yield from _hrank("VGG-16", maps, rounds)
-
-
-def _on_resnet(model: nn.Module, images: Tensor, rounds: int) -> Iterator[tuple[str, float]]:
-    taylor = Taylor(CriterionContext(images, 0, torch.arange(len(images))), batch_size=8)
-    times = interleaved(
-        {
-            "forward": partial(forward, model, [images]),
-            "whole": lambda: FOADImportance(images).calibrate(model),
-            "taylor": lambda: taylor.calibrate(model),
-        },
-        rounds,
-        cpu_seconds,
-    )
-    yield f"whole calibration of ResNet-50, {len(images)} images of 224x224", _ratio(times, "whole", "forward")
-    yield "Taylor on ResNet-50, in whole calibrations", _ratio(times, "taylor", "whole")
-    yield from _hrank("ResNet-50", relu_maps(model, images), rounds)
 
 
 def _hrank(name: str, maps: list[Tensor], rounds: int) -> Iterator[tuple[str, float]]:
@@ -125,13 +150,6 @@ def _cost(
     times = interleaved(parts, rounds, cpu_seconds)
     tensors, sums = machine.seen(model, reads, images)
     return name, machine.seconds(tensors), median(times["read"]) - median(times["forward"]), sums / _MIB
-
-
-def _memory(name: str) -> tuple[str | float, ...]:
-    """MiB of the weights, then of forward passes over one batch and three, then of calibrations on as many."""
-    weights = sum(value.numel() * value.element_size() for value in getattr(torchvision.models, name)().parameters())
-    peaks = [peak_memory(name, count, 8, calibrate=calibrate) for calibrate in (False, True) for count in (1, 3)]
-    return name, *(size / _MIB for size in (weights, *peaks))
 
 
 def _ratio(times: dict[str, list[float]], one: str, other: str) -> float:

@@ -8,7 +8,6 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -18,18 +17,18 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from .... import FOADImportance, channel_similarity, elimination_order, greedy_select
+from .... import channel_similarity, elimination_order, greedy_select
 from ....calibration.collect import calibrate
 from ....calibration.data import CalibrationData
 from ....calibration.observers import ChannelSet
-from ...criteria.spec import CriterionContext
-from ...criteria.taylor import Taylor
+from ...models.foad_resnet import foad_resnet56
 from ...models.vgg_cifar import VGG16CIFAR
 from ...records.environment import git_commit
 from ..common import cifar_images, load_weights
 from .cost_model import reads_of
 from .gpu_page import write_page
-from .timing import forward, interleaved, relu_maps, shown
+from .parts import parts_of
+from .timing import interleaved, relu_maps, shown
 
 Figures: TypeAlias = "Iterator[tuple[str, float, str]]"
 """What was measured, the number, and its unit."""
@@ -47,12 +46,12 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224, help="of the images of ResNet-50")
     parser.add_argument("--batch", type=int, default=64, help="images in a batch of ResNet-50")
     parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--small", type=int, nargs="*", default=[128, 512], help="how many images of 32x32 for VGG-16")
+    parser.add_argument("--small", type=int, nargs="*", default=[128, 512], help="how many images of 32x32")
     parser.add_argument("--channels", type=int, default=2048, help="of the selection")
     options = parser.parse_args()
     torch.manual_seed(0)
     on_gpu = options.device.type == "cuda"
-    figures = shown(chain(_on_resnet(options), _on_vgg(options), _selection(options)))
+    figures = shown(chain(_on_resnet(options), _on_small_images(options), _selection(options)))
     record = {
         "device": torch.cuda.get_device_name(options.device) if on_gpu else platform.machine(),
         "torch": torch.__version__,
@@ -66,15 +65,15 @@ def main() -> None:
     write_page(record, options.out.with_suffix(".md"))
 
 
-def _milliseconds(options: argparse.Namespace, parts: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median of each part, between events on the GPU's own clock."""
+def _seconds(device: torch.device) -> Callable[[Callable[[], object]], float]:
+    """A clock: between events on the GPU's own."""
 
     def seconds(part: Callable[[], object]) -> float:
-        if options.device.type != "cuda":
+        if device.type != "cuda":
             start = time.perf_counter()
             part()
             return time.perf_counter() - start
-        torch.cuda.synchronize(options.device)
+        torch.cuda.synchronize(device)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         part()
@@ -82,60 +81,31 @@ def _milliseconds(options: argparse.Namespace, parts: dict[str, Callable[[], obj
         end.synchronize()
         return float(begin.elapsed_time(end)) / 1e3
 
-    return {name: 1e3 * median(times) for name, times in interleaved(parts, options.rounds, seconds).items()}
+    return seconds
 
 
 def _on_resnet(options: argparse.Namespace) -> Figures:
     model = torchvision.models.resnet50().eval().to(options.device)
     images = torch.randn(options.batch, 3, options.side, options.side, device=options.device)
-    reads, data = reads_of(model, images[:1]), [images] * options.batches
-    labels = torch.arange(len(images)).repeat(options.batches) % 1000
-    taylor = Taylor(CriterionContext(torch.cat(data), 0, labels), batch_size=options.batch)
-    times = _milliseconds(
-        options,
-        {
-            "forward": partial(forward, model, data),
-            "read": lambda: calibrate(model, CalibrationData(data), reads),
-            "whole": lambda: FOADImportance(data).calibrate(model),
-            "taylor": lambda: taylor.calibrate(model),
-            "one": lambda: FOADImportance(images).calibrate(model),
-            "forward of one": partial(forward, model, [images]),
-        },
-    )
-    name = f"ResNet-50, {options.batches} batches of {options.batch} images of {options.side}x{options.side}"
-    yield f"forward passes of {name}", times["forward"], "ms"
-    yield "whole calibration on them, in forward passes", times["whole"] / times["forward"], ""
-    yield "the same without tracing", times["read"] / times["forward"], ""
-    yield "whole calibration on one of the batches, in forward passes", times["one"] / times["forward of one"], ""
-    yield "tracing ResNet-50", times["whole"] - times["read"], "ms"
-    yield "Taylor on ResNet-50, in whole calibrations", times["taylor"] / times["whole"], ""
-    yield from _waits("ResNet-50", model, images, reads)
+    name = f"ResNet-50, {options.batches} batches of {options.batch} images of {options.side}x{options.side}, random"
+    yield from parts_of(name, model, [images] * options.batches, options.rounds, _seconds(options.device))
+    yield from _waits("ResNet-50", model, images, reads_of(model, images[:1]))
 
 
-def _on_vgg(options: argparse.Namespace) -> Figures:
-    model: nn.Module = VGG16CIFAR().eval()
-    most = max(options.small)
-    if options.data_root is None:
-        images = torch.randn(most, 3, 32, 32)
-    else:
-        model = load_weights(model, options.data_root, "vgg16_cifar10_jpeg")
-        images, _ = cifar_images(options.data_root, "train", 0, most)
-    model, images = model.to(options.device), images.to(options.device)
-    reads = reads_of(model, images[:1])
-    for count in options.small:
-        few = images[:count].clone()
-        times = _milliseconds(
-            options,
-            {
-                "forward": partial(forward, model, [few]),
-                "read": partial(calibrate, model, CalibrationData(few), reads),
-                "whole": partial(FOADImportance(few).calibrate, model),
-            },
-        )
-        yield f"forward pass of VGG-16, {count} images of 32x32", times["forward"], "ms"
-        yield "whole calibration on them, in forward passes", times["whole"] / times["forward"], ""
-        yield "the same without tracing", times["read"] / times["forward"], ""
-    yield from _waits("VGG-16", model, images[:32], reads)
+def _on_small_images(options: argparse.Namespace) -> Figures:
+    most, root, device = max(options.small), options.data_root, options.device
+    networks: dict[str, tuple[nn.Module, str]] = {
+        "ResNet-56": (foad_resnet56(), "resnet56_cifar10"),
+        "VGG-16": (VGG16CIFAR(), "vgg16_cifar10_jpeg"),
+    }
+    images = torch.randn(most, 3, 32, 32) if root is None else cifar_images(root, "train", 0, most)[0]
+    images = images.to(device)
+    for network, (model, weights) in networks.items():
+        model = (model.eval() if root is None else load_weights(model, root, weights)).to(device)
+        for count in options.small:
+            name = f"{network}, {count} images of 32x32, {'random' if root is None else 'trained'}"
+            yield from parts_of(name, model, [images[:count].clone()], options.rounds, _seconds(device))
+        yield from _waits(network, model, images[:32], reads_of(model, images[:1]))
     yield from _agreement(model, images[:32])
 
 
@@ -177,12 +147,13 @@ def _agreement(model: nn.Module, images: Tensor) -> Figures:
 def _selection(options: argparse.Namespace) -> Figures:
     maps = torch.randn(4, options.channels, 7, 7, device=options.device).relu()
     similarity = channel_similarity(maps)
-    times = _milliseconds(
-        options,
+    times = interleaved(
         {"select": lambda: greedy_select(similarity), "order": lambda: elimination_order(similarity, "rounds")},
+        options.rounds,
+        _seconds(options.device),
     )
-    yield f"selection among {options.channels:,} channels", times["select"], "ms"
-    yield "the whole order by rounds", times["order"], "ms"
+    yield f"selection among {options.channels:,} channels", 1e3 * median(times["select"]), "ms"
+    yield "the whole order by rounds", 1e3 * median(times["order"]), "ms"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ _NOTES = """\
 Times are medians of several rounds in which the parts ran interleaved, between events on the GPU's own clock, after a
 first round as a warm-up. A forward pass is the bare model on the same images, without gradients; a whole calibration
 is tracing, forward pass and criterion, all groups, all consumers. Tracing costs the same for any number of images.
-Images are on the GPU beforehand."""
+Images are on the GPU beforehand. Figures without a unit are in forward passes on the same images, unless the row says
+otherwise; each row of a forward pass begins another network."""
 
 
 def write_page(record: Mapping[str, Any], path: Path) -> None:
@@ -25,4 +26,5 @@ def write_page(record: Mapping[str, Any], path: Path) -> None:
         f"Written by `{_COMMAND}` on {record['device']} with torch {record['torch']} and Python {record['python']}; "
         f"convolutions {tf32}{commit}."
     )
-    path.write_text(f"# Speed on a GPU\n\n{_NOTES}\n\n{table(('what', 'measured'), rows)}\n\n{made}\n")
+    texts = ["# Speed on a GPU", *filter(None, [record.get("note")]), _NOTES, table(("what", "measured"), rows), made]
+    path.write_text("\n\n".join(texts) + "\n")

@@ -1,33 +1,51 @@
-"""The most memory a bare forward pass and a calibration take, each in a process of its own."""
+"""The most memory that forward passes and a calibration take, each in a process of its own."""
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torchvision
 
 from .... import FOADImportance, channel_similarity
+from ....adapters.torch_pruning.graph import build_graph, prunable_groups
+from ....calibration.data import Call
 from ....calibration.preserve import preserve_state
 
 
-def peak_memory(model: str, batches: int, size: int, *, calibrate: bool) -> int:
-    """Bytes of resident memory at the highest, beyond what the process had once model and images were there.
+class Peak(NamedTuple):
+    """What a process took.
+
+    Attributes:
+        bytes: of resident memory at the highest, beyond what the process had with the model and the images.
+        passes: over the images.
+    """
+
+    bytes: int
+    passes: int
+
+
+def peak_memory(model: str, batches: int, size: int, *, calibrate: bool, max_memory: int | None = None) -> Peak:
+    """The highest memory of forward passes or of a calibration with the scores of all groups.
 
     Args:
         model: a classification model of torchvision's, by name, with random weights, at 224x224.
         batches: how many batches of images run through it.
         size: images in a batch.
         calibrate: with :class:`~foad_plugins.FOADImportance`; otherwise forward passes alone.
+        max_memory: of the calibration, in bytes.
     """
     command = [sys.executable, "-m", __spec__.name, model, str(batches), str(size)]
     command += ["--calibrate"] if calibrate else []
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command += [] if max_memory is None else ["--max-memory", str(max_memory)]
+    return Peak(*json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
 def main() -> None:
@@ -37,6 +55,7 @@ def main() -> None:
     parser.add_argument("batches", type=int)
     parser.add_argument("size", type=int)
     parser.add_argument("--calibrate", action="store_true")
+    parser.add_argument("--max-memory", type=int)
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -49,14 +68,20 @@ def main() -> None:
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     before = _resident("VmRSS")
-    data = [images] * options.batches
+    data: list[torch.Tensor] = [images] * options.batches
+    calls: list[int] = []
     if options.calibrate:
-        FOADImportance(data).calibrate(model)
+        with preserve_state(model):
+            groups = prunable_groups(build_graph(model, Call((images[:1],), images[:1])), [])
+        model.register_forward_hook(lambda *_: calls.append(len(calls)))
+        importance = FOADImportance(data, max_memory=options.max_memory)
+        for group in groups:
+            importance.ranking(group)
     else:
         with preserve_state(model), torch.no_grad():
             for batch in data:
                 model(batch)
-    print(_resident("VmHWM") - before)
+    print(json.dumps([_resident("VmHWM") - before, len(calls) // options.batches]))
 
 
 def _resident(field: str) -> int:

@@ -17,6 +17,7 @@ def test_the_committed_page_is_that_of_its_record(tmp_path: Path) -> None:
     assert (tmp_path / "page.md").read_text() == (DOCS / "measurements" / "speed-gpu.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")
 def test_it_runs_on_a_cpu_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = "--rounds 1 --side 32 --batch 2 --batches 1 --small 4 --channels 16"
     out = tmp_path / "speed.json"
