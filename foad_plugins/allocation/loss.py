@@ -77,7 +77,7 @@ class OutputDifference:
         Raises:
             ValueError: tensors of other shapes than the original's, or another number of batches.
         """
-        sums = torch.zeros(len(self._scales), dtype=torch.float64)
+        sums: list[list[Tensor]] = [[] for _ in self._scales]
         for expected, output in zip(self._reference, outputs, strict=True):
             found = _tensors(output)
             shapes = [tuple(tensor.shape) for tensor in expected], [tuple(tensor.shape) for tensor in found]
@@ -87,8 +87,10 @@ class OutputDifference:
                     "be compared: give a forward_fn that returns tensors of fixed shapes, or a loss of your own"
                 )
             for place, (first, second) in enumerate(zip(expected, found, strict=True)):
-                sums[place] += self._sum(first, second)
-        shares = sums / torch.tensor(self._scales, dtype=torch.float64)
+                sums[place].append(self._sum(first, second))
+        # The host waits for the device once, after the last batch.
+        totals = [torch.as_tensor(sum(batches), dtype=torch.float64).cpu() for batches in sums]
+        shares = torch.stack(totals) / torch.tensor(self._scales, dtype=torch.float64)
         return float(shares.sum() if self.kind == "kl" else shares.mean())
 
     def _scale(self, tensors: Sequence[Tensor]) -> float:
@@ -101,15 +103,15 @@ class OutputDifference:
         variance = sum(float((value - mean).square().sum()) for value in values)
         return variance if variance > _CONSTANT * square else square or 1.0
 
-    def _sum(self, first: Tensor, second: Tensor) -> float:
+    def _sum(self, first: Tensor, second: Tensor) -> Tensor:
         if self.kind == "kl":
             axis = _classes(first)
             expected, found = first.double().log_softmax(axis), second.double().log_softmax(axis)
             terms = expected.exp() * (expected - found)
             # A class that the original excludes, with a logit of minus infinity, adds nothing.
-            return float(terms.masked_fill(expected == -torch.inf, 0.0).sum())
-        usable = first.isfinite()
-        return float((first[usable].double() - second[usable].double()).square().sum())
+            return terms.masked_fill(expected == -torch.inf, 0.0).sum()
+        squares = (first.double() - second.double()).square()
+        return squares.masked_fill(~first.isfinite(), 0.0).sum()
 
 
 def _classes(tensor: Tensor) -> int:

@@ -15,6 +15,9 @@ __all__ = ["Selection", "greedy_select"]
 
 Similarity = npt.NDArray[np.floating]
 
+# Rows of similarities that are searched together: few, so that their copy is small.
+_ROWS = 64
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -188,10 +191,11 @@ class GreedyPass:
         """Make one pass with one neighbor.
 
         A channel can remove its nearest one only if that has a higher index: lower ones are kept or already removed.
-        So the pass visits the channels whose nearest has a higher index or has been removed, also on the way.
+        So the pass visits the channels whose nearest has a higher index, or is removed on the way.
         """
+        self._refresh_all()
         higher = (self._nearest > np.arange(len(self._nearest))) & (self._best >= threshold)
-        queued = (self._removed == 0) & (higher | (self._removed[self._nearest] != 0))
+        queued = (self._removed == 0) & higher
         queue: list[int] = np.flatnonzero(queued).tolist()
         representatives: dict[int, int] = {}
         while queue:
@@ -208,6 +212,14 @@ class GreedyPass:
                     queued[waiting] = True
                     heapq.heappush(queue, waiting)
         return representatives
+
+    def _refresh_all(self) -> None:
+        """Search again for the nearest channels that earlier passes have removed, together instead of one by one."""
+        stale = np.flatnonzero((self._removed == 0) & (self._removed[self._nearest] != 0))
+        for start in range(0, len(stale), _ROWS):
+            rows = stale[start : start + _ROWS]
+            self._nearest[rows] = nearest = (self._table[rows] + self._removed).argmax(1)
+            self._best[rows] = self._table[rows, nearest]
 
     def _refresh_nearest(self, channel: int) -> int:
         """The most similar channel left, ties to the lower index; a removed one if no other is left."""

@@ -99,9 +99,11 @@ class LayerProblem:
             if len(stops) >= 4:
                 (left_out if number % 4 == 3 else fit).add(x, y)
             else:
-                every = torch.arange(x.shape[1], device=x.device) % 4 == 3
-                fit.add(x[:, ~every], y[:, ~every])
-                left_out.add(x[:, every], y[:, every])
+                # Indices from the host: a mask on a device would make the host wait for it.
+                numbers = torch.arange(x.shape[1])
+                fourth = numbers % 4 == 3
+                for sums, rows in ((fit, numbers[~fourth]), (left_out, numbers[fourth])):
+                    sums.add(x[:, rows.to(x.device)], y[:, rows.to(y.device)])
         if not fit.finite() or not left_out.finite():
             raise ValueError(f"NaN or Inf at layer {self.name!r}, in its input or in what the original gives there")
         return fit, left_out

@@ -14,10 +14,32 @@ from tests.networks.small_networks import Chain
 MEASUREMENTS = Path(__file__).parents[3] / "docs" / "measurements"
 
 
-@pytest.mark.parametrize(("name", "write_page"), [("speed", cpu_page.write_page), ("memory", memory.write_page)])
-def test_the_committed_page_is_that_of_its_record(name, write_page, tmp_path: Path) -> None:
-    write_page(json.loads((MEASUREMENTS / f"{name}.json").read_text()), tmp_path / "page.md")
-    assert (tmp_path / "page.md").read_text() == (MEASUREMENTS / f"{name}.md").read_text()
+def test_the_committed_page_is_that_of_its_record(tmp_path: Path) -> None:
+    memory.write_page(json.loads((MEASUREMENTS / "memory.json").read_text()), tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == (MEASUREMENTS / "memory.md").read_text()
+
+
+def test_the_page_of_a_record(tmp_path: Path) -> None:
+    rows = [["forward pass of A", 12.0, "ms"], ["whole calibration", 1.25, ""]]
+    record = {
+        "torch": "2.4.0",
+        "torch-pruning": "1.6.1",
+        "threads": 1,
+        "machine": "x86_64, AVX512",
+        "commit": "0123456789abcdef",
+        "constants": [5e10, 1e-9, 1e-4],
+        "parts": {"A": rows, "B": [["forward pass of B", 7.0, "ms"], ["whole calibration", 2.0, ""]]},
+        "others": [["selection", 3.0]],
+        "costs": [["A", 1.0, 2.0, 8.0]],
+    }
+    cpu_page.write_page(json.loads(json.dumps(record)), tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line]
+    assert ["what", "A", "B"] in lines
+    assert ["forward pass", "12 ms", "7 ms"] in lines
+    assert ["whole calibration", "1.25", "2"] in lines
+    assert ["A", "1.000", "2.000", "0.50", "8"] in lines
+    assert "commit 0123456789ab" in text
 
 
 @pytest.mark.filterwarnings("ignore::foad_plugins.InsufficientDataWarning")

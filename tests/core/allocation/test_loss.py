@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional
 
 from foad_plugins.allocation import OutputDifference
+from tests.helpers.device_waits import device_waits
 from tests.helpers.seeds import generator
 
 
@@ -99,3 +101,12 @@ def test_outputs_that_cannot_be_compared_are_refused(reference, kind, error, mes
 def test_outputs_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"change their shapes.*\(4, 5\).*\(4, 6\).*forward_fn"):
         OutputDifference([torch.ones(4, 5)])([torch.ones(4, 6)])
+
+
+@pytest.mark.parametrize("kind", ["output", "kl"])
+def test_the_host_waits_for_the_device_as_often_for_many_batches_as_for_one(kind):
+    first, second = random(12, 10), random(12, 10, number=1)
+    waits = [
+        device_waits(partial(OutputDifference(first.split(size), kind), second.split(size))) for size in (12, 4, 1)
+    ]
+    assert waits == [1, 1, 1]

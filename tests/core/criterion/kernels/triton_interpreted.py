@@ -43,16 +43,17 @@ SLOWLY = {"deadline": None, "derandomize": True, "phases": [Phase.explicit, Phas
 LAYOUTS = ["contiguous", "channels last", "every second position", "part of the channels", "images innermost"]
 
 
-@settings(max_examples=12, **SLOWLY)
+# Up to two panels of channels and two chunks of positions.
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=2, **SLOWLY)
 @given(
-    images=st.integers(1, 5),
-    channels=st.integers(1, 140),
-    positions=st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 49, 70])),
-    layout=st.sampled_from(LAYOUTS),
+    images=st.integers(1, 2),
+    channels=st.sampled_from([1, 33, 64, 66]),
+    positions=st.sampled_from([1, 16, 17, 32, 33]),
     scale=st.sampled_from([1e-12, 1e-3, 1.0, 1e3, 1e12]),
     seed=st.integers(0, 99),
 )
-def test_sums_are_those_of_the_literal_loop(images, channels, positions, layout, scale, seed):
+def test_sums_are_those_of_the_literal_loop(layout, images, channels, positions, scale, seed):
     features = laid_out(maps(images, channels, positions, seed=seed) * scale, layout)
     found, products, squares = sums_of(features)
     exact = features.double()
@@ -65,15 +66,15 @@ def test_sums_are_those_of_the_literal_loop(images, channels, positions, layout,
     torch.testing.assert_close(squares.double(), exact.square().sum(), atol=0, rtol=1e-5)
 
 
-@settings(max_examples=6, **SLOWLY)
+@pytest.mark.parametrize("positions", [1, 16, 33])
+@settings(max_examples=1, **SLOWLY)
 @given(
-    channels=st.integers(4, 140),
-    positions=st.sampled_from([1, 5, 16, 17, 40]),
+    channels=st.integers(65, 70),
     layout=st.sampled_from(LAYOUTS),
     data=st.data(),
 )
-def test_duplicates_and_dead_channels_are_at_distance_zero(channels, positions, layout, data):
-    features = maps(3, channels, positions) * 37 + 1
+def test_duplicates_and_dead_channels_are_at_distance_zero(positions, channels, layout, data):
+    features = maps(2, channels, positions) * 37 + 1
     members = data.draw(st.lists(st.integers(0, channels - 1), min_size=4, max_size=8, unique=True))
     copies, dead = members[: len(members) // 2], members[len(members) // 2 :]
     features[:, copies] = features[:, copies[:1]]
@@ -84,15 +85,15 @@ def test_duplicates_and_dead_channels_are_at_distance_zero(channels, positions, 
     assert (found[dead][:, copies] < 1).all()
 
 
-@settings(max_examples=5, **SLOWLY)
+@pytest.mark.parametrize("positions", [3, 17, 33])
+@settings(max_examples=1, **SLOWLY)
 @given(
-    positions=st.sampled_from([3, 16, 17, 49]),
     apart=st.sampled_from([1e-5, 1e-3, 1e-1]),
     shift=st.sampled_from([0.0, 100.0]),
     pairs=st.lists(st.tuples(st.integers(0, 59), st.integers(60, 69)), min_size=1, max_size=9),
 )
 def test_close_pairs_keep_their_distance(positions, apart, shift, pairs):
-    features = maps(1 if shift else 3, 70, positions) * 10 + shift
+    features = maps(1 if shift else 2, 70, positions) * 10 + shift
     for first, second in pairs:
         features[:, second] = features[:, first] + apart
     found, _, _ = sums_of(features)
@@ -104,9 +105,9 @@ def test_close_pairs_keep_their_distance(positions, apart, shift, pairs):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("positions", [4, 40])
+@pytest.mark.parametrize("positions", [4, 33])
 def test_half_precision_loses_nothing_in_one_plane(dtype, positions):
-    features = maps(3, 70, positions).to(dtype)
+    features = maps(2, 66, positions).to(dtype)
     found, _, _ = sums_of(features)
     torch.testing.assert_close(found, literal_similarity(features.double()), atol=1e-6, rtol=0)
 
@@ -115,14 +116,14 @@ def test_half_precision_loses_nothing_in_one_plane(dtype, positions):
 @pytest.mark.parametrize("positions", [5, 40])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
 def test_values_that_cannot_be_measured_show_in_the_sum_of_squares(positions, bad):
-    features = maps(2, 70, positions)
-    features[1, 66, positions - 1] = bad
+    features = maps(1, 66, positions)
+    features[0, 65, positions - 1] = bad
     assert not sums_of(features)[2].isfinite()
 
 
 @pytest.mark.parametrize("positions", [5, 40])
 def test_equal_input_gives_equal_bits_however_images_are_split(positions, monkeypatch):
-    features = maps(7, 70, positions)
+    features = maps(3, 70, positions)
     features[:, 69] = features[:, 1]
     once = sums_of(features)[0]
     assert torch.equal(sums_of(features)[0], once)
@@ -132,12 +133,12 @@ def test_equal_input_gives_equal_bits_however_images_are_split(positions, monkey
 
 
 def test_wide_tiles():
-    features = maps(2, 300, 33)
-    similarities = packed.empty_sums(300, torch.device("cpu"))
+    features = maps(1, 257, 17)
+    similarities = packed.empty_sums(257, torch.device("cpu"))
     triton_sums.add_sums(features, similarities)
-    found = packed.unpacked((similarities / 2).float(), 300).fill_diagonal_(1)
+    found = packed.unpacked(similarities.float(), 257).fill_diagonal_(1)
     torch.testing.assert_close(found, literal_similarity(features.double()), atol=1e-6, rtol=0)
-    plain = ChannelStatistics(300).update(features).compute()
+    plain = ChannelStatistics(257).update(features).compute()
     assert greedy_select(found).kept == greedy_select(plain).kept
 
 
