@@ -73,8 +73,7 @@ def take_step(model: nn.Module, planner: Planner, config: PruneConfig, target: T
     check_no_parametrization(model, first)
     notes = skipped_layer_notes(model, first[0].group._DG, config.ignored)
     # One pass over the data for all groups.
-    # Those that may be pruned come first, in the order in which they are ranked; in all of them NaN is found.
-    config.importance.calibrate_groups([*first, *prunable_groups(first[0].group._DG, [])])
+    config.importance.calibrate_groups(first)
     planner.start_step()
     moments: MomentsByLayer = {}
     plan = Plan()

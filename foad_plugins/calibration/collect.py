@@ -76,7 +76,9 @@ def calibrate(
             for observer in observers[module, side]:
                 observer.observe(module, side, tensor)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"at the {side} of layer {_name(model, module)!r}: {error}{not_finite_state(model)}") from None
+            raise type(error)(
+                f"at the {side} of layer {_name(model, module)!r}: {error}{not_finite_state(model)}"
+            ) from None
 
     with (
         raise_on_all_ranks(data.distributed, ignore=EmptyDataError),

@@ -74,7 +74,7 @@ def write_page(record: Mapping[str, Any], path: Path) -> None:
         )
         for row in record["rows"]
     ]
-    heads = ("network", "weights", "forward passes", "`max_memory`", "passes", "calibration", "on top")
+    heads = ("network", "weights", "forward passes", "`max_memory`, MiB", "passes", "calibration", "on top")
     commit = f", commit {record['commit'][:12]}" if record["commit"] else ""
     made = f"Written by `python -m foad_plugins.benchmarks.studies.speed.memory` with torch {record['torch']}{commit}."
     path.write_text(f"# Memory against passes over the data\n\n{_NOTES}\n\n{table(heads, rows)}\n\n{made}\n")
