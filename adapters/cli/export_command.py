@@ -11,7 +11,7 @@ import torch
 from ...export import export_model
 from .models import build_model, image_channels, torchvision_name
 from .outputs import check_outputs
-from .preprocessing import Preprocessing, preprocessing_for
+from .preprocessing import preprocessing_for
 from .weights import find_weights, load_weights
 
 __all__ = ["run_export"]
@@ -29,7 +29,7 @@ def run_export(arguments: argparse.Namespace) -> int:
         read = load_weights(model, file)
         if not arguments.quiet:
             print(f"weights: {read}", file=sys.stderr)
-    height, width = preprocessing.crop or Preprocessing.crop
+    height, width = preprocessing.crop or (224, 224)
     channels = arguments.channels or image_channels(model) or 3
     images = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def torchvision_name(spec: str) -> str | None:
         return name
     module, colon, factory = spec.rpartition(":")
     if not (module and colon and factory):
-        near = did_you_mean(_PREFIX + spec, [_PREFIX + name for name in known])
+        near = f"; did you mean {_PREFIX + spec!r}?" if spec in known else ""
         raise UsageError(f"--model must be torchvision:NAME, MODULE:FACTORY or FILE.py:FACTORY, got {spec!r}{near}")
     if not module.endswith(".py") and ("/" in module or os.sep in module):
         raise UsageError(f"--model {spec!r}: write package.module:{factory}, or path/to/file.py:{factory}")

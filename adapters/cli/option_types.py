@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from ...export.formats import FORMATS
@@ -19,6 +21,8 @@ __all__ = [
     "unit_interval",
 ]
 
+_LONGEST_SIDE = 8192
+
 
 def positive_int(text: str) -> int:
     """A whole number of at least 1."""
@@ -30,36 +34,35 @@ def positive_int(text: str) -> int:
 
 def share(text: str) -> float:
     """A share in (0, 1)."""
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"a share between 0 and 1, such as 0.5 for half, got {text}")
-    return number
+    return _number(text, lambda number: 0 < number < 1, "a share between 0 and 1, such as 0.5 for half")
 
 
 def unit_interval(text: str) -> float:
     """A number in [0, 1]."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"a number from 0 to 1, got {text}")
-    return number
+    return _number(text, lambda number: 0 <= number <= 1, "a number from 0 to 1")
 
 
 def above_zero(text: str) -> float:
     """A number above 0."""
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"above 0, got {text}")
-    return number
+    return _number(text, lambda number: number > 0, "a number above 0")
 
 
 def memory_limit(text: str) -> float:
     """A number of bytes, or a share of the memory of a device."""
     # A share where it is written with a point: 1 is a byte, and 1.0 all of the memory.
-    number = int(text) if text.isdecimal() else float(text)
-    if number <= 0 or (isinstance(number, float) and not number <= 1):
-        raise argparse.ArgumentTypeError(
-            f"bytes such as 500000000, or a share above 0 and at most 1.0 such as 0.1, got {text}"
-        )
+    if text.isdecimal() and int(text):
+        return int(text)
+    what = "bytes such as 500000000, or a share above 0 and at most 1.0 such as 0.1"
+    return _number(text, lambda number: 0 < number <= 1, what)
+
+
+def _number(text: str, accepted: Callable[[float], bool], what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not accepted(number):
+        raise argparse.ArgumentTypeError(f"{what}, got {text or 'nothing'}")
     return number
 
 
@@ -69,21 +72,18 @@ def size(text: str) -> tuple[int, ...]:
         sides = tuple(positive_int(side) for side in text.lower().split("x"))
     except argparse.ArgumentTypeError:
         sides = ()
-    if len(sides) not in (1, 2):
-        raise argparse.ArgumentTypeError(f"a size such as 224, or height and width as 112x96, got {text!r}")
+    if len(sides) not in (1, 2) or max(sides) > _LONGEST_SIDE:
+        raise argparse.ArgumentTypeError(
+            f"a size such as 224, or height and width as 112x96, at most {_LONGEST_SIDE}, got {text!r}"
+        )
     return sides
 
 
 def layer_share(text: str) -> tuple[str, float]:
     """A layer's name and a share in [0, 1)."""
-    layer, _, share = text.rpartition("=")
-    try:
-        number = float(share)
-    except ValueError:
-        number = -1.0
-    if not layer or not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"LAYER=SHARE with a share from 0 to below 1, got {text!r}")
-    return layer, number
+    layer, _, number = text.rpartition("=")
+    what = "LAYER=SHARE with a share from 0 to below 1"
+    return layer, _number(number if layer else "", lambda value: 0 <= value < 1, what)
 
 
 def safetensors_file(text: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -30,6 +31,10 @@ __all__ = ["run_prune"]
 
 _NEEDED = {"torchvision": "torchvision", "PIL": "pillow"}
 _FOR_TARGETS = ("ranking", "round_to", "max_pruning_ratio")
+_METHOD = ("compensate", "reestimate_bn", "steps", "on_wrong_removal", "max_trace_seconds", "max_memory")
+_OTHER_NAMES = {"ignored_layers": "ignore", "pruning_ratio_dict": "layer-ratio"}
+# Those without an underscore are words as well.
+_PARAMETERS = re.compile(rf"\b({'|'.join(name for name in (*_OTHER_NAMES, *_FOR_TARGETS, *_METHOD) if '_' in name)})\b")
 
 
 def run_prune(arguments: argparse.Namespace) -> int:
@@ -64,7 +69,10 @@ def run_prune(arguments: argparse.Namespace) -> int:
     from ..prune.api import prune
 
     recovery = plan_recovery(arguments, model.to(device), preprocessing, log)
-    report = prune(model, loader, progress=not arguments.quiet, **settings)
+    try:
+        report = prune(model, loader, progress=not arguments.quiet, **settings)
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(_PARAMETERS.sub(_option, in_one_line(error))) from error
     recovered, problems = _recovered(recovery, model)
     problems += _write(arguments, model, report, log)
     print(report)
@@ -85,8 +93,7 @@ def _recovered(recovery: Recovery | None, model: torch.nn.Module) -> tuple[Recov
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of :func:`~foad_plugins.prune` that the user gave; the others have its defaults."""
-    method = ("compensate", "reestimate_bn", "steps", "on_wrong_removal", "max_trace_seconds", "max_memory")
-    names = (*TARGETS, "neighbors", "threshold", "order", *_FOR_TARGETS, *method)
+    names = (*TARGETS, "neighbors", "threshold", "order", *_FOR_TARGETS, *_METHOD)
     settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     target = [name for name in TARGETS if name in settings]
     rule = [name for name in ("neighbors", "threshold") if name in settings]
@@ -165,6 +172,11 @@ def _device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise CommandError(f"--device {name}: this device cannot be used here: {error}") from error
     return device
+
+
+def _option(match: re.Match[str]) -> str:
+    """The option for a parameter of ``prune`` that its error names."""
+    return f"--{_OTHER_NAMES.get(match[0], _dashed(match[0]))}"
 
 
 def _dashed(name: str) -> str:

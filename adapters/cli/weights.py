@@ -9,7 +9,7 @@ from torch import nn
 
 from ...utils.state_files import StateFileError, read_state_file
 from ...utils.state_fit import load_state
-from .errors import CommandError, UsageError
+from .errors import CommandError, UsageError, in_one_line
 from .models import torchvision_models
 
 __all__ = ["find_weights", "load_weights"]
@@ -29,7 +29,7 @@ def find_weights(text: str, name: str | None) -> Any:
         CommandError: there is no such file.
     """
     path = Path(text)
-    if path.exists():
+    if text and path.exists():
         return path
     if name is None or path.suffix in _SUFFIXES or len(path.parts) > 1:
         raise CommandError(f"there is no weights file {text!r}")
@@ -65,6 +65,6 @@ def load_weights(model: nn.Module, path: Path) -> str:
             return f"the pruned model in {path}"
         return load_state(model, file.tensors, file.source)
     except OSError as error:
-        raise CommandError(f"the weights file cannot be read: {error}") from error
+        raise CommandError(f"the weights file cannot be read: {in_one_line(error)}") from error
     except StateFileError as error:
         raise CommandError(str(error)) from error

@@ -166,10 +166,11 @@ def unreachable(target: Target, excess: float) -> str:
         least = " and ".join(f"{name}={min(1.0, share + excess):.3f}" for name, share in shares.items())
         return f"{target} cannot be met: the least that can is {least} ({limits})"
     ((name, share),) = shares.items()
+    left = f"{share + excess:.1%}" if share + excess >= 0.1 else f"{share + excess:.3%}"
     unit = "parameters" if name == "params" else "FLOPs"
     return (
-        f"{target} cannot be met: with everything removed that may be removed, {share + excess:.3%} of the original's "
-        f"{unit} are left ({limits})"
+        f"{target} cannot be met: with everything removed that may be removed, {left} of the original's {unit} are "
+        f"left ({limits})"
     )
 
 

@@ -68,7 +68,8 @@ def describe_error(error: BaseException) -> str:
     """An exception of the user's code in one line: type, message, and the line it comes from."""
     frames = traceback.extract_tb(error.__traceback__)
     text = f"{type(error).__name__}: {error}"
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+    # A single frame is that of the call itself, as for wrong arguments.
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else text
 
 
 def _from_module(name: str) -> ModuleType:
