@@ -67,7 +67,13 @@ class Setup(_Frozen):
 
         The version of this package is not part of it: the method number is.
         """
-        return hash_json(self.keyed())
+        return self.key_without()
+
+    def key_without(self, *conditions: str) -> str:
+        """The key that setups share which differ in nothing but these conditions."""
+        content = self.keyed()
+        content["conditions"] = {key: value for key, value in content["conditions"].items() if key not in conditions}
+        return hash_json(content)
 
     def keyed(self) -> dict[str, Any]:
         """What enters the key."""

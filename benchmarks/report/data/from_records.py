@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from ...files import hash_json
 from ...records.schema import FailureRecord, Latency, RunRecord, Setup
 from .estimates import Estimate, estimate, estimate_all
 from .leaderboard import LatencyEstimate, Leaderboard, Row
@@ -40,9 +39,7 @@ def leaderboards(records: Iterable[RunRecord], failures: Iterable[FailureRecord]
 
 def _family(setup: Setup) -> str:
     """A hash of what tables of one suite share: all but target, ranking and number of calibration images."""
-    content = setup.model_dump(mode="json", exclude={"ranking"})
-    content["conditions"] = {key: value for key, value in content["conditions"].items() if key not in _WITHIN_A_SUITE}
-    return hash_json(content)
+    return setup.model_copy(update={"ranking": "local"}).key_without(*_WITHIN_A_SUITE)
 
 
 def _sort_key(setup: Setup) -> tuple[bool, str, int, int]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
 
-from ...files import hash_json
 from ...records.schema import RunRecord, Setup
 from .agreement import Agreement, agreement
 from .leaderboard import Leaderboard
@@ -85,9 +84,7 @@ def stability_reports(boards: Iterable[Leaderboard]) -> list[StabilityReport]:
     together: dict[str, list[Leaderboard]] = {}
     for board in boards:
         if board.setup.kind == "stability":
-            content = board.setup.model_dump(mode="json")
-            content["conditions"].pop("calibration_images")
-            together.setdefault(hash_json(content), []).append(board)
+            together.setdefault(board.setup.key_without("calibration_images"), []).append(board)
     return [_report(sorted(group, key=_images)) for group in together.values()]
 
 

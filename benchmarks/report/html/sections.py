@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...files import hash_json
 from ...records.schema import FailureRecord
 from ..charts.ablation import ablation_figures
 from ..charts.accuracy_flops import accuracy_flops_figures
@@ -102,9 +101,7 @@ def sections(boards: Sequence[Leaderboard], styles: SeriesStyles) -> list[Sectio
 
 
 def _group(board: Leaderboard) -> str:
-    content = board.setup.model_dump(mode="json")
-    content["conditions"].pop("calibration_images" if board.setup.kind == "stability" else "target")
-    return hash_json(content)
+    return board.setup.key_without("calibration_images" if board.setup.kind == "stability" else "target")
 
 
 def _comparison(boards: Sequence[Leaderboard], styles: SeriesStyles) -> Section:

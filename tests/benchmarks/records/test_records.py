@@ -52,6 +52,7 @@ def test_a_release_of_the_package_changes_no_key(make_record: MakeRecord) -> Non
     released = with_versions(inputs, foad_plugins="7.0.0")
     assert released.key == inputs.key
     assert released.setup.key == inputs.setup.key
+    assert released.setup.key_without("target") == inputs.setup.key_without("target") != inputs.setup.key
     assert released.file_name == inputs.file_name
 
 
