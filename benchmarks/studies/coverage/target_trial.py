@@ -53,7 +53,8 @@ def run_target_trial(network: Network, options: dict[str, Any]) -> dict[str, Any
             found["unchanged"] = _hash(model) == state
             found["kept"] = getattr(error, "kept_layers", {})
         else:
-            found["flops"] = round(report.flops_after / report.flops_before, 4)
+            if report.flops_after is not None and report.flops_before is not None:
+                found["flops"] = round(report.flops_after / report.flops_before, 4)
             found["params"] = round(report.params_after / report.params_before, 4)
             found["layers"] = len(report.layers)
             found["narrowed"] = sum(layer.after < layer.before for layer in report.layers)

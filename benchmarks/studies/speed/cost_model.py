@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ....adapters.torch_pruning.graph import build_graph, prunable_groups
+from ....adapters.torch_pruning.groups import CoupledGroup
 from ....calibration.collect import calibrate
 from ....calibration.data import CalibrationData, Call
 from ....calibration.observers import ChannelSet
@@ -72,7 +73,7 @@ def pairs(channels: int) -> float:
     return channels * (channels + min(channels, _PANEL)) / 2
 
 
-def reads_of(model: nn.Module, image: Tensor) -> list[ChannelSet]:
+def reads_of(model: nn.Module, image: Tensor) -> list[CoupledGroup]:
     """Where the coupled groups of a model are read."""
     with preserve_state(model):
         graph = build_graph(model, Call((image,), image))
