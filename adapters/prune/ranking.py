@@ -85,8 +85,8 @@ class RankingCache:
 
     def _ranked(self, group: CoupledGroup, similarity: Tensor) -> Candidate | None:
         width = self._widths.setdefault(group.name, group.channels_per_group)
-        by_order = self._ranker is None
-        ranking = self._by_order(group, similarity) if by_order else _by_scores(group, self._ranker)
+        ranker = self._ranker
+        ranking = self._by_order(group, similarity) if ranker is None else _by_scores(group, ranker)
         if ranking is None:
             self._unscored[group.name] = None
             return None
@@ -113,7 +113,7 @@ def _shared(similarity: Tensor, group: CoupledGroup) -> Tensor:
     return mean_over_channel_groups(similarity, group.channel_groups)
 
 
-def _by_scores(group: CoupledGroup, ranker: tp.importance.Importance | None) -> _Ranking | None:
+def _by_scores(group: CoupledGroup, ranker: tp.importance.Importance) -> _Ranking | None:
     kind = type(ranker).__name__
     try:
         found = ranker(group.group)
