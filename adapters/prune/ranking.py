@@ -85,7 +85,8 @@ class RankingCache:
 
     def _ranked(self, group: CoupledGroup, similarity: Tensor) -> Candidate | None:
         width = self._widths.setdefault(group.name, group.channels_per_group)
-        ranking = self._by_order(group, similarity) if self._ranker is None else _by_scores(group, self._ranker)
+        ranker = self._ranker
+        ranking = self._by_order(group, similarity) if ranker is None else _by_scores(group, ranker)
         if ranking is None:
             self._unscored[group.name] = None
             return None
