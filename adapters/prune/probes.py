@@ -213,9 +213,16 @@ def _curve(
         error = without(count)[1]
         return count / channels if error is None else error
 
+    misread = False
+
     def measure(count: int) -> float:
-        with replaced_inputs(without(count)[0]):
-            return difference()
+        nonlocal misread
+        try:
+            with replaced_inputs(without(count)[0]):
+                return difference()
+        except IndexError:
+            misread = True
+            return math.nan
 
     errors = [local_error(count) for count in counts]
     known = dict(zip(counts, errors, strict=True))
@@ -244,11 +251,18 @@ def _curve(
         else:
             limit = last
     notes = []
-    if limit is not None:
+    if misread:
+        limit = 0
+        notes.append(
+            f"channels of layer {candidate.group.name!r} are consumed in another way than Torch-Pruning's graph tells, "
+            "so none is removed"
+        )
+    elif limit is not None:
         notes.append(
             f"the output is not finite when more than {limit} of {channels} channels of layer "
             f"{candidate.group.name!r} are replaced, so no more are removed"
         )
+    if limit is not None:
         counts = [count for count in counts if count <= limit]
         errors = errors[: len(counts)]
     graph_names = candidate.group.group._DG._module2name

@@ -51,8 +51,15 @@ class InputReplacement:
     coefficients: Tensor
 
     def apply(self, tensor: Tensor) -> Tensor:
-        """A copy of the layer's input with the channels replaced."""
+        """A copy of the layer's input with the channels replaced.
+
+        Raises:
+            IndexError: the layer gets fewer channels than the graph leads one to expect.
+        """
         axis = channel_axis(self.layer) % tensor.dim()
+        # On a GPU an index out of range would end the process.
+        if any(len(index) and int(index.max()) >= tensor.shape[axis] for index in (self.removed, self.kept)):
+            raise IndexError(f"an input of {tensor.shape[axis]} channels has fewer than the graph of the model tells")
         changed = tensor.clone()
         view, maps = changed.movedim(axis, 1), tensor.movedim(axis, 1)
         removed, kept = self.removed.to(tensor.device), self.kept.to(tensor.device)

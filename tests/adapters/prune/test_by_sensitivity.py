@@ -234,3 +234,24 @@ def test_random_outputs_are_refused():
     torch.manual_seed(SEED)
     with pytest.raises(ValueError, match="other outputs each time"):
         by_sensitivity(Random().eval(), flops=0.5)
+
+
+def test_a_group_whose_consumers_get_fewer_channels_than_expected_keeps_its_own(monkeypatch):
+    from foad_plugins.adapters.torch_pruning.replacement import InputReplacement
+
+    model, images = built()
+    first = next(name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    apply = InputReplacement.apply
+
+    def narrow(self, tensor):
+        shared = dict(model.named_modules())[first].weight.shape[0]
+        return apply(self, tensor[:, : shared // 4] if tensor.shape[1] == shared else tensor)
+
+    monkeypatch.setattr(InputReplacement, "apply", narrow)
+    report, _ = by_sensitivity(model, images, params=0.8)
+    (note,) = (note for note in report.notes if "in another way than Torch-Pruning's graph tells" in note)
+    kept = note.split("'")[1]
+    assert (
+        next(layer for layer in report.layers if layer.name == kept).after
+        == next(layer for layer in report.layers if layer.name == kept).before
+    )
