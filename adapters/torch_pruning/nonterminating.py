@@ -78,8 +78,8 @@ def _terminates(graph: DependencyGraph, layer: nn.Module) -> bool:
                     return False
                 try:
                     reached = mapping(reached)
-                except IndexError:
-                    # As where Torch-Pruning has found fewer parts than a tensor was split into.
+                except (IndexError, ZeroDivisionError):
+                    # As where Torch-Pruning has found fewer parts than a tensor was split into, or heads of no width.
                     return False
             visit = (dependency.target, dependency.handler, tuple(reached))
             if not reached or visit in known:

@@ -109,6 +109,19 @@ def test_a_layer_whose_group_takes_too_long_is_named_and_the_others_are_pruned(m
     assert model[2].out_channels == 6
 
 
+def test_a_mapping_of_torch_pruning_that_fails_is_no_error():
+    class Fails:
+        reverse = True
+
+        def __call__(self, indices):
+            raise ZeroDivisionError("heads of no width")
+
+    model = Chain().eval()
+    graph = graph_of(model, IMAGES)
+    graph.module2node[model.conv1].dependencies[0].index_mapping[0] = Fails()
+    assert model.conv1 in nonterminating_roots(graph, [])
+
+
 def test_a_limit_that_is_too_short_for_any_layer():
     with pytest.raises(ValueError, match="than max_trace_seconds=1e-12 allows: raise it"):
         prune(Chain(), IMAGES, pruning_ratio=0.5, max_trace_seconds=1e-12)
