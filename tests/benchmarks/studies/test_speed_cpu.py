@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from tests.networks.small_networks import Chain
 MEASUREMENTS = Path(__file__).parents[3] / "docs" / "measurements"
 
 
-def test_the_committed_page_is_that_of_its_record(tmp_path: Path) -> None:
-    memory.write_page(json.loads((MEASUREMENTS / "memory.json").read_text()), tmp_path / "page.md")
-    assert (tmp_path / "page.md").read_text() == (MEASUREMENTS / "memory.md").read_text()
+@pytest.mark.parametrize(("name", "pages"), [("memory", memory), ("speed", cpu_page)])
+def test_the_committed_page_is_that_of_its_record(name: str, pages: ModuleType, tmp_path: Path) -> None:
+    pages.write_page(json.loads((MEASUREMENTS / f"{name}.json").read_text()), tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == (MEASUREMENTS / f"{name}.md").read_text()
 
 
 def test_the_page_of_a_record(tmp_path: Path) -> None:
