@@ -25,6 +25,7 @@ from foad_plugins.adapters.prune.search import (
     search,
 )
 from foad_plugins.adapters.torch_pruning.groups import structure
+from foad_plugins.criterion.nearest import NearestKept
 from tests.networks.small_networks import Chain, seeded_norms
 
 
@@ -42,7 +43,8 @@ def candidate(scores, channel_groups=1, width=None, kind=nn.Conv2d):
     scores = tuple(map(float, scores))
     layer = nn.Linear(1, 1) if kind is nn.Linear else nn.Conv2d(1, 1, 1)
     group = SimpleNamespace(group=stub(layer), channel_groups=channel_groups)
-    return Candidate(group, tuple(range(len(scores))), scores, width or len(scores))
+    nearest = NearestKept(torch.eye(len(scores)), range(len(scores)))
+    return Candidate(group, tuple(range(len(scores))), scores, width or len(scores), nearest)
 
 
 def free(candidates, round_to=1, most=1.0, fixed=None):
