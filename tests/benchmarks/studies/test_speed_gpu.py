@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -25,4 +26,5 @@ def test_it_runs_on_a_cpu_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     speed_gpu.main()
     found = {row["what"]: row["value"] for row in json.loads(out.read_text())["rows"]}
     assert found["VGG-16's 13 maps: same kept lists as on a CPU, share"] == 1
-    assert all(value >= 0 for value in found.values())
+    # With one round the difference of two times may be below zero.
+    assert all(math.isfinite(value) for value in found.values())
