@@ -49,8 +49,9 @@ def page(records: Mapping[str, Sequence[RunRecord]]) -> str:
         "# Without labels",
         "Accuracy in % of pruned networks, right after pruning and after training: means over seeds, ± half a 95 % "
         "interval by Student's t. *With labels*: every coupled group loses the same share of its channels, and the "
-        "network is fine-tuned by cross-entropy, as most people do. *Without labels*: `recover`, or distillation with "
-        "frozen settings, learns the original's outputs. The difference is from L1 at the same share, seed by seed.",
+        "network is fine-tuned by cross-entropy, as most people do. *Without labels*: the network learns the "
+        "original's outputs, by `recover` after a refit, else by the distillation of the suite. The difference is "
+        "from L1 at the same share, seed by seed, where both were trained for the same number of epochs.",
     ]
     for network, found in records.items():
         by_target: dict[str, dict[Key, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
@@ -80,21 +81,24 @@ def _table(runs: Mapping[Key, Mapping[int, RunRecord]]) -> str:
         trained = {seed: 100 * (record.accuracy.fine_tuned or 0.0) for seed, record in found.items()}
         before = [100 * (one.accuracy.one_shot_bn or one.accuracy.one_shot) for one in found.values()]
         plain = {seed: 100 * (record.accuracy.fine_tuned or 0.0) for seed, record in reference.items()}
-        both = sorted(trained.keys() & plain.keys()) if found is not reference else []
-        difference = estimate([trained[seed] - plain[seed] for seed in both]) if both else None
-        epochs = {record.inputs.setup.conditions.finetune_recipe.epochs for record in found.values()}
+        epochs = _epochs(found)
+        both = sorted(trained.keys() & plain.keys())
+        comparable = both and found is not reference and epochs == _epochs(reference)
+        difference = estimate([trained[seed] - plain[seed] for seed in both]) if comparable else None
         cells = [
             format_estimate(estimate(before)),
             format_estimate(estimate(list(trained.values()))),
             format_estimate(difference, "+"),
         ]
         rows.append((way, NAMES.get(name, name), str(len(found)), ", ".join(map(str, sorted(epochs))), *cells))
-    order = list(_WAYS.values())
-    rows.sort(
-        key=lambda row: (order.index(row[0]), list(NAMES.values()).index(row[1]) if row[1] in NAMES.values() else 9)
-    )
+    order = [*_WAYS.values(), *NAMES.values()]
+    rows.sort(key=lambda row: (order.index(row[0]), order.index(row[1]) if row[1] in order else len(order)))
     head = ("way", "criterion", "seeds", "epochs", "after pruning", "trained", "difference")
     return compact_table(head, rows, left=2)
+
+
+def _epochs(runs: Mapping[int, RunRecord]) -> set[int]:
+    return {record.inputs.setup.conditions.finetune_recipe.epochs for record in runs.values()}
 
 
 if __name__ == "__main__":
