@@ -168,7 +168,7 @@ def _device(name: str | None) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"--device {name!r} is no device of torch, such as cpu, cuda, cuda:1, mps") from error
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # fails on the device "meta", whose tensors have no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise CommandError(f"--device {name}: this device cannot be used here: {error}") from error
     return device

@@ -240,7 +240,8 @@ def _device(device: torch.device | str | None, model: nn.Module) -> tuple[torch.
         place = model_device(model) or torch.device("cpu")
         return place, place if len(devices) == 1 else None
     try:
-        place = torch.empty(1, device=device).device
+        value = torch.zeros(1, device=device)
+        value.item()  # fails on the device "meta", whose tensors have no values
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(f"device={device!r} cannot be used here: {error}") from error
-    return place, place
+    return value.device, value.device

@@ -403,6 +403,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"feature_layers": ["blocks.0.conv1"]}, ValueError, "must give the same shapes in model and original"),
     ({"device": "cuda:77"}, ValueError, "device='cuda:77' cannot be used here"),
     ({"device": "abacus"}, ValueError, "device='abacus' cannot be used here"),
+    ({"device": "meta"}, ValueError, "device='meta' cannot be used here"),
     ({"left_out": 600}, ValueError, "left_out: must be below the 600 images"),
     ({"validate": lambda network: "good"}, TypeError, "validate must return a number"),
     ({"distributed": True}, RuntimeError, "needs torch.distributed"),
