@@ -17,6 +17,8 @@ Similarity = npt.NDArray[np.floating]
 
 # Rows of similarities that are searched together: few, so that their copy is small.
 _ROWS = 64
+# Tables of fewer channels are in the cache, and are searched as they are.
+_LEAST_COMPACTED = 512
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,18 @@ class GreedyPass:
     """Repeated passes of the rule over one set of channels, each over the channels that are left.
 
     With one neighbor, the nearest channel of each is stored and searched for again only after its removal, and a pass
-    visits only channels that can remove another. Over many passes this saves nearly all of the work.
+    visits only channels that can remove another. Over many passes this saves nearly all of the work. A large table is
+    cut down to the channels that are left when half of them are removed: shorter rows take less time to search.
 
     Args:
-        table: (C, C) similarities.
+        table: (C, C) similarities, of which the diagonal is overwritten.
     """
 
     def __init__(self, table: Similarity) -> None:
-        self._table = table.copy()
-        np.fill_diagonal(self._table, -np.inf)
+        np.fill_diagonal(table, -np.inf)
+        self._table = table
+        # The channel of each row and column.
+        self._channels = np.arange(len(table))
         # Added to a row: -inf for channels that have been removed, 0 for the others.
         self._removed = np.zeros(len(table), dtype=table.dtype)
         self._nearest = self._table.argmax(1) if len(table) else np.empty(0, dtype=np.intp)
@@ -161,7 +166,7 @@ class GreedyPass:
     @property
     def alive(self) -> npt.NDArray[np.intp]:
         """Indices of the channels that no pass has removed, ascending."""
-        return np.flatnonzero(self._removed == 0)
+        return self._channels[self._removed == 0]
 
     def select(self, neighbors: int, threshold: float) -> dict[int, int]:
         """Make one pass.
@@ -171,11 +176,16 @@ class GreedyPass:
         """
         # In the precision of the similarities: NumPy before 2 compares some of them in double precision.
         threshold = float(self._table.dtype.type(threshold))
-        if neighbors == 1:
-            return self._select_nearest(threshold)
+        self._refresh_all()
+        self._compact()
+        pairs = self._select_nearest(threshold) if neighbors == 1 else self._select_several(neighbors, threshold)
+        return {int(self._channels[one]): int(self._channels[other]) for one, other in pairs.items()}
+
+    def _select_several(self, neighbors: int, threshold: float) -> dict[int, int]:
+        """Make one pass with several neighbors."""
         kept = np.zeros(len(self._table), dtype=bool)
         representatives: dict[int, int] = {}
-        for channel in self.alive.tolist():
+        for channel in np.flatnonzero(self._removed == 0).tolist():
             if channel in representatives:
                 continue
             kept[channel] = True
@@ -193,7 +203,6 @@ class GreedyPass:
         A channel can remove its nearest one only if that has a higher index: lower ones are kept or already removed.
         So the pass visits the channels whose nearest has a higher index, or is removed on the way.
         """
-        self._refresh_all()
         higher = (self._nearest > np.arange(len(self._nearest))) & (self._best >= threshold)
         queued = (self._removed == 0) & higher
         queue: list[int] = np.flatnonzero(queued).tolist()
@@ -220,6 +229,16 @@ class GreedyPass:
             rows = stale[start : start + _ROWS]
             self._nearest[rows] = nearest = (self._table[rows] + self._removed).argmax(1)
             self._best[rows] = self._table[rows, nearest]
+
+    def _compact(self) -> None:
+        """Drop the rows and columns of removed channels when they are half of a large table, after a refresh of all."""
+        left = np.flatnonzero(self._removed == 0)
+        if len(self._table) < _LEAST_COMPACTED or not 1 < len(left) <= len(self._table) // 2:
+            return
+        row = np.cumsum(self._removed == 0) - 1
+        self._table = self._table[np.ix_(left, left)]
+        self._channels, self._removed, self._best = self._channels[left], self._removed[left], self._best[left]
+        self._nearest = row[self._nearest[left]]
 
     def _refresh_nearest(self, channel: int) -> int:
         """The most similar channel left, ties to the lower index; a removed one if no other is left."""

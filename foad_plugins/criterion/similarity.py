@@ -151,7 +151,8 @@ class ChannelStatistics:
         """
         if self._sum is None:
             raise ValueError("no feature maps have been added yet: call update() first")
-        similarity = unpacked((self._sum / self.count).float(), self.num_channels)
+        mean = torch.div(self._sum, self.count, out=self._sum.new_empty(len(self._sum), dtype=torch.float32))
+        similarity = unpacked(mean, self.num_channels)
         higher, lower = channel_pairs((self._sum == self.count).nonzero()[:, 0], self.num_channels)
         if (higher > lower).any():
             # Rounding in a matrix product may separate two identical channels. They share one row here, so that ties

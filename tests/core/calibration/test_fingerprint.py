@@ -30,6 +30,27 @@ def changed(model: nn.Module, how: str) -> None:
             model.append(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.bfloat16, torch.float32, torch.float64, torch.complex128]
+)
+def test_changes_past_the_version_are_found_in_every_dtype(dtype):
+    model = network()
+    model.register_buffer("counts", torch.zeros(2, 2, dtype=dtype).T)
+    fingerprint = ModelFingerprint(model)
+    assert fingerprint.matches(model)
+    model.counts.data.fill_(1)
+    assert not fingerprint.matches(model)
+
+
+def test_other_memory_under_the_same_tensor_is_found_and_not_kept():
+    model = network()
+    fingerprint = ModelFingerprint(model)
+    old = weakref.ref(model[0].weight.data.untyped_storage())
+    model[0].weight.data = model[0].weight.data + 1
+    assert old() is None
+    assert not fingerprint.matches(model)
+
+
 @pytest.mark.parametrize("how", ["weight", "data", "buffer", "parameter", "layer", "one more layer"])
 def test_changes_are_found(how):
     model = network()

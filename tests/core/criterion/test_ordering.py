@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foad_plugins import channel_similarity, elimination_order, greedy_select
+from foad_plugins.criterion import selection
 from foad_plugins.criterion.block_elimination import PatchTerm
 from foad_plugins.criterion.ordering import ORDERS
 from foad_plugins.criterion.reconstruction import ReconstructionTerm, elimination_costs
@@ -56,13 +58,13 @@ def test_an_order_is_a_permutation_with_rising_scores(channels, order, neighbors
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
 def test_the_first_round_is_the_published_selection(neighbors, threshold):
     table = similarity(60)
-    selection = greedy_select(table, neighbors, threshold)
+    selected = greedy_select(table, neighbors, threshold)
     ranked = elimination_order(table, "rounds", neighbors=neighbors, threshold=threshold)
     first = [channel for channel, number in zip(ranked.sequence, ranked.round, strict=True) if number == 0]
-    assert sorted(first) == list(selection.removed)
+    assert sorted(first) == list(selected.removed)
     assert ranked.sequence[: len(first)] == tuple(first)
     for channel, representative, alike in zip(
-        selection.removed, selection.representative, selection.similarity, strict=True
+        selected.removed, selected.representative, selected.similarity, strict=True
     ):
         assert ranked.scores[channel] == pytest.approx(1 - alike, abs=1e-6)
         assert ranked.representative[ranked.sequence.index(channel)] == representative
@@ -86,9 +88,10 @@ def test_later_rounds_repeat_the_pass_over_the_survivors():
     neighbors=st.sampled_from([1, 1, 1, 2, 5, 100]),
     threshold=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
     kind=st.sampled_from(["random", "tied", "norms", "dead", "asymmetric"]),
+    compacted=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-def test_rounds_equal_the_literal_passes_with_ties_and_all(channels, neighbors, threshold, kind, seed):
+def test_rounds_equal_the_literal_passes_with_ties_and_all(channels, neighbors, threshold, kind, compacted, seed):
     generator = torch.Generator().manual_seed(seed)
     table = torch.rand(channels, channels, generator=generator)
     if kind == "tied":
@@ -101,7 +104,8 @@ def test_rounds_equal_the_literal_passes_with_ties_and_all(channels, neighbors, 
         table = torch.maximum(table, dead[:, None] * dead[None, :])
     if kind != "asymmetric":
         table = torch.maximum(table, table.T)
-    ranked = elimination_order(table, "rounds", neighbors=neighbors, threshold=threshold)
+    with mock.patch.object(selection, "_LEAST_COMPACTED", 2 if compacted else 512):
+        ranked = elimination_order(table, "rounds", neighbors=neighbors, threshold=threshold)
     expected = literal_rounds(table, neighbors, threshold)
     found: list[dict[int, int]] = [{} for _ in expected]
     for channel, representative, number in list(zip(ranked.sequence, ranked.representative, ranked.round, strict=True))[
