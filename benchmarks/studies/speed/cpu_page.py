@@ -12,7 +12,8 @@ _COMMAND = "python -m foad_plugins.benchmarks.studies.speed.cpu"
 _NOTES = """\
 Medians over rounds in which the parts ran interleaved, so that other load affects all of them. Where no unit is given,
 the unit is one forward pass: the bare model on the same images, without gradients. A whole calibration is tracing,
-forward pass and criterion, all groups, all consumers. Numba's loops are imported for larger calibrations only;
+forward pass and criterion, all groups, all consumers. It runs a large batch in parts whose maps fit into the caches, so
+that hooks alone may take less than a forward pass. Numba's loops are imported for larger calibrations only;
 `FOAD_NUMBA=1` uses them always."""
 _COST = """\
 A tensor of C channels and L positions that is read costs, for each image, C (C + 64) / 2 pairs of channels: L

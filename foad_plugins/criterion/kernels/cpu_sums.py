@@ -11,11 +11,11 @@ from .packed import PANEL, tile_view
 
 __all__ = ["numba_loop_sums", "torch_sums"]
 
-# Elements of one block of distances for each thread: few enough for the caches, enough to make the cost of starting a
-# step small.
-_BLOCK = 2**17
-# Numba's loops use a block only twice, so larger ones pay.
-_NUMBA_BLOCK_FACTOR = 4
+# Elements of one block of distances for each thread: few enough for the last cache, enough to make the cost of starting
+# a step and of reading the sums small.
+_BLOCK = 2**19
+# Elements of the direct differences computed at once.
+_DIFFERENCES = 2**17
 
 
 def torch_sums(maps: Tensor, packed: Tensor, grams: Tensor | None) -> tuple[Tensor, bool]:
@@ -38,7 +38,7 @@ def torch_sums(maps: Tensor, packed: Tensor, grams: Tensor | None) -> tuple[Tens
     if direct:
         # Position by position, so that reads are contiguous.
         maps = maps.transpose(1, 2).contiguous().transpose(1, 2)
-    step = _images_at_once(maps, _BLOCK)
+    step = _images_at_once(maps)
     norms = maps.square().sum(2) if direct else maps.new_empty(images, channels)
     most = step * channels * min(PANEL, channels)
     # Large allocations begin at the same offset in a page, and would evict each other from the caches.
@@ -75,7 +75,7 @@ def numba_loop_sums(maps: Tensor, packed: Tensor, grams: Tensor | None, loops: N
         for top in range(0, channels, PANEL):
             loops.add_differences(maps[:, :, top:].contiguous(), tile_view(packed, top, channels))
         return maps.square().sum(), False
-    step = _images_at_once(maps, _NUMBA_BLOCK_FACTOR * _BLOCK)
+    step = _images_at_once(maps)
     norms, memory = maps.new_empty(images, channels), maps.new_empty(step * channels * min(PANEL, channels))
     for start in range(0, images, step):
         some, beside = maps[start : start + step], norms[start : start + step]
@@ -89,10 +89,10 @@ def numba_loop_sums(maps: Tensor, packed: Tensor, grams: Tensor | None, loops: N
     return norms.sum(), True
 
 
-def _images_at_once(maps: Tensor, block: int) -> int:
+def _images_at_once(maps: Tensor) -> int:
     """All panels of some images are done before the next images are read: they are in the caches then."""
     images, channels, _ = maps.shape
-    return min(images, max(1, block * torch.get_num_threads() // max(1, channels * min(PANEL, channels))))
+    return min(images, max(1, _BLOCK * torch.get_num_threads() // max(1, channels * min(PANEL, channels))))
 
 
 def _add_products(products: Tensor, grams: Tensor) -> None:
@@ -111,6 +111,6 @@ def _recompute_close_pairs(squares: Tensor, theirs: Tensor, ours: Tensor, limit:
         return
     found, row = (squares[image, :, column] < limit[image, column, None]).nonzero(as_tuple=True)
     image, column = image[found], column[found]
-    for few in torch.arange(len(row)).split(max(1, _BLOCK // ours.shape[2])):
+    for few in torch.arange(len(row)).split(max(1, _DIFFERENCES // ours.shape[2])):
         difference = theirs[image[few], row[few]] - ours[image[few], column[few]]
         squares[image[few], row[few], column[few]] = difference.square_().sum(1)

@@ -20,7 +20,7 @@ __all__ = ["NUMBA_SWITCH", "TRITON_SWITCH", "NumbaSums", "Work", "estimated_work
 NUMBA_SWITCH = "FOAD_NUMBA"
 TRITON_SWITCH = "FOAD_TRITON"
 
-# Pairs of channels times images from which on Numba is used. It saves about 2 ns for each of them, and importing it
+# Pairs of channels times images from which on Numba is used. It saves 1 to 2 ns for each of them, and importing it
 # takes 0.5 to 5 s in every process.
 _WORTH_IMPORTING = 2**29
 # Triton's matrix products of bfloat16 need this compute capability.

@@ -91,6 +91,20 @@ def test_batches_add_up_and_a_forward_function_calls_the_model():
     assert statistics_of(model, [tap], 4, loader, max_batches=1).count == 4
 
 
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((64, 3, 8, 8), [64]), ((130, 3, 8, 8), [44, 43, 43]), ((7, 3, 400, 300), [2, 2, 2, 1])]
+)
+def test_a_large_batch_runs_in_parts_of_equal_size(shape, sizes):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
+    images, seen = torch.rand(*shape, generator=generator()), []
+    model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    found = statistics_of(model, [HookPoint(model[1], "input")], 4, images)
+    assert seen == sizes
+    assert found.count == shape[0]
+    with torch.no_grad():
+        torch.testing.assert_close(found.compute(), channel_similarity(model[0](images)))
+
+
 def test_a_stream_has_no_length():
     class Stream(IterableDataset):
         def __iter__(self):
