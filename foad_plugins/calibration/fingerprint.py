@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import operator
 import weakref
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["ModelFingerprint"]
-
-# Integers of the width of an element: bits are compared, so that NaN equals NaN.
-_BITS: dict[int, Any] = {1: ctypes.c_int8, 2: ctypes.c_int16, 4: ctypes.c_int32, 8: ctypes.c_int64}
 
 
 class ModelFingerprint:
@@ -28,47 +22,25 @@ class ModelFingerprint:
         self._model = weakref.ref(model)
         tensors = _tensors(model)
         self._tensors = [weakref.ref(tensor) for tensor in tensors]
-        self._versions = list(map(_version, tensors))
-        self._bits: list[tuple[int, Any]] = []
+        self._versions = [tensor._version for tensor in tensors]
         groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         for number, tensor in enumerate(tensors):
-            if not tensor.numel() or tensor.layout != torch.strided:
-                continue
-            if tensor.device.type == "cpu" and type(tensor) in (Tensor, nn.Parameter):
-                self._bits.append((number, _BITS[min(8, tensor.element_size())]))
-            else:
+            if tensor.numel() and tensor.layout == torch.strided:
                 groups.setdefault((tensor.device, tensor.dtype), []).append(number)
         self._groups = list(groups.values())
-        self._values = self._first_values(tensors)
+        self._values = _first_values(tensors, self._groups)
 
     def matches(self, model: nn.Module) -> bool:
         """Whether this is the model, and unchanged."""
         tensors = _tensors(model)
         if self._model() is not model or len(tensors) != len(self._tensors):
             return False
-        same = map(operator.is_, [ref() for ref in self._tensors], tensors)
-        if not all(same) or list(map(_version, tensors)) != self._versions:
+        if not all(map(operator.is_, [ref() for ref in self._tensors], tensors)):
             return False
-        bits, values = self._first_values(tensors)
-        known_bits, known_values = self._values
-        return bits == known_bits and all(
+        return self._versions == [tensor._version for tensor in tensors] and all(
             torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
-            for one, other in zip(known_values, values, strict=True)
+            for one, other in zip(self._values, _first_values(tensors, self._groups), strict=True)
         )
-
-    def _first_values(self, tensors: Sequence[Tensor]) -> tuple[list[int], list[Tensor]]:
-        """The first value of each tensor: the bits of those on the CPU, and one tensor for each group of others.
-
-        A model has hundreds of tensors, and this is needed once for every group of channels: a view of each tensor
-        takes several times as long as to read it where it lies.
-        """
-        bits = [kind.from_address(tensors[number].data_ptr()).value for number, kind in self._bits]
-        with torch.no_grad():
-            groups = [[tensors[number].as_strided((1,), (1,)) for number in group] for group in self._groups]
-            return bits, [torch.cat(group).cpu() for group in groups]
-
-
-_version = operator.attrgetter("_version")
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:
@@ -83,3 +55,10 @@ def _tensors(model: nn.Module) -> list[Tensor]:
                 known.add(child)
                 modules.append(child)
     return [tensor for tensor in found if tensor is not None]
+
+
+def _first_values(tensors: list[Tensor], groups: list[list[int]]) -> list[Tensor]:
+    """The first value of each tensor of a group of one device and dtype, on the CPU."""
+    with torch.no_grad():
+        # One operation for each tensor: a model has hundreds, and this is needed once for every group of channels.
+        return [torch.cat([tensors[number].as_strided((1,), (1,)) for number in group]).cpu() for group in groups]
