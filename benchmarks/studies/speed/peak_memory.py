@@ -69,11 +69,11 @@ def main() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     before = _resident("VmRSS")
     data: list[torch.Tensor] = [images] * options.batches
-    calls: list[int] = []
+    images_seen: list[int] = []
     if options.calibrate:
         with preserve_state(model):
             groups = prunable_groups(build_graph(model, Call((images[:1],), images[:1])), [])
-        model.register_forward_hook(lambda *_: calls.append(len(calls)))
+        model.register_forward_hook(lambda module, args, output: images_seen.append(len(args[0])))
         importance = FOADImportance(data, max_memory=options.max_memory)
         for group in groups:
             importance.ranking(group)
@@ -81,7 +81,7 @@ def main() -> None:
         with preserve_state(model), torch.no_grad():
             for batch in data:
                 model(batch)
-    print(json.dumps([_resident("VmHWM") - before, len(calls) // options.batches]))
+    print(json.dumps([_resident("VmHWM") - before, sum(images_seen) // (options.batches * options.size)]))
 
 
 def _resident(field: str) -> int:
