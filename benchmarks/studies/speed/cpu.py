@@ -33,6 +33,7 @@ from .timing import cpu_seconds, forward, interleaved, relu_maps, shown
 
 _MIB = 2**20
 _HRANK_IMAGES = 4
+_LITERAL_IMAGES = 64
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def main() -> None:
         name: list(shown(chain(parts_of(name, *case, rounds, cpu_seconds), _numba(*case, rounds))))
         for name, case in ((name, (model, [batch])) for name, (model, batch) in networks.items())
     }
-    others = chain(_literal(vgg, cifar, rounds), _hrank("ResNet-50", relu_maps(resnet50, images), rounds))
+    others = chain(_literal(vgg, cifar[:_LITERAL_IMAGES], rounds), _hrank("ResNet-50", relu_maps(resnet50, images), rounds))
     cases = [(name, *case, rounds) for name, case in networks.items()]
     for name in ("resnet18", "mobilenet_v2", "densenet121"):
         model = torchvision.models.get_model(name).eval()
