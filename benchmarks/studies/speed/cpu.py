@@ -61,7 +61,8 @@ def main() -> None:
         name: list(shown(chain(parts_of(name, *case, rounds, cpu_seconds), _numba(*case, rounds))))
         for name, case in ((name, (model, [batch])) for name, (model, batch) in networks.items())
     }
-    others = chain(_literal(vgg, cifar[:_LITERAL_IMAGES], rounds), _hrank("ResNet-50", relu_maps(resnet50, images), rounds))
+    beside = _hrank("ResNet-50", relu_maps(resnet50, images), rounds)
+    others = chain(_literal(vgg, cifar[:_LITERAL_IMAGES], rounds), beside)
     cases = [(name, *case, rounds) for name, case in networks.items()]
     for name in ("resnet18", "mobilenet_v2", "densenet121"):
         model = torchvision.models.get_model(name).eval()
