@@ -26,7 +26,7 @@ from .preserve import preserve_state
 __all__ = ["MissingBatchDimError", "calibrate", "not_finite_state", "require_batch_dim"]
 
 # Images run through the model at once on a CPU, and the values of their pixels. Maps of more images leave the caches,
-# and each allocation of 32 MiB or more gets new pages from the system: ResNet-50 takes a quarter longer for each image.
+# and each allocation of 32 MiB or more may get new pages from the system: ResNet-50 then takes a quarter longer.
 _IMAGES_AT_ONCE = 64
 _VALUES_AT_ONCE = 2**20
 
