@@ -32,8 +32,8 @@ removal. FOAD's calibration with its forward pass is a part of it. {_IMAGES[0]} 
 networks of timm with random weights, the classifier ignored. Times are the processor's time of one thread, medians over
 rounds in which the parts ran interleaved; the ratio is the median of the rounds' ratios.
 
-- Warm: copies of the network in one process, after a round that is not counted. Python's garbage of a step is
-  collected before the next one: it would otherwise be a third of a second of any of them.
+- Warm: copies of the network in one process, after a round that is not counted. The cycles of
+  references that a step leaves are collected before the next one, which would otherwise pay for it.
 - First: each in a process of its own that has imported torch, timm and Torch-Pruning and run the network once. FOAD's
   time contains the import of this package."""
 # Imports nothing of this package for L1.
