@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch_pruning as tp
-from torch import Tensor, nn
+from torch import Tensor
 
 from .... import FOADImportance
 from ...records.environment import git_commit
@@ -106,12 +106,12 @@ def _row(name: str, rounds: int) -> tuple[str, float, float, float, float, float
         "FOAD": lambda: _step(model, images, FOADImportance(images)),
     }
     bare, l1, foad = interleaved(warm, rounds, _prepared_seconds).values()
-    first = interleaved({one: partial(_first, name, one) for one in ("L1", "FOAD")}, rounds, lambda part: float(part()))
+    first = interleaved({one: partial(_first, name, one) for one in ("L1", "FOAD")}, rounds, _returned)
     ratio = median(one / other for one, other in zip(foad, l1, strict=True))
     return name, median(bare), median(l1), median(foad), ratio, median(first["L1"]), median(first["FOAD"])
 
 
-def _step(model: nn.Module, images: Tensor, importance: tp.importance.Importance) -> Callable[[], None]:
+def _step(model: Any, images: Tensor, importance: tp.importance.Importance) -> Callable[[], None]:
     """A step on a copy of the model, which belongs to no step."""
     model = copy.deepcopy(model)
 
@@ -123,11 +123,18 @@ def _step(model: nn.Module, images: Tensor, importance: tp.importance.Importance
     return run
 
 
-def _prepared_seconds(prepare: Callable[[], Callable[[], None]]) -> float:
+def _prepared_seconds(prepare: Callable[[], object]) -> float:
     """What a run takes after it has been prepared; cycles of references of earlier ones are no part of it."""
     run = prepare()
+    assert callable(run)
     gc.collect()
     return cpu_seconds(run)
+
+
+def _returned(part: Callable[[], object]) -> float:
+    seconds = part()
+    assert isinstance(seconds, float)
+    return seconds
 
 
 def _first(name: str, criterion: str) -> float:
