@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,17 +34,24 @@ class CalibrationPlan:
     Attributes:
         channel_sets: of the groups, each set of hook points once.
         consumers: the layers whose input products are needed; empty for a calibration without products.
+        output_widths: of the layers whose channels are the model's output, each with its name.
     """
 
     channel_sets: Sequence[ChannelSet]
     consumers: Sequence[Consumer]
+    output_widths: Mapping[nn.Module, tuple[str, int]]
 
     @classmethod
     def of(cls, groups: Iterable[CoupledGroup], *, products: bool) -> CalibrationPlan:
-        """For some groups, with products or without."""
-        groups = list(groups)
-        sets = {group.key(): ChannelSet(group.name, group.num_channels, group.hook_points) for group in groups}
-        return cls(list(sets.values()), find_consumers(groups) if products else [])
+        """For some groups, with products or without; each may be freed before the next one is made."""
+        sets: list[ChannelSet] = []
+        outputs: dict[nn.Module, tuple[str, int]] = {}
+        for group in groups:
+            sets.append(ChannelSet(group.name, group.num_channels, group.hook_points))
+            if group.is_output:
+                outputs[group.group[0].dep.target.module] = group.name, group.num_channels
+        distinct = {one.key(): one for one in sets}
+        return cls(list(distinct.values()), find_consumers(sets) if products else [], outputs)
 
 
 class Calibration:

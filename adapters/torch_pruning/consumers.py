@@ -120,7 +120,7 @@ class Consumer:
         return weight
 
 
-def find_consumers(groups: Iterable[CoupledGroup]) -> list[Consumer]:
+def find_consumers(groups: Iterable[ChannelSet]) -> list[Consumer]:
     """The layers that consume all channels of a group, each once, with the channels of all groups that it consumes.
 
     Channels of a consumer that belong to none of the groups are units as well, unless its maps are flattened: they are

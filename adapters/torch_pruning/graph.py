@@ -122,10 +122,16 @@ def _trainable(model: nn.Module) -> Iterator[None]:
 
 def prunable_groups(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> list[CoupledGroup]:
     """All groups of a graph, except those with an ignored layer and those that Torch-Pruning cannot collect."""
+    return list(each_prunable_group(graph, ignored_layers))
+
+
+def each_prunable_group(graph: DependencyGraph, ignored_layers: list[nn.Module]) -> Iterator[CoupledGroup]:
+    """The groups of :func:`prunable_groups` one by one: of a network with many concatenations all take much memory."""
     recurrent = [layer for layer in graph.module2node if isinstance(layer, nn.RNNBase)]
     left_out = [*ignored_layers, *recurrent, *nonterminating_roots(graph, ignored_layers)]
-    groups = (CoupledGroup.of(_at_narrowest_layer(group)) for group in _all_groups(graph, left_out))
-    return [group.by_blocks() or group for group in groups]
+    for group in _all_groups(graph, left_out):
+        coupled = CoupledGroup.of(_at_narrowest_layer(group))
+        yield coupled.by_blocks() or coupled
 
 
 def _at_narrowest_layer(group: Group) -> Group:

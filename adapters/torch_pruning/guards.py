@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -133,8 +133,11 @@ class OutputWidths:
     def __init__(self) -> None:
         self._known: dict[nn.Module, tuple[str, int]] = {}
 
-    def check(self, groups: Iterable[CoupledGroup]) -> None:
-        """Warn of layers that have become narrower since the last call, and remember those of some groups.
+    def check(self, widths: Mapping[nn.Module, tuple[str, int]]) -> None:
+        """Warn of layers that have become narrower since the last call, and remember those given now.
+
+        Args:
+            widths: the name and the width of each layer.
 
         Warns:
             OutputWidthWarning: names them.
@@ -147,5 +150,4 @@ class OutputWidths:
                 "such as the classifier, in ignored_layers of the pruner",
                 OutputWidthWarning,
             )
-        roots = ((group, group.group[0].dep.target.module) for group in groups if group.is_output)
-        self._known = {root: (group.name, group.num_channels) for group, root in roots}
+        self._known = dict(widths)

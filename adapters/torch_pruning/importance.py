@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch_pruning as tp
@@ -18,7 +19,7 @@ from ...criterion.ordering import ChannelOrder, check_order, elimination_order
 from ...criterion.selection import Selection, greedy_select, validate_rule
 from ...utils.warnings import UnscoredGroupWarning, warn
 from .calibration import Calibration, CalibrationPlan
-from .graph import build_graph, prunable_groups
+from .graph import build_graph, each_prunable_group
 from .groups import CoupledGroup, mean_over_channel_groups
 from .guards import OutputWidths, check_prunable
 
@@ -113,14 +114,12 @@ class FOADImportance(tp.importance.Importance):
         with raise_on_all_ranks(self._data.distributed), preserve_state(model):
             first, source = self._source(model).peek(model_device(model))
             graph = build_graph(model, first_images(first), source.forward_fn)
-        groups = prunable_groups(graph, [])
-        if not groups:
+        plan = self._plan(each_prunable_group(graph, []))
+        if not plan.channel_sets:
             raise ValueError("the model has no convolution or linear layer whose channels could be pruned")
-        self._output_widths.check(groups)
-        plan = CalibrationPlan.of(groups, products=self._parts["products"])
-        # In a network with many concatenations graph and groups need more memory than the statistics.
-        del groups, graph
-        self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
+        # In a network with many concatenations the graph needs more memory than the statistics.
+        del graph
+        self._calibrate(model, plan, source)
         return self
 
     def calibration_of(self, group: CoupledGroup) -> Calibration:
@@ -133,12 +132,10 @@ class FOADImportance(tp.importance.Importance):
         current = known is not None and known.is_of(model, **self._parts)
         if known is not None and current and known.similarity(group) is not None:
             return known
-        groups = [group, *prunable_groups(group.group._DG, [])]
-        if current:
-            # This group is rooted at a consumer, as Torch-Pruning does for attention; calibrate the others under that
-            # root too.
-            groups += [other for other in (one.rooted_at_consumer() for one in groups) if other is not None]
-        return self.calibrate_groups(groups)
+        # If there is a calibration, this group is rooted at a consumer, as Torch-Pruning does for attention; calibrate
+        # the others under that root too.
+        plan = self._plan(_with_others(group, at_consumers=current))
+        return self._calibrate(model, plan, self._source(model))
 
     def calibrate_groups(self, groups: Sequence[CoupledGroup]) -> Calibration:
         """Collect the statistics of some groups of one model now.
@@ -150,11 +147,7 @@ class FOADImportance(tp.importance.Importance):
             As for scoring.
         """
         model = groups[0].group._DG.model
-        self._output_widths.check(groups)
-        plan = CalibrationPlan.of(groups, products=self._parts["products"])
-        source = self._source(model)
-        self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
-        return self._calibration
+        return self._calibrate(model, self._plan(groups), self._source(model))
 
     def release(self, group: CoupledGroup) -> None:
         """Free the sums of a group's similarities; if they are needed again, that takes another pass over the data."""
@@ -269,6 +262,14 @@ class FOADImportance(tp.importance.Importance):
         # A calibration belongs to one model, by reference: a copy of this object calibrates its own model.
         return {**vars(self), "_calibration": None}
 
+    def _plan(self, groups: Iterable[CoupledGroup]) -> CalibrationPlan:
+        return CalibrationPlan.of(groups, products=self._parts["products"])
+
+    def _calibrate(self, model: nn.Module, plan: CalibrationPlan, source: CalibrationData) -> Calibration:
+        self._output_widths.check(plan.output_widths)
+        self._calibration = Calibration(model, plan, source, max_memory=self._max_memory, **self._parts)
+        return self._calibration
+
     def _source(self, model: nn.Module) -> CalibrationData:
         if self.data is None:
             raise ValueError(
@@ -282,3 +283,12 @@ class FOADImportance(tp.importance.Importance):
                 "tensor, a list or a DataLoader instead of a generator, or call calibrate(model, data) again"
             )
         return self._data.for_model(model)
+
+
+def _with_others(group: CoupledGroup, *, at_consumers: bool) -> Iterator[CoupledGroup]:
+    """A group and all others of its graph, each under its own root first and, where wanted, under a consumer's."""
+    for root in (False, True) if at_consumers else (False,):
+        for one in chain([group], each_prunable_group(group.group._DG, [])):
+            found = one.rooted_at_consumer() if root else one
+            if found is not None:
+                yield found

@@ -15,11 +15,6 @@ from ..calibration.preserve import check_model, preserve_state, without_hooks_of
 from ..utils.outputs import output_tensors
 from ..utils.text import printable_lines
 
-with warnings.catch_warnings():
-    # fvcore scripts a function at import, which torch deprecates.
-    warnings.simplefilter("ignore", FutureWarning)
-    from fvcore.nn import FlopCountAnalysis
-
 __all__ = ["FlopsTable", "LayerFlops", "count_flops", "count_params", "flops_table"]
 
 
@@ -113,6 +108,9 @@ def flops_table(model: nn.Module, inputs: Tensor | tuple[Any, ...] | Mapping[str
     with preserve_state(model), without_hooks_of("fvcore", model), torch.no_grad(), warnings.catch_warnings():
         # The tracer warns about every Python number, and torch that the tracer is deprecated.
         warnings.simplefilter("ignore")
+        # Not needed to score channels. It scripts a function when imported, which torch deprecates.
+        from fvcore.nn import FlopCountAnalysis
+
         analysis = FlopCountAnalysis(_Positional(model, call), _tensors(call))
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")

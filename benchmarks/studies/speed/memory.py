@@ -32,12 +32,14 @@ similarities, half of all pairs of channels of a group in float64; one group is 
 
 
 def main() -> None:
-    """Measure, write docs/measurements/memory.json, and render memory.md beside it."""
+    """Measure, write docs/measurements/memory.json, and render memory.md beside it; rows of other networks are kept."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--networks", nargs="*", choices=_LIMITS, default=list(_LIMITS))
     parser.add_argument("--out", type=Path, default=Path("docs/measurements/memory.json"))
     options = parser.parse_args()
-    rows = []
+    commit = git_commit(Path(__file__))
+    before = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
+    rows = [row for row in before if row["network"] not in options.networks]
     for name in options.networks:
         weights = sum(p.numel() * p.element_size() for p in torchvision.models.get_model(name).parameters())
         bare = peak_memory(name, _BATCHES, _SIZE, calibrate=False).bytes
@@ -52,10 +54,13 @@ def main() -> None:
                     "limit": limit,
                     "passes": peak.passes,
                     "calibration": peak.bytes / _MIB,
+                    "torch": torch.__version__,
+                    "commit": commit,
                 }
             )
             print(rows[-1], flush=True)
-    record = {"torch": torch.__version__, "commit": git_commit(Path(__file__)), "rows": rows}
+    rows.sort(key=lambda row: list(_LIMITS).index(row["network"]))
+    record = {"rows": rows}
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     write_page(record, options.out.with_suffix(".md"))
 
@@ -75,9 +80,14 @@ def write_page(record: Mapping[str, Any], path: Path) -> None:
         for row in record["rows"]
     ]
     heads = ("network", "weights", "forward passes", "`max_memory`, MiB", "passes", "calibration", "on top")
-    commit = f", commit {record['commit'][:12]}" if record["commit"] else ""
-    made = f"Written by `python -m foad_plugins.benchmarks.studies.speed.memory` with torch {record['torch']}{commit}."
-    path.write_text(f"# Memory against passes over the data\n\n{_NOTES}\n\n{table(heads, rows)}\n\n{made}\n")
+    versions: dict[str, dict[str, None]] = {}
+    for row in record["rows"]:
+        commit = f", commit {row['commit'][:12]}" if row["commit"] else ""
+        versions.setdefault(f"torch {row['torch']}{commit}", {})[row["network"]] = None
+    made = "Written by `python -m foad_plugins.benchmarks.studies.speed.memory` with " + "; ".join(
+        f"{version} ({', '.join(networks)})" for version, networks in versions.items()
+    )
+    path.write_text(f"# Memory against passes over the data\n\n{_NOTES}\n\n{table(heads, rows)}\n\n{made}.\n")
 
 
 if __name__ == "__main__":

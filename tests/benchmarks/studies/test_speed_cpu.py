@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from foad_plugins.benchmarks.studies.speed import cpu_page, memory
+from foad_plugins.benchmarks.studies.speed import beside_l1, cpu_page, memory
 from foad_plugins.benchmarks.studies.speed.parts import parts_of
 from foad_plugins.benchmarks.studies.speed.timing import cpu_seconds
 from tests.networks.small_networks import Chain
@@ -15,7 +15,7 @@ from tests.networks.small_networks import Chain
 MEASUREMENTS = Path(__file__).parents[3] / "docs" / "measurements"
 
 
-@pytest.mark.parametrize(("name", "pages"), [("memory", memory), ("speed", cpu_page)])
+@pytest.mark.parametrize(("name", "pages"), [("memory", memory), ("speed", cpu_page), ("speed-beside-l1", beside_l1)])
 def test_the_committed_page_is_that_of_its_record(name: str, pages: ModuleType, tmp_path: Path) -> None:
     pages.write_page(json.loads((MEASUREMENTS / f"{name}.json").read_text()), tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == (MEASUREMENTS / f"{name}.md").read_text()
@@ -53,3 +53,14 @@ def test_parts_are_measured_on_the_same_images() -> None:
     found = {what: value for what, value, _ in rows}
     assert found["whole calibration"] > 0
     assert found["Taylor"] > 0
+
+
+def test_steps_are_measured_in_this_process_and_in_fresh_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    out = tmp_path / "beside.json"
+    monkeypatch.setattr("sys.argv", ["beside_l1", "--networks", "resnet10t", "--rounds", "1", "--out", str(out)])
+    beside_l1.main()
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row[0] == "resnet10t"
+    assert min(row[1:]) > 0
+    assert f"| {row[4]:.2f} " in out.with_suffix(".md").read_text()
