@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,7 @@ from ...records.schema import RunRecord
 from .leaderboard import STAGES, Leaderboard, Row
 from .paired import Paired, compare_pairs
 
+_Flags: TypeAlias = NDArray[np.bool_]
 _FIELDS: tuple[Stage, ...] = ("one_shot", "one_shot_bn", "fine_tuned")
 VERIFICATION_STAGES: dict[Stage, str] = {"base": "base", **dict(zip(_FIELDS, STAGES, strict=True))}
 """Fields of a record and the names of the stages, in the order of the run."""
@@ -33,11 +37,12 @@ def paired_with_reference(board: Leaderboard, row: Row) -> Paired | None:
     reference = max(titled, key=lambda other: max(run.created for run in other.runs), default=None)
     if reference is None or reference is row:
         return None
-    sides = [_correct(other, board.test_images) for other in (row, reference)]
-    shared = sorted(sides[0].keys() & sides[1].keys())
-    if not shared:
-        return None
-    return compare_pairs([sides[0][seed] for seed in shared], [sides[1][seed] for seed in shared])
+    return _compared(*(_correct(other, board.test_images, last_evaluation) for other in (row, reference)))
+
+
+def paired_with_base(board: Leaderboard, row: Row) -> Paired | None:
+    """The last stage of a row against the network before pruning, on the same pairs; None without records of both."""
+    return _compared(_correct(row, board.test_images, last_evaluation), _correct(row, board.test_images, _base))
 
 
 def roc_points(verification: Verification) -> tuple[list[float], list[float]]:
@@ -51,13 +56,19 @@ def base_evaluation(board: Leaderboard) -> Verification:
     return stage_evaluations(board.rows[0], "base")[0]
 
 
-def _correct(row: Row, pairs: int) -> dict[int, NDArray[np.bool_]]:
-    found = {}
-    for run in row.runs:
-        last = last_evaluation(run)
-        if last is not None:
-            found[run.inputs.seed] = unpack(last.right, pairs)
-    return found
+def _compared(own: Mapping[int, _Flags], reference: Mapping[int, _Flags]) -> Paired | None:
+    shared = sorted(own.keys() & reference.keys())
+    return compare_pairs([own[seed] for seed in shared], [reference[seed] for seed in shared]) if shared else None
+
+
+def _correct(row: Row, pairs: int, evaluation: Callable[[RunRecord], Verification | None]) -> dict[int, _Flags]:
+    """Which pairs an evaluation judged right, by seed."""
+    found = {run.inputs.seed: evaluation(run) for run in row.runs}
+    return {seed: unpack(details.right, pairs) for seed, details in found.items() if details is not None}
+
+
+def _base(record: RunRecord) -> Verification | None:
+    return record.evaluations["base"].verification if "base" in record.evaluations else None
 
 
 def stage_evaluations(row: Row, stage: Stage) -> list[Verification]:

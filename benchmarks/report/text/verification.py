@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from ...datasets.evaluation import Evaluation, Stage
 from ..data.leaderboard import Leaderboard, Row
 from ..data.paired import Paired
-from ..data.verification import VERIFICATION_STAGES, base_evaluation, paired_with_reference, stage_evaluations
+from ..data.verification import (
+    VERIFICATION_STAGES,
+    base_evaluation,
+    paired_with_base,
+    paired_with_reference,
+    stage_evaluations,
+)
 from .tables import draw_markdown
 
 
@@ -26,6 +32,7 @@ def verification_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     far = base_evaluation(board).far
     columns = ["criterion", "stage", "accuracy (%)", "standard error (points)", f"TAR at FAR {far:g} (%)"]
     name = board.setup.reference
+    columns.append("Δ base on the same pairs (points)")
     compared = [paired_with_reference(board, row) for row in board.rows]
     if any(compared):
         columns += [f"Δ {name} on the same pairs (points)", "McNemar's p by seed"]
@@ -33,6 +40,8 @@ def verification_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     for row, paired in zip(board.rows, compared, strict=True):
         stages = [stage for stage in VERIFICATION_STAGES if stage != "base" and stage in row.runs[0].evaluations]
         lines += [[row.criterion, VERIFICATION_STAGES[stage], *_accuracies(row, stage)] for stage in stages]
+        base = paired_with_base(board, row)
+        lines[-1].append("" if base is None else _interval(base))
         if paired is not None:
             lines[-1] += [_interval(paired), ", ".join(f"{value:.2g}" for value in paired.p_values)]
     return columns, [line + [""] * (len(columns) - len(line)) for line in lines]
@@ -49,12 +58,12 @@ def verification_notes(board: Leaderboard) -> list[str]:
         "pairs of different people.",
         f"Data: {source}. Calibration, adjusted statistics and fine-tuning use no image of any pair.",
     ]
-    if board.setup.reference is not None:
-        lines.append(
-            f"Δ on the same pairs: share of correct pairs minus that of {board.setup.reference}, mean over seeds, "
-            "with a 95 % interval by a bootstrap that draws pairs with all their seeds. McNemar's test is exact, one "
-            "value for each seed. That pairs share people is not taken into account."
-        )
+    others = " or the reference" if board.setup.reference is not None else ""
+    lines.append(
+        f"Δ on the same pairs: share of correct pairs after the last stage minus that of the base{others}, mean over "
+        "seeds, with a 95 % interval by a bootstrap that draws pairs with all their seeds. McNemar's test is exact, "
+        "one value for each seed. That pairs share people is not taken into account."
+    )
     return lines
 
 
