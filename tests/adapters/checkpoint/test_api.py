@@ -427,11 +427,11 @@ def test_forged_files_with_a_right_digest(change, message, path):
     if message is None:
         load_pruned(fresh, path)
         return
-    before, start = snapshot(fresh), time.perf_counter()
+    before, start = snapshot(fresh), time.process_time()
     with pytest.raises(CheckpointError, match=message) as caught:
         load_pruned(fresh, path)
     assert len(str(caught.value)) <= 200
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert snapshot(fresh) == before
 
 
@@ -531,10 +531,10 @@ def test_random_forgeries_are_refused_in_time_or_give_a_network_whose_layers_fit
         for _ in range(choose.randint(1, 3)):
             _forge(changed, replaced, choose)
         path.write_bytes(encode(replaced, changed))
-        fresh, start = network(), time.perf_counter()
+        fresh, start = network(), time.process_time()
         before = snapshot(fresh)
         refusal = _refusal(fresh, path)
-        assert time.perf_counter() - start < 2, number
+        assert time.process_time() - start < 2, number
         if refusal is not None:
             assert len(refusal) <= 200, number
             assert snapshot(fresh) == before
