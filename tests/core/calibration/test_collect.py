@@ -92,9 +92,16 @@ def test_batches_add_up_and_a_forward_function_calls_the_model():
 
 
 @pytest.mark.parametrize(
-    ("shape", "sizes"), [((64, 3, 8, 8), [64]), ((130, 3, 8, 8), [44, 43, 43]), ((7, 3, 400, 300), [2, 2, 2, 1])]
+    ("shape", "threads", "sizes"),
+    [
+        ((64, 3, 8, 8), 1, [64]),
+        ((130, 3, 8, 8), 8, [44, 43, 43]),
+        ((7, 3, 400, 300), 1, [2, 2, 2, 1]),
+        ((7, 3, 400, 300), 2, [4, 3]),
+    ],
 )
-def test_a_large_batch_runs_in_parts_of_equal_size(shape, sizes):
+def test_a_large_batch_runs_in_parts_of_equal_size(shape, threads, sizes, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1))
     images, seen = torch.rand(*shape, generator=generator()), []
     model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
