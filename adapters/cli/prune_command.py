@@ -17,6 +17,7 @@ import torch
 
 from ...recovery.training.report import RecoveryReport
 from ...report.prune_report import REPORT_PACKAGES, PruneReport
+from ...utils.devices import usable_device
 from ...utils.extras import missing_extra
 from .arguments import TARGETS, own_version
 from .errors import CommandError, UsageError, in_one_line
@@ -168,10 +169,9 @@ def _device(name: str | None) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"--device {name!r} is no device of torch, such as cpu, cuda, cuda:1, mps") from error
     try:
-        torch.zeros(1, device=device).item()  # fails on the device "meta", whose tensors have no values
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise CommandError(f"--device {name}: this device cannot be used here: {error}") from error
-    return device
+        return usable_device(device)
+    except ValueError as error:
+        raise CommandError(f"--{error}") from error
 
 
 def _option(match: re.Match[str]) -> str:

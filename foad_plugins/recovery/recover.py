@@ -14,6 +14,7 @@ from ..calibration.data import ForwardFn, check_data, model_device
 from ..calibration.distributed import raise_on_all_ranks
 from ..calibration.preserve import check_model, force_eager
 from ..calibration.tuples import tuple_as_batches
+from ..utils.devices import usable_device
 from ..utils.warnings import NoEffectWarning, warn
 from .training.comparison import Comparison, OutputTransform
 from .training.data import training_data
@@ -239,9 +240,5 @@ def _device(device: torch.device | str | None, model: nn.Module) -> tuple[torch.
         devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
         place = model_device(model) or torch.device("cpu")
         return place, place if len(devices) == 1 else None
-    try:
-        value = torch.zeros(1, device=device)
-        value.item()  # fails on the device "meta", whose tensors have no values
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
-    return value.device, value.device
+    place = usable_device(device)
+    return place, place

@@ -236,6 +236,11 @@ def test_wrong_arguments(arguments, message, calls, capsys):
     assert not calls
 
 
+def test_a_device_that_holds_no_data_is_one_line(calls, capsys):
+    assert cli.main([*BASE, "--device", "meta"]) == 1
+    assert capsys.readouterr().err.startswith("foad: --device='meta' cannot be used here: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
