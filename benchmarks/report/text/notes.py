@@ -140,9 +140,10 @@ def _shared_base(board: Leaderboard) -> list[str]:
         return []
     base = board.rows[0].base.mean
     error = 100 * (base * (1 - base) / board.test_images) ** 0.5
+    items = "pairs" if is_verification(board) else "images"
     return [
-        f"All seeds prune the same base model, so ± covers the {_varied(board)}, and not the choice of test images: "
-        f"one standard error of {base:.2%} on {board.test_images} images is {error:.1f} points."
+        f"All seeds prune the same base model, so ± covers the {_varied(board)}, and not the choice of test {items}: "
+        f"one standard error of {base:.2%} on {board.test_images} {items} is {error:.1f} points."
     ]
 
 
